@@ -1,0 +1,163 @@
+"""The one in-memory form of a crystal that every part of the package exchanges.
+
+A crystal is M = (lattice, fractional coordinates, species). Lattices are **rows**
+(``x = f @ lattice``), lengths are in Angstrom, atomic numbers are 1-based.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch_geometric.data import Data
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from numpy.typing import ArrayLike, NDArray
+    from pymatgen.core import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class Crystal:
+    """A crystal as plain float64 arrays, without any check of its physics.
+
+    Generated crystals may be unphysical (NaN, zero volume); such a crystal can still be
+    held, written and counted as invalid, which pymatgen's ``Structure`` does not allow.
+
+    Attributes:
+        lattice: Lattice vectors as rows, shape (3, 3), Angstrom.
+        frac_coords: Fractional coordinates, shape (N, 3).
+        atomic_numbers: Atomic numbers, shape (N,).
+        info: Properties and provenance (identifier, seed, target value ...), JSON-able.
+    """
+
+    lattice: NDArray[np.float64]
+    frac_coords: NDArray[np.float64]
+    atomic_numbers: NDArray[np.int64]
+    info: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        lattice = np.asarray(self.lattice, dtype=np.float64).reshape(3, 3)
+        frac = np.asarray(self.frac_coords, dtype=np.float64).reshape(-1, 3)
+        numbers = np.asarray(self.atomic_numbers, dtype=np.int64).reshape(-1)
+        if len(frac) != len(numbers):
+            raise ValueError(f"{len(frac)} fractional coordinates but {len(numbers)} species")
+        object.__setattr__(self, "lattice", lattice)
+        object.__setattr__(self, "frac_coords", frac)
+        object.__setattr__(self, "atomic_numbers", numbers)
+
+    def __len__(self) -> int:
+        return len(self.atomic_numbers)
+
+    @classmethod
+    def from_parameters(
+        cls,
+        lengths: ArrayLike,
+        angles: ArrayLike,
+        frac_coords: ArrayLike,
+        atomic_numbers: ArrayLike,
+        info: dict[str, Any] | None = None,
+    ) -> Crystal:
+        """Build a crystal from lengths (Angstrom) and angles (degrees), in pymatgen's orientation.
+
+        Raises:
+            ValueError: If the six parameters do not span a cell.
+        """
+        from pymatgen.core import Lattice  # noqa: PLC0415
+
+        matrix = Lattice.from_parameters(*np.asarray(lengths), *np.asarray(angles)).matrix
+        return cls(matrix, np.asarray(frac_coords), np.asarray(atomic_numbers), info or {})
+
+    @classmethod
+    def from_structure(cls, structure: Structure, info: dict[str, Any] | None = None) -> Crystal:
+        """Convert an ordered pymatgen ``Structure``.
+
+        Raises:
+            ValueError: If a site is partially occupied or holds several species.
+        """
+        if not structure.is_ordered:
+            raise ValueError(f"structure {structure.formula} is disordered")
+        numbers = np.array([site.specie.Z for site in structure])
+        return cls(structure.lattice.matrix.copy(), structure.frac_coords, numbers, info or {})
+
+    @classmethod
+    def from_data(cls, data: Data, info: dict[str, Any] | None = None) -> Crystal:
+        """Convert one PyG ``Data`` of the datasets of this package."""
+        return cls(
+            data.lattice.detach().cpu().double().numpy(),
+            data.frac_coords.detach().cpu().double().numpy(),
+            data.atomic_numbers.detach().cpu().numpy(),
+            info or {},
+        )
+
+    def to_data(self, **properties: float) -> Data:
+        """Convert to PyG ``Data`` (see :class:`pyg_crysdiff.data.dataset.CrystalDataset`).
+
+        Args:
+            **properties: Scalar properties, each stored as a float tensor of shape (1,).
+        """
+        dtype = torch.get_default_dtype()
+        data = Data(
+            atomic_numbers=torch.from_numpy(self.atomic_numbers.copy()),
+            frac_coords=torch.from_numpy(self.frac_coords % 1.0).to(dtype) % 1.0,
+            lattice=torch.from_numpy(self.lattice.copy()).to(dtype).unsqueeze(0),
+            num_atoms=torch.tensor([len(self)]),
+            num_nodes=len(self),
+        )
+        for name, value in properties.items():
+            data[name] = torch.tensor([value], dtype=dtype)
+        return data
+
+    def to_structure(self) -> Structure:
+        """Convert to a pymatgen ``Structure``.
+
+        Raises:
+            ValueError: If pymatgen refuses the cell or a species.
+        """
+        from pymatgen.core import Lattice, Structure  # noqa: PLC0415
+
+        return Structure(
+            Lattice(self.lattice), [int(z) for z in self.atomic_numbers], self.frac_coords
+        )
+
+    def to_ase(self) -> Atoms:
+        """Convert to ASE ``Atoms`` with ``info`` copied."""
+        from ase import Atoms  # noqa: PLC0415
+
+        return Atoms(
+            numbers=self.atomic_numbers,
+            cell=self.lattice,
+            scaled_positions=self.frac_coords,
+            pbc=True,
+            info=dict(self.info),
+        )
+
+    def parameters(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return lengths (3,) in Angstrom and angles (3,) in degrees."""
+        lengths = np.linalg.norm(self.lattice, axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            unit = self.lattice / lengths[:, None]
+            cosines = np.array([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]])
+        return lengths, np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
+
+    @property
+    def volume(self) -> float:
+        """Unsigned cell volume in cubic Angstrom."""
+        return float(abs(np.linalg.det(self.lattice)))
+
+
+@dataclass(frozen=True)
+class BrokenEntry:
+    """An entry of a file that could not be read as a crystal.
+
+    Attributes:
+        index: Position of the entry in its file, from 0.
+        reason: What is wrong with it, in one line.
+        source: File (and row, where there is one) that it came from.
+    """
+
+    index: int
+    reason: str
+    source: str = ""

@@ -1,0 +1,108 @@
+"""What a benchmark measured, in the form in which ``results.json`` stores it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric with its bootstrap interval.
+
+    Attributes:
+        value: Point estimate over all samples.
+        low: Lower end of the 95 % interval, ``None`` where there is none (published values).
+        high: Upper end of the 95 % interval.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method in the comparison table.
+
+    Attributes:
+        method: Name shown in the table.
+        kind: ``measured`` in this run, or ``published`` (copied from a paper; split,
+            evaluator and protocol differ).
+        source: Paper with table for published rows; checkpoint, command or file for measured ones.
+        metrics: Metric key to estimate. Keys: ``struct_valid comp_valid valid sr5_strict
+            sr10_strict sr15_strict sr5_best10 sr10_best10 sr15_best10 uniqueness novelty
+            density_emd num_elements_emd cov_recall cov_precision amsd_recall amsd_precision
+            match_rate rmse`` and others that carry their own definition. Rates are fractions.
+        details: Anything else worth keeping: parameter count, wall times in seconds, number
+            of samples, target, sampler settings, checkpoint hash.
+    """
+
+    method: str
+    kind: Literal["measured", "published"]
+    source: str
+    metrics: dict[str, Estimate]
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Results:
+    """All rows of one benchmark run and what is needed to repeat it.
+
+    Attributes:
+        dataset: Name of the data set as shown to people.
+        split: ``official``, ``val-as-train`` or a description of a user's own split.
+        seed: Seed of the run.
+        task: ``generation``, ``reconstruction`` or ``optimisation``.
+        rows: Measured and published rows.
+        definitions: Metric key to its definition and source, for every key in ``rows``.
+        settings: Command line, property, target, thresholds, evaluator with its held-out MAE,
+            versions, hardware, wall times.
+    """
+
+    dataset: str
+    split: str
+    seed: int
+    task: str = "optimisation"
+    rows: list[Row] = field(default_factory=list)
+    definitions: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, path: str | Path) -> None:
+        """Write the results as JSON; NaN and infinities become ``null``."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(_finite(asdict(self)), indent=2, allow_nan=False)
+        temporary = path.with_suffix(path.suffix + ".part")
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Results:
+        """Read what :meth:`save` wrote."""
+        raw = json.loads(Path(path).read_text(encoding="utf-8"))
+        rows = [
+            Row(
+                **{**row, "metrics": {key: _estimate(m) for key, m in row["metrics"].items()}},
+            )
+            for row in raw.pop("rows")
+        ]
+        return cls(rows=rows, **raw)
+
+
+def _estimate(raw: dict[str, float | None]) -> Estimate:
+    value = raw["value"]
+    return Estimate(math.nan if value is None else value, raw["low"], raw["high"])
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
