@@ -1,1 +1,8 @@
-"""nn."""
+"""Networks: the crystal Transformer and its conditioners."""
+
+from pyg_crysdiff.nn.conditioners import CDI, CDS
+from pyg_crysdiff.nn.conditioning import ConditionEmbedding, Conditioner
+from pyg_crysdiff.nn.layout import PairLayout
+from pyg_crysdiff.nn.transformer import CrystalTransformer
+
+__all__ = ["CDI", "CDS", "ConditionEmbedding", "Conditioner", "CrystalTransformer", "PairLayout"]

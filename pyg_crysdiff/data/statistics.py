@@ -1,0 +1,202 @@
+"""What a generator must remember of its training set, small enough to live in a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch_geometric.data import Data
+
+_NUM_BINS = 20
+
+
+@dataclass(frozen=True)
+class PropertyStatistics:
+    """Distribution of one scalar property over the training set.
+
+    Attributes:
+        mean: Mean.
+        std: Standard deviation; 1 for a property that does not vary.
+        minimum: Smallest value.
+        maximum: Largest value.
+        quantiles: Values at 0, 1, ..., 100 %.
+        bin_edges: Edges of up to 20 quantile bins, ascending.
+        num_atoms: For each bin, atom count to number of crystals: p(N | property).
+    """
+
+    mean: float
+    std: float
+    minimum: float
+    maximum: float
+    quantiles: tuple[float, ...]
+    bin_edges: tuple[float, ...]
+    num_atoms: tuple[dict[int, int], ...]
+
+    @classmethod
+    def from_values(cls, values: NDArray[np.float64], sizes: NDArray[np.int64]) -> Self:
+        """Collect the statistics of values (M,) of crystals with the given atom counts (M,)."""
+        edges = np.unique(np.quantile(values, np.linspace(0, 1, _NUM_BINS + 1)))
+        bins = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, max(len(edges) - 2, 0))
+        return cls(
+            mean=float(values.mean()),
+            std=float(values.std()) or 1.0,
+            minimum=float(values.min()),
+            maximum=float(values.max()),
+            quantiles=tuple(np.quantile(values, np.linspace(0, 1, 101)).tolist()),
+            bin_edges=tuple(edges.tolist()),
+            num_atoms=tuple(
+                _histogram(sizes[bins == b]) for b in range(max(len(edges) - 1, 1))
+            ),
+        )
+
+    def size_histogram(self, target: float) -> dict[int, int]:
+        """Return the atom-count histogram of the training crystals nearest to a target."""
+        index = int(np.searchsorted(self.bin_edges, target, side="right")) - 1
+        return self.num_atoms[min(max(index, 0), len(self.num_atoms) - 1)]
+
+
+@dataclass(frozen=True)
+class DataStatistics:
+    """Element list, sizes, lattice scale and properties of a training set.
+
+    Attributes:
+        elements: Atomic numbers that occur, ascending; their positions are the species classes.
+        num_atoms: Atom count to number of crystals.
+        lattice_rms: Root mean square of all lattice entries, Angstrom.
+        lattice_rms_per_atom: The same of lattice / N^(1/3).
+        max_length: Longest lattice vector, Angstrom.
+        max_length_per_atom: The same of lattice / N^(1/3).
+        properties: Name to statistics.
+        num_crystals: Size of the training set.
+    """
+
+    elements: tuple[int, ...]
+    num_atoms: dict[int, int]
+    lattice_rms: float
+    lattice_rms_per_atom: float
+    max_length: float
+    max_length_per_atom: float
+    properties: dict[str, PropertyStatistics]
+    num_crystals: int
+
+    @classmethod
+    def from_dataset(cls, dataset: Sequence[Data], properties: Sequence[str] = ()) -> Self:
+        """Collect the statistics of a training set in one pass.
+
+        Args:
+            dataset: ``Data`` objects as made by the datasets of this package.
+            properties: Names of the scalar properties that the generator is conditioned on.
+
+        Raises:
+            ValueError: If the set is empty, or a property is missing or not finite.
+        """
+        if len(dataset) == 0:
+            raise ValueError("the training set is empty")
+        elements: set[int] = set()
+        sizes, entries, lengths = [], [], []
+        values: dict[str, list[float]] = {name: [] for name in properties}
+        for row in range(len(dataset)):
+            data = dataset[row]
+            elements.update(data.atomic_numbers.tolist())
+            sizes.append(int(data.num_atoms))
+            entries.append(float(data.lattice.double().square().mean()))
+            lengths.append(float(data.lattice.double().norm(dim=-1).max()))
+            for name, column in values.items():
+                column.append(_property(data, name, row))
+        n = np.array(sizes)
+        shrink = n ** (-1 / 3)
+        return cls(
+            elements=tuple(sorted(elements)),
+            num_atoms=_histogram(n),
+            lattice_rms=float(np.sqrt(np.mean(entries))),
+            lattice_rms_per_atom=float(np.sqrt(np.mean(np.array(entries) * shrink**2))),
+            max_length=float(np.max(lengths)),
+            max_length_per_atom=float(np.max(np.array(lengths) * shrink)),
+            properties={
+                name: PropertyStatistics.from_values(np.array(column), n)
+                for name, column in values.items()
+            },
+            num_crystals=len(dataset),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists, numbers and strings."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_dict` wrote, also after a round trip through JSON.
+
+        Raises:
+            ValueError: If a field is missing.
+        """
+        try:
+            properties = {
+                name: PropertyStatistics(
+                    **{
+                        **p,
+                        "quantiles": tuple(p["quantiles"]),
+                        "bin_edges": tuple(p["bin_edges"]),
+                        "num_atoms": tuple(_int_keys(h) for h in p["num_atoms"]),
+                    }
+                )
+                for name, p in raw["properties"].items()
+            }
+            fields = {
+                **raw,
+                "elements": tuple(int(z) for z in raw["elements"]),
+                "num_atoms": _int_keys(raw["num_atoms"]),
+                "properties": properties,
+            }
+            return cls(**fields)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"damaged data statistics: {error}") from error
+
+    def sample_num_atoms(
+        self,
+        count: int,
+        generator: torch.Generator,
+        target: Mapping[str, float] | None = None,
+    ) -> list[int]:
+        """Draw atom counts from p(N), or from p(N | property) for one given target.
+
+        Args:
+            count: Number of crystals.
+            generator: CPU generator.
+            target: Property name to wanted value. With several properties the histograms of
+                their bins are multiplied; where the product is empty, p(N) is used.
+        """
+        histogram = {n: float(c) for n, c in self.num_atoms.items()}
+        if target:
+            product = dict.fromkeys(histogram, 1.0)
+            for name, value in target.items():
+                near = self.properties[name].size_histogram(value)
+                product = {n: p * near.get(n, 0) for n, p in product.items()}
+            histogram = product if sum(product.values()) > 0 else histogram
+        sizes = sorted(histogram)
+        weights = torch.tensor([histogram[n] for n in sizes], dtype=torch.float64)
+        drawn = torch.multinomial(weights, count, replacement=True, generator=generator)
+        return [sizes[i] for i in drawn.tolist()]
+
+
+def _property(data: Data, name: str, row: int) -> float:
+    label = data.material_id if "material_id" in data else f"row {row}"
+    if name not in data:
+        raise ValueError(f"crystal {label} has no property {name!r}; it has {data.keys()}")
+    value = float(data[name])
+    if not np.isfinite(value):
+        raise ValueError(f"property {name!r} of crystal {label} is {value}; remove the row")
+    return value
+
+
+def _histogram(sizes: NDArray[np.int64]) -> dict[int, int]:
+    values, counts = np.unique(sizes, return_counts=True)
+    return {int(v): int(c) for v, c in zip(values, counts, strict=True)}
+
+
+def _int_keys(histogram: Mapping[Any, int]) -> dict[int, int]:
+    return {int(n): int(count) for n, count in histogram.items()}

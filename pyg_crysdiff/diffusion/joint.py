@@ -1,0 +1,223 @@
+"""The joint process over (lattice, fractional coordinates, species).
+
+One network call serves all three fields. The process knows nothing of networks: it is given
+a function ``denoise(state, t) -> Prediction``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from pyg_crysdiff.diffusion.coordinates import WrappedNormalDiffusion
+from pyg_crysdiff.diffusion.field import FieldDiffusion
+from pyg_crysdiff.diffusion.lattice import LatticeDDPM
+from pyg_crysdiff.diffusion.noise import CrystalNoise
+from pyg_crysdiff.diffusion.species import UniformD3PM
+
+FIELDS = ("lattice", "coordinates", "species")
+
+
+@dataclass(frozen=True)
+class CrystalState:
+    """A batch of crystals in the units of the process.
+
+    Attributes:
+        lattice: Row lattices, (B, 3, 3).
+        coordinates: Fractional coordinates, (N, 3).
+        species: Class indices, (N,) int64.
+        num_atoms: Atoms per crystal, (B,) int64; atoms of a crystal are contiguous.
+        batch: Crystal of each atom, (N,) int64, ascending.
+    """
+
+    lattice: Tensor
+    coordinates: Tensor
+    species: Tensor
+    num_atoms: Tensor
+    batch: Tensor
+
+    def to(self, device: torch.device | str) -> CrystalState:
+        """Move all tensors to a device."""
+        return CrystalState(*(getattr(self, name).to(device) for name in self.__annotations__))
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a denoiser returns.
+
+    Attributes:
+        lattice: Predicted noise of the lattice, (B, 3, 3).
+        coordinates: Predicted normalised score, (N, 3).
+        species: Logits of the clean species, (N, K).
+    """
+
+    lattice: Tensor
+    coordinates: Tensor
+    species: Tensor
+
+
+Denoise = Callable[[CrystalState, Tensor], Prediction]
+
+
+class JointDiffusion(nn.Module):
+    """Three independent forward processes, one reverse process.
+
+    Args:
+        lattice: Process of the lattice.
+        coordinates: Process of the fractional coordinates.
+        species: Process of the species.
+        loss_weights: Weight per field in the sum of losses; 1 where a field is missing.
+
+    Raises:
+        ValueError: If the processes differ in T or a weight names no field.
+    """
+
+    def __init__(
+        self,
+        lattice: LatticeDDPM,
+        coordinates: WrappedNormalDiffusion,
+        species: UniformD3PM,
+        loss_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.fields = nn.ModuleDict(
+            {"lattice": lattice, "coordinates": coordinates, "species": species}
+        )
+        steps = {name: self.field(name).num_steps for name in FIELDS}
+        if len(set(steps.values())) != 1:
+            raise ValueError(f"all fields need the same number of steps, got {steps}")
+        self.num_steps = lattice.num_steps
+        weights = dict(loss_weights or {})
+        if unknown := set(weights) - set(FIELDS):
+            raise ValueError(f"loss weights for unknown fields {sorted(unknown)}; fields: {FIELDS}")
+        self.loss_weights = {name: float(weights.get(name, 1.0)) for name in FIELDS}
+
+    def field(self, name: str) -> FieldDiffusion:
+        """Return the process of one field."""
+        process = self.fields[name]
+        assert isinstance(process, FieldDiffusion)
+        return process
+
+    def training_noise(self, state: CrystalState, generator: torch.Generator) -> dict[str, Tensor]:
+        """Draw the noise of one forward corruption, on the state's device.
+
+        Numbers come from a CPU generator, so that a seed means the same on every device.
+        """
+        noise = {}
+        for name in FIELDS:
+            rows = len(state.lattice) if name == "lattice" else len(state.coordinates)
+            draw = torch.randn if self.field(name).noise_kind == "normal" else torch.rand
+            numbers = draw(rows, self.field(name).noise_dim, generator=generator)
+            noise[name] = numbers.to(state.lattice)
+        return noise
+
+    def training_times(self, num_crystals: int, generator: torch.Generator) -> Tensor:
+        """Draw t ~ U{1..T} per crystal, stratified over the batch, in random order.
+
+        Every t still has the same marginal probability; strata only lower the variance of the
+        batch loss.
+        """
+        offsets = torch.rand(num_crystals, generator=generator, dtype=torch.float64)
+        strata = (torch.arange(num_crystals, dtype=torch.float64) + offsets) / num_crystals
+        t = (strata * self.num_steps).long().clamp(max=self.num_steps - 1) + 1
+        return t[torch.randperm(num_crystals, generator=generator)]
+
+    def corrupt(self, clean: CrystalState, t: Tensor, noise: Mapping[str, Tensor]) -> CrystalState:
+        """Sample q(M_t | M_0) with one time per crystal, t of shape (B,)."""
+        atom_t = t[clean.batch]
+        return replace(
+            clean,
+            **{
+                name: self.field(name).corrupt(
+                    getattr(clean, name), t if name == "lattice" else atom_t, noise[name]
+                )
+                for name in FIELDS
+            },
+        )
+
+    def losses(
+        self,
+        prediction: Prediction,
+        clean: CrystalState,
+        noisy: CrystalState,
+        t: Tensor,
+        noise: Mapping[str, Tensor],
+    ) -> dict[str, Tensor]:
+        """Return each field's mean loss over its rows and their weighted sum as ``total``."""
+        atom_t = t[clean.batch]
+        out = {
+            name: self.field(name)
+            .loss(
+                getattr(prediction, name),
+                getattr(clean, name),
+                getattr(noisy, name),
+                t if name == "lattice" else atom_t,
+                noise[name],
+            )
+            .mean()
+            for name in FIELDS
+        }
+        out["total"] = torch.stack([self.loss_weights[name] * out[name] for name in FIELDS]).sum()
+        return out
+
+    def prior(self, num_atoms: Tensor, noise: CrystalNoise) -> CrystalState:
+        """Sample the state at t = T for crystals of the given sizes, (B,)."""
+        numbers = noise.prior()
+        states = {name: self.field(name).prior(numbers[name]) for name in FIELDS}
+        device = states["lattice"].device
+        num_atoms = num_atoms.to(device)
+        batch = torch.repeat_interleave(
+            torch.arange(len(num_atoms), device=device), num_atoms
+        )
+        return CrystalState(**states, num_atoms=num_atoms, batch=batch)
+
+    def reverse(
+        self,
+        state: CrystalState,
+        denoise: Denoise,
+        noise: CrystalNoise,
+        times: list[int],
+        corrector_steps: int = 1,
+    ) -> Iterator[tuple[int, CrystalState]]:
+        """Run the reverse process, yielding (s, state at s) after every step.
+
+        At each time the coordinates first make ``corrector_steps`` Langevin moves at fixed t,
+        each with a network call of its own, then all fields step to the next time with one
+        more call (DiffCSP, arXiv 2309.04475, Algorithm 2). More than one corrector move draws
+        further noise from the same streams.
+
+        Args:
+            state: State at ``times[0]``.
+            denoise: The network with condition and guidance bound to it.
+            noise: Noise source of these crystals.
+            times: Strictly descending times, the last one 0.
+            corrector_steps: Langevin moves per time; 0 for the plain predictor.
+        """
+        for t, s in zip(times[:-1], times[1:], strict=True):
+            crystal_t = torch.full_like(state.num_atoms, t)
+            atom_t, atom_s = crystal_t[state.batch], torch.full_like(state.batch, s)
+            numbers = noise.step()
+            for move in range(corrector_steps):
+                z = numbers["corrector"] if move == 0 else noise.step()["corrector"]
+                prediction = denoise(state, crystal_t)
+                moved = self.field("coordinates").correct(
+                    state.coordinates, prediction.coordinates, atom_t, z
+                )
+                state = replace(state, coordinates=moved)
+            prediction = denoise(state, crystal_t)
+            crystal_s = torch.full_like(crystal_t, s)
+            stepped = {
+                name: self.field(name).step(
+                    getattr(state, name),
+                    getattr(prediction, name),
+                    crystal_t if name == "lattice" else atom_t,
+                    crystal_s if name == "lattice" else atom_s,
+                    numbers[name],
+                )
+                for name in FIELDS
+            }
+            state = replace(state, **stepped)
+            yield s, state

@@ -1,0 +1,68 @@
+"""Noise schedules and sampling times. All tables have T + 1 entries; entry 0 is clean data."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def cosine_alpha_bar(num_steps: int, s: float = 0.008, max_beta: float = 0.999) -> Tensor:
+    r"""Return the cumulative signal level of the cosine schedule (Nichol & Dhariwal 2021, eq. 17).
+
+    .. math:: \bar\alpha_t = \prod_{u \le t} (1 - \beta_u), \qquad
+        \beta_t = \min\bigl(1 - g(t)/g(t-1),\ \beta_{max}\bigr), \qquad
+        g(t) = \cos^2\Bigl(\tfrac{t/T + s}{1 + s} \tfrac{\pi}{2}\Bigr)
+
+    Args:
+        num_steps: T.
+        s: Offset that keeps the first steps from being too small.
+        max_beta: Upper bound of a single beta.
+
+    Returns:
+        Float64 tensor of shape (T + 1,), ``[0] == 1``.
+    """
+    t = torch.arange(num_steps + 1, dtype=torch.float64)
+    g = torch.cos((t / num_steps + s) / (1 + s) * math.pi / 2) ** 2
+    beta = (1 - g[1:] / g[:-1]).clamp(max=max_beta)
+    return torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - beta, 0)])
+
+
+def geometric_sigma(num_steps: int, sigma_min: float, sigma_max: float) -> Tensor:
+    r"""Return the wrapped-normal widths (arXiv 2406.09263, below eq. 4).
+
+    .. math:: \sigma_0 = 0, \qquad \sigma_t = \sigma_1 (\sigma_T / \sigma_1)^{(t-1)/(T-1)}
+
+    Args:
+        num_steps: T.
+        sigma_min: sigma_1, in fractional coordinates.
+        sigma_max: sigma_T.
+
+    Returns:
+        Float64 tensor of shape (T + 1,).
+
+    Raises:
+        ValueError: If the widths are not ``0 < sigma_min <= sigma_max``.
+    """
+    if not 0 < sigma_min <= sigma_max:
+        raise ValueError(f"need 0 < sigma_min <= sigma_max, got {sigma_min} and {sigma_max}")
+    exponent = torch.arange(num_steps, dtype=torch.float64) / max(num_steps - 1, 1)
+    sigma = sigma_min * (sigma_max / sigma_min) ** exponent
+    return torch.cat([torch.zeros(1, dtype=torch.float64), sigma])
+
+
+def sampling_times(num_steps: int, steps: int | None = None) -> list[int]:
+    """Return the times visited in sampling, from T down to 0, evenly strided.
+
+    Args:
+        num_steps: T.
+        steps: Number of reverse steps, 1 to T; ``None`` for all T.
+
+    Raises:
+        ValueError: If ``steps`` is out of range.
+    """
+    steps = num_steps if steps is None else steps
+    if not 1 <= steps <= num_steps:
+        raise ValueError(f"steps must lie in 1..{num_steps}, got {steps}")
+    return [round(num_steps * (steps - k) / steps) for k in range(steps + 1)]

@@ -1,0 +1,105 @@
+"""D3PM on atomic species with uniform transitions (arXiv 2406.09263, eqs 6 to 8)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pyg_crysdiff.diffusion.field import FieldDiffusion
+from pyg_crysdiff.diffusion.schedules import cosine_alpha_bar
+
+
+class UniformD3PM(FieldDiffusion):
+    r"""Discrete diffusion with :math:`Q_t = (1 - \beta_t) I + \beta_t / K\, 1 1^T`.
+
+    Products of such matrices stay in the family, :math:`\bar Q_t = \bar\alpha_t I +
+    (1 - \bar\alpha_t) / K\, 1 1^T`, so that no K x K matrix is ever formed. The network
+    predicts logits of a_0. The loss is the KL divergence of eq. 8 (at t = 1 the negative
+    log-likelihood of a_0) plus ``auxiliary_weight`` times the cross-entropy of the a_0
+    prediction (the auxiliary loss of D3PM, arXiv 2107.03006, eq. 5).
+
+    Species are class indices (N,) int64, not atomic numbers.
+
+    Args:
+        num_classes: K; 1 is allowed (nothing to diffuse, zero loss).
+        num_steps: T.
+        s: Offset of the cosine schedule.
+        max_beta: Upper bound of one beta.
+        auxiliary_weight: Weight of the cross-entropy term.
+    """
+
+    prior_noise = "uniform"
+    noise_kind = "uniform"
+    alpha_bar: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        num_steps: int = 1000,
+        s: float = 0.008,
+        max_beta: float = 0.999,
+        auxiliary_weight: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        self.num_classes = num_classes
+        self.num_steps = num_steps
+        self.auxiliary_weight = auxiliary_weight
+        self.register_buffer(
+            "alpha_bar", cosine_alpha_bar(num_steps, s, max_beta), persistent=False
+        )
+
+    def prior(self, noise: Tensor) -> Tensor:
+        """Uniform classes from uniform noise (N, 1)."""
+        index = (noise.view(-1) * self.num_classes).long()
+        return index.clamp(max=self.num_classes - 1)
+
+    def corrupt(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """Sample q(a_t | a_0), eq. 7."""
+        u = noise.view(-1)
+        keep = self.alpha_bar[t].to(u.dtype)
+        # The remainder of u, rescaled, is again uniform: one number decides both draws.
+        redrawn = ((u - keep) / (1 - keep).clamp(min=1e-12) * self.num_classes).long()
+        return torch.where(u < keep, x0, redrawn.clamp(0, self.num_classes - 1))
+
+    def _mix(self, probabilities: Tensor, signal: Tensor) -> Tensor:
+        """Multiply row vectors by ``signal I + (1 - signal) / K 1 1^T``."""
+        return signal.unsqueeze(-1) * probabilities + ((1 - signal) / self.num_classes).unsqueeze(
+            -1
+        )
+
+    def posterior(self, x_t: Tensor, p0: Tensor, t: Tensor, s: Tensor) -> Tensor:
+        r"""Return p(a_s | a_t) for a distribution over a_0 (backward process of the paper).
+
+        .. math:: p = \frac{a_t Q_{t|s}^T \odot p_0 \bar Q_s}{p_0 \bar Q_t a_t^T}
+
+        Args:
+            x_t: Class indices at t, (N,).
+            p0: Distribution (or one-hot) over a_0, (N, K).
+            t: Times, (N,).
+            s: Earlier times, (N,).
+        """
+        a_t, a_s = self.alpha_bar[t].to(p0.dtype), self.alpha_bar[s].to(p0.dtype)
+        one_hot = F.one_hot(x_t, self.num_classes).to(p0.dtype)
+        joint = self._mix(one_hot, a_t / a_s) * self._mix(p0, a_s)
+        return joint / joint.sum(-1, keepdim=True)
+
+    def loss(self, prediction: Tensor, x0: Tensor, x_t: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """KL(q(a_{t-1} | a_t, a_0) || p_theta), eq. 8, plus the auxiliary term; shape (N,)."""
+        del noise
+        clean = F.one_hot(x0, self.num_classes).to(prediction.dtype)
+        true = self.posterior(x_t, clean, t, t - 1)
+        log_model = self.posterior(x_t, prediction.softmax(-1), t, t - 1).clamp(min=1e-30).log()
+        loss = (torch.special.xlogy(true, true) - true * log_model).sum(-1)
+        if self.auxiliary_weight:
+            entropy = F.cross_entropy(prediction, x0, reduction="none")
+            loss = loss + self.auxiliary_weight * entropy
+        return loss
+
+    def step(self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
+        """Sample p_theta(a_s | a_t) by inverting its cumulative distribution."""
+        p = self.posterior(x_t, prediction.softmax(-1), t, s)
+        index = (p.cumsum(-1) < noise.view(-1, 1)).sum(-1)
+        return index.clamp(max=self.num_classes - 1)

@@ -1,0 +1,94 @@
+"""From a plain configuration and data statistics to a model."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from pyg_crysdiff.data.statistics import DataStatistics
+from pyg_crysdiff.diffusion.coordinates import WrappedNormalDiffusion
+from pyg_crysdiff.diffusion.joint import JointDiffusion
+from pyg_crysdiff.diffusion.lattice import LatticeDDPM
+from pyg_crysdiff.diffusion.species import UniformD3PM
+from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion, lattice_unit
+from pyg_crysdiff.nn.conditioning import Conditioner
+from pyg_crysdiff.nn.transformer import CrystalTransformer
+
+PACKAGE = "pyg_crysdiff"
+
+
+def resolve_conditioner(target: str, trusted: Sequence[str] = (PACKAGE,)) -> type[Conditioner]:
+    """Find the class that a configuration names, without importing what is not trusted.
+
+    A checkpoint from elsewhere may name any class; importing its module runs code. Only
+    packages in ``trusted`` are imported, and only :class:`Conditioner` subclasses are accepted.
+
+    Args:
+        target: Dotted path of the class.
+        trusted: Top-level packages whose modules may be imported.
+
+    Raises:
+        ValueError: If the package is not trusted, the class does not exist, or it is not a
+            conditioner.
+    """
+    module, _, name = target.rpartition(".")
+    package = target.split(".")[0]
+    if package not in trusted:
+        raise ValueError(
+            f"conditioner {target!r} is from the package {package!r}, which is not trusted; if "
+            f"it is yours, pass trusted=({package!r},) or --trust {package}"
+        )
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"cannot find the conditioner {target!r}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Conditioner)):
+        raise ValueError(f"{target!r} is not a subclass of pyg_crysdiff.nn.Conditioner")
+    return found
+
+
+def build_process(config: Mapping[str, Any], statistics: DataStatistics) -> JointDiffusion:
+    """Build the joint process of a ``process`` configuration (see ``configs/train.yaml``)."""
+    lattice = dict(config["lattice"])
+    scale, per_atom = lattice_unit(statistics, lattice.pop("units"))
+    longest = statistics.max_length_per_atom if per_atom else statistics.max_length
+    margin = lattice.pop("length_margin")
+    max_length = None if margin is None else margin * longest / scale
+    steps = config["num_steps"]
+    return JointDiffusion(
+        lattice=LatticeDDPM(num_steps=steps, max_length=max_length, **lattice),
+        coordinates=WrappedNormalDiffusion(num_steps=steps, **config["coordinates"]),
+        species=UniformD3PM(len(statistics.elements), num_steps=steps, **config["species"]),
+        loss_weights=config["loss_weights"],
+    )
+
+
+def build_model(
+    config: Mapping[str, Any],
+    statistics: DataStatistics,
+    trusted: Sequence[str] = (PACKAGE,),
+) -> CrystalDiffusion:
+    """Build a model from a configuration as in ``configs/train.yaml``, as plain containers.
+
+    Args:
+        config: Keys ``denoiser``, ``conditioner``, ``process``, ``condition_dropout``.
+        statistics: Statistics of the training set; its properties are the conditions.
+        trusted: See :func:`resolve_conditioner`.
+    """
+    options = dict(config["conditioner"])
+    conditioner = resolve_conditioner(options.pop("_target_"), trusted)
+    denoiser = CrystalTransformer(
+        num_species=len(statistics.elements),
+        properties={name: (p.mean, p.std) for name, p in statistics.properties.items()},
+        conditioner=partial(conditioner, **options),
+        **config["denoiser"],
+    )
+    return CrystalDiffusion(
+        denoiser,
+        build_process(config["process"], statistics),
+        statistics,
+        lattice_units=config["process"]["lattice"]["units"],
+        condition_dropout=config["condition_dropout"],
+    )

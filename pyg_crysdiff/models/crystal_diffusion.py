@@ -1,0 +1,235 @@
+"""The generator: a denoiser, a joint process and the units that connect them to crystals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.statistics import DataStatistics
+from pyg_crysdiff.diffusion.joint import CrystalState, Denoise, JointDiffusion, Prediction
+from pyg_crysdiff.diffusion.noise import CrystalNoise
+from pyg_crysdiff.nn.layout import PairLayout
+from pyg_crysdiff.nn.transformer import CrystalTransformer
+
+LatticeUnits = Literal["angstrom", "scaled", "per_atom"]
+_MAX_ATOMIC_NUMBER = 118
+
+
+def lattice_unit(statistics: DataStatistics, units: LatticeUnits) -> tuple[float, bool]:
+    """Return the length in Angstrom that the process calls 1, and whether N^(1/3) multiplies it.
+
+    ``angstrom`` diffuses raw matrices as DiffCSP does; ``scaled`` divides by the root mean
+    square entry of the training lattices, so that data and noise have the same size;
+    ``per_atom`` does so after dividing by N^(1/3).
+
+    Raises:
+        ValueError: If the units are unknown.
+    """
+    scales = {
+        "angstrom": (1.0, False),
+        "scaled": (statistics.lattice_rms, False),
+        "per_atom": (statistics.lattice_rms_per_atom, True),
+    }
+    if units not in scales:
+        raise ValueError(f"unknown lattice units {units!r}; choose from {sorted(scales)}")
+    return scales[units]
+
+
+class CrystalDiffusion(nn.Module):
+    """Joint diffusion model of crystals, conditional on scalar properties or not.
+
+    Args:
+        denoiser: Network.
+        process: Joint process; its species classes are the elements of ``statistics``.
+        statistics: Statistics of the training set.
+        lattice_units: See :func:`lattice_unit`.
+        condition_dropout: Probability with which a training crystal's condition is hidden from
+            the network, so that one model also samples unconditionally and with
+            classifier-free guidance (Ho & Salimans 2022).
+    """
+
+    class_of: Tensor
+    elements: Tensor
+
+    def __init__(
+        self,
+        denoiser: CrystalTransformer,
+        process: JointDiffusion,
+        statistics: DataStatistics,
+        lattice_units: LatticeUnits = "scaled",
+        condition_dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.denoiser, self.process, self.statistics = denoiser, process, statistics
+        self.condition_dropout = condition_dropout
+        self.lattice_scale, self.per_atom = lattice_unit(statistics, lattice_units)
+        class_of = torch.full((_MAX_ATOMIC_NUMBER + 1,), -1)
+        class_of[list(statistics.elements)] = torch.arange(len(statistics.elements))
+        self.register_buffer("class_of", class_of, persistent=False)
+        self.register_buffer("elements", torch.tensor(statistics.elements), persistent=False)
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """Names of the properties the model can be conditioned on."""
+        return self.denoiser.condition_embedding.properties
+
+    def scale(self, num_atoms: Tensor) -> Tensor:
+        """Return Angstrom per unit of the process for each crystal, (B, 1, 1)."""
+        n = num_atoms.view(-1, 1, 1)
+        factor = n.to(torch.get_default_dtype()) ** (1 / 3) if self.per_atom else torch.ones_like(n)
+        return self.lattice_scale * factor
+
+    def state(self, batch: Batch | Data) -> CrystalState:
+        """Convert a PyG batch of crystals to the units of the process.
+
+        Raises:
+            ValueError: If an element is not among those of the training set.
+        """
+        species = self.class_of[batch.atomic_numbers.clamp(0, _MAX_ATOMIC_NUMBER)]
+        if bool((species < 0).any()):
+            unknown = sorted(set(batch.atomic_numbers[species < 0].tolist()))
+            raise ValueError(
+                f"atomic numbers {unknown} do not occur in the training set "
+                f"(it has {self.elements.tolist()})"
+            )
+        num_atoms = batch.num_atoms.view(-1)
+        index = torch.arange(len(num_atoms), device=num_atoms.device)
+        return CrystalState(
+            lattice=batch.lattice.view(-1, 3, 3) / self.scale(num_atoms),
+            coordinates=batch.frac_coords,
+            species=species,
+            num_atoms=num_atoms,
+            batch=torch.repeat_interleave(index, num_atoms),
+        )
+
+    def crystals(self, state: CrystalState) -> list[Crystal]:
+        """Convert a state at t = 0 to crystals in Angstrom."""
+        lattice = (state.lattice * self.scale(state.num_atoms)).cpu().double().numpy()
+        sizes = state.num_atoms.tolist()
+        coordinates = state.coordinates.cpu().double().split(sizes)
+        numbers = self.elements[state.species].cpu().split(sizes)
+        return [
+            Crystal(cell, f.numpy(), z.numpy())
+            for cell, f, z in zip(lattice, coordinates, numbers, strict=True)
+        ]
+
+    def condition(self, batch: Batch | Data) -> dict[str, Tensor]:
+        """Read the conditioning properties of a batch, name to (B,).
+
+        Raises:
+            KeyError: If the batch lacks one.
+        """
+        missing = [name for name in self.properties if name not in batch]
+        if missing:
+            raise KeyError(f"the batch lacks the properties {missing} that the model needs")
+        return {name: batch[name].view(-1) for name in self.properties}
+
+    def loss(
+        self, batch: Batch | Data, generator: torch.Generator, dropout: float | None = None
+    ) -> dict[str, Tensor]:
+        """Return the training losses of a batch: one per field, and ``total``.
+
+        Args:
+            batch: PyG batch of crystals.
+            generator: CPU generator of times, noise and condition dropout.
+            dropout: Probability of hiding the condition; the model's own where None.
+        """
+        clean = self.state(batch)
+        count = len(clean.num_atoms)
+        device = clean.lattice.device
+        t = self.process.training_times(count, generator).to(device)
+        noise = self.process.training_noise(clean, generator)
+        rate = self.condition_dropout if dropout is None else dropout
+        hidden = (torch.rand(count, generator=generator) < rate).to(device)
+        condition = {
+            name: torch.where(hidden, torch.nan, value)
+            for name, value in self.condition(batch).items()
+        }
+        noisy = self.process.corrupt(clean, t, noise)
+        prediction = self.predict(noisy, t, condition)
+        return self.process.losses(prediction, clean, noisy, t, noise)
+
+    def predict(
+        self,
+        state: CrystalState,
+        t: Tensor,
+        condition: Mapping[str, Tensor] | None = None,
+        layout: PairLayout | None = None,
+    ) -> Prediction:
+        """Call the denoiser once on a state; outputs are float32 also under autocast."""
+        outputs = self.denoiser(
+            state.species,
+            state.coordinates,
+            state.lattice,
+            state.num_atoms,
+            t,
+            condition,
+            layout,
+        )
+        return Prediction(*(x.to(state.lattice.dtype) for x in outputs))
+
+    def denoise(
+        self,
+        num_atoms: Tensor,
+        condition: Mapping[str, Tensor] | None = None,
+        guidance: float = 1.0,
+    ) -> Denoise:
+        """Bind condition and guidance to the denoiser for one batch in sampling.
+
+        With scale w the prediction is w * conditional + (1 - w) * unconditional, field by
+        field: w = 1 is the plain conditional model and needs one network call, w = 0 the
+        unconditional one.
+
+        Args:
+            num_atoms: Atoms per crystal, (B,).
+            condition: Property name to values (B,); None for unconditional sampling.
+            guidance: Scale w.
+        """
+        layout = PairLayout.build(num_atoms)
+
+        def predict(state: CrystalState, t: Tensor) -> Prediction:
+            if not condition or guidance == 0.0:
+                return self.predict(state, t, None, layout)
+            wanted = self.predict(state, t, condition, layout)
+            if guidance == 1.0:
+                return wanted
+            free = self.predict(state, t, None, layout)
+            return Prediction(
+                *(
+                    torch.lerp(getattr(free, name), getattr(wanted, name), guidance)
+                    for name in Prediction.__annotations__
+                )
+            )
+
+        return predict
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        num_atoms: Sequence[int],
+        seeds: Sequence[int],
+        times: list[int],
+        condition: Mapping[str, Tensor] | None = None,
+        guidance: float = 1.0,
+        corrector_steps: int = 1,
+    ) -> Iterator[tuple[int, CrystalState]]:
+        """Generate one batch, yielding (s, state at s) after every reverse step.
+
+        Args:
+            num_atoms: Atoms of each crystal.
+            seeds: Seed of each crystal.
+            times: Descending times from T to 0.
+            condition: Property name to values (B,).
+            guidance: Scale of classifier-free guidance.
+            corrector_steps: Langevin moves per time.
+        """
+        device = self.elements.device
+        noise = CrystalNoise(seeds, num_atoms, device)
+        state = self.process.prior(torch.tensor(num_atoms), noise)
+        denoise = self.denoise(state.num_atoms, condition, guidance)
+        yield from self.process.reverse(state, denoise, noise, times, corrector_steps)

@@ -1,0 +1,42 @@
+"""The two conditioners of arXiv 2406.09263: CDI (eq. 16) and CDS (eqs 17 to 19)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from pyg_crysdiff.nn.conditioning import Conditioner
+
+
+class CDI(Conditioner):
+    r"""Condition-dependent initialisation, :math:`z_i^0 = \mathrm{MLP}(z_{a_i} \oplus z_c)`.
+
+    Time and condition enter at the input embedding only.
+    """
+
+    def __init__(self, **sizes: int) -> None:
+        super().__init__(**sizes)
+        # The first layer over the concatenation, split so that z_c is mapped once per crystal.
+        self.from_species = nn.Linear(self.dim, self.dim)
+        self.from_condition = nn.Linear(self.condition_dim, self.dim, bias=False)
+        self.out = nn.Linear(self.dim, self.dim)
+
+    def initial(self, z: Tensor, z_c: Tensor, crystal: Tensor) -> Tensor:
+        """Return z^0 of eq. 16."""
+        hidden = self.from_species(z) + self.from_condition(z_c)[crystal]
+        return self.out(nn.functional.silu(hidden))
+
+
+class CDS(Conditioner):
+    r"""Condition-dependent self-attention: :math:`q_i = z_i W^Q + z_c W^{Qc}`, k and v alike."""
+
+    def __init__(self, **sizes: int) -> None:
+        super().__init__(**sizes)
+        self.projection = nn.ModuleList(
+            nn.Linear(self.condition_dim, 3 * self.num_heads * self.head_dim, bias=False)
+            for _ in range(self.num_blocks)
+        )
+
+    def attention(self, block: int, z_c: Tensor) -> Tensor:
+        """Return z_c (W^Qc, W^Kc, W^Vc) of one block, (B, 3 * num_heads * head_dim)."""
+        projected: Tensor = self.projection[block](z_c)
+        return projected

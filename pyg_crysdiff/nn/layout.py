@@ -1,0 +1,91 @@
+"""How atoms and atom pairs of crystals of different size lie in memory, without padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PairLayout:
+    """Atoms sorted by the size of their crystal, and all ordered pairs within crystals.
+
+    Crystals of equal size n form a group, so that anything over pairs of a group is a dense
+    (b, n, n, ...) view of a flat array: no padding, and no pair ever joins two crystals.
+
+    Attributes:
+        groups: (number of crystals b, atoms per crystal n) per group, n ascending.
+        order: Atom permutation, sorted position -> position in the caller's batch, (N,);
+            ``None`` where the caller's order is already sorted.
+        inverse: Inverse of ``order``.
+        crystal: Crystal (caller's numbering) of each sorted atom, (N,).
+    """
+
+    groups: tuple[tuple[int, int], ...]
+    order: Tensor | None
+    inverse: Tensor | None
+    crystal: Tensor
+
+    @classmethod
+    def build(cls, num_atoms: Tensor) -> PairLayout:
+        """Build the layout of a batch from its atom counts, (B,).
+
+        Raises:
+            ValueError: If a crystal has no atoms.
+        """
+        device = num_atoms.device
+        counts = num_atoms.detach().cpu()
+        if counts.numel() and int(counts.min()) < 1:
+            raise ValueError("every crystal needs at least one atom")
+        by_size = torch.sort(counts, stable=True).indices
+        starts = torch.cumsum(counts, 0) - counts
+        sizes, frequency = torch.unique_consecutive(counts[by_size], return_counts=True)
+        groups = tuple(
+            (int(b), int(n)) for b, n in zip(frequency.tolist(), sizes.tolist(), strict=True)
+        )
+        sorted_counts = counts[by_size]
+        crystal = torch.repeat_interleave(by_size, sorted_counts)
+        within = torch.arange(len(crystal)) - torch.repeat_interleave(
+            torch.cumsum(sorted_counts, 0) - sorted_counts, sorted_counts
+        )
+        order = starts[crystal] + within
+        is_sorted = bool((order == torch.arange(len(order))).all())
+        return cls(
+            groups=groups,
+            order=None if is_sorted else order.to(device),
+            inverse=None if is_sorted else torch.argsort(order).to(device),
+            crystal=crystal.to(device),
+        )
+
+    def sort(self, atoms: Tensor) -> Tensor:
+        """Bring per-atom values (N, ...) from the caller's order into the sorted order."""
+        return atoms if self.order is None else atoms[self.order]
+
+    def unsort(self, atoms: Tensor) -> Tensor:
+        """Bring per-atom values (N, ...) back into the caller's order."""
+        return atoms if self.inverse is None else atoms[self.inverse]
+
+    def split_atoms(self, atoms: Tensor) -> list[Tensor]:
+        """Cut sorted per-atom values (N, ...) into one (b, n, ...) view per group."""
+        # split() and not slices: in backward, each slice costs a zero tensor of full size.
+        parts = atoms.split([b * n for b, n in self.groups])
+        return [
+            part.view(b, n, *atoms.shape[1:])
+            for part, (b, n) in zip(parts, self.groups, strict=True)
+        ]
+
+    def split_pairs(self, pairs: Tensor) -> list[Tensor]:
+        """Cut per-pair values (P, ...), P = sum of n^2, into one (b, n, n, ...) view per group."""
+        parts = pairs.split([b * n * n for b, n in self.groups])
+        return [
+            part.view(b, n, n, *pairs.shape[1:])
+            for part, (b, n) in zip(parts, self.groups, strict=True)
+        ]
+
+    def crystal_mean(self, atoms: Tensor) -> Tensor:
+        """Average sorted per-atom values (N, d) over each crystal, (B, d), caller's order."""
+        means = torch.cat([part.mean(1) for part in self.split_atoms(atoms)])
+        leaders = torch.cat([part[:, 0] for part in self.split_atoms(self.crystal)])
+        return torch.empty_like(means).index_copy(0, leaders, means)

@@ -1,0 +1,153 @@
+"""The denoiser: a Transformer with relative positions over the fully connected crystal graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
+
+from pyg_crysdiff.nn.attention import AttentionBlock
+from pyg_crysdiff.nn.conditioners import CDI
+from pyg_crysdiff.nn.conditioning import ConditionEmbedding, Conditioner
+from pyg_crysdiff.nn.layout import PairLayout
+from pyg_crysdiff.nn.pairs import pair_features
+
+ConditionerFactory = Callable[..., Conditioner]
+
+
+def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+
+
+class CrystalTransformer(nn.Module):
+    r"""Denoising Transformer of arXiv 2406.09263, section 4.2.
+
+    Symmetries, all exact: permutation of atoms; a common translation of all fractional
+    coordinates; integer shifts of any of them; rotation and reflection of the lattice, under
+    which the outputs for coordinates and species do not change and the lattice output turns
+    with the lattice (:math:`\hat\epsilon_L = \varphi(\bar z) L` for row lattices).
+
+    Args:
+        num_species: K, number of species classes.
+        properties: Property name to (mean, standard deviation); none for the base model.
+        conditioner: Factory of the conditioner (class or partial), called with the sizes of
+            the network (:class:`pyg_crysdiff.nn.conditioning.Conditioner`). Without properties
+            only the time passes through it.
+        dim: Width d of the atom features.
+        num_blocks: Number D of blocks.
+        num_heads: Number of heads.
+        head_dim: Width of a head; ``dim`` where None.
+        num_waves: M of the Fourier features (eq. 14).
+        pair_hidden: Hidden width of the pair MLPs (eqs 12 and 13).
+        mlp_ratio: Hidden width of the block MLPs in units of ``dim``.
+        size_feature: Feed log N to the pair MLPs beside the Gram matrix. Attention averages
+            over atoms and cannot count them; the cell volume depends on their number.
+    """
+
+    def __init__(
+        self,
+        num_species: int,
+        properties: Mapping[str, tuple[float, float]] | None = None,
+        conditioner: ConditionerFactory = CDI,
+        dim: int = 128,
+        num_blocks: int = 6,
+        num_heads: int = 3,
+        head_dim: int | None = None,
+        num_waves: int = 10,
+        pair_hidden: int = 64,
+        mlp_ratio: int = 4,
+        size_feature: bool = True,
+    ) -> None:
+        super().__init__()
+        head_dim = dim if head_dim is None else head_dim
+        self.num_species, self.num_waves, self.size_feature = num_species, num_waves, size_feature
+        self.species_embedding = _mlp(num_species, dim, dim)
+        self.condition_embedding = ConditionEmbedding(dim, properties)
+        self.conditioner = conditioner(
+            dim=dim,
+            condition_dim=dim,
+            num_blocks=num_blocks,
+            num_heads=num_heads,
+            head_dim=head_dim,
+        )
+        self.blocks = nn.ModuleList(
+            AttentionBlock(
+                dim,
+                mlp_ratio,
+                num_heads=num_heads,
+                head_dim=head_dim,
+                pair_inputs=6 * num_waves + 9 + size_feature,
+                pair_hidden=pair_hidden,
+            )
+            for _ in range(num_blocks)
+        )
+        self.to_lattice = _mlp(dim, dim, 9)
+        self.to_coordinates = _mlp(dim, dim, 3)
+        self.to_species = _mlp(dim, dim, num_species)
+
+    def forward(
+        self,
+        species: Tensor,
+        frac_coords: Tensor,
+        lattice: Tensor,
+        num_atoms: Tensor,
+        t: Tensor,
+        condition: Mapping[str, Tensor] | None = None,
+        layout: PairLayout | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Denoise a batch given as tensors; atoms of a crystal are contiguous.
+
+        Args:
+            species: Class indices (N,) int64, or weights over classes (N, K).
+            frac_coords: Fractional coordinates, (N, 3).
+            lattice: Row lattices in the units of the process, (B, 3, 3).
+            num_atoms: Atoms per crystal, (B,).
+            t: Integer times, (B,).
+            condition: Property name to raw values (B,); NaN means not given.
+            layout: Pair layout of ``num_atoms`` where the caller keeps one.
+
+        Returns:
+            Predicted lattice noise (B, 3, 3), normalised coordinate score (N, 3) and logits
+            of the clean species (N, K).
+        """
+        layout = PairLayout.build(num_atoms) if layout is None else layout
+        z_c = self.condition_embedding(t, condition)
+        z = self.conditioner.initial(self._embed(layout.sort(species)), z_c, layout.crystal)
+        features = self._crystal_features(lattice, num_atoms)
+        pairs = pair_features(layout.sort(frac_coords), features, layout, self.num_waves)
+        for index, block in enumerate(self.blocks):
+            z = self.conditioner.block_input(index, z, z_c, layout.crystal)
+            z = block(z, pairs, layout, self.conditioner.attention(index, z_c))
+        factor = self.to_lattice(layout.crystal_mean(z)).view(-1, 3, 3)
+        z = layout.unsort(z)
+        return factor @ lattice, self.to_coordinates(z), self.to_species(z)
+
+    def forward_batch(
+        self, batch: Batch | Data, t: Tensor, condition: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Denoise a PyG batch with ``species``, ``frac_coords``, ``lattice`` and ``num_atoms``.
+
+        ``species`` are class indices or weights; use
+        :class:`pyg_crysdiff.models.CrystalDiffusion` for batches of atomic numbers.
+        """
+        return self(
+            batch.species, batch.frac_coords, batch.lattice, batch.num_atoms, t, condition
+        )
+
+    def _embed(self, species: Tensor) -> Tensor:
+        if species.is_floating_point():
+            return self.species_embedding(species)
+        first, *rest = self.species_embedding
+        # A one-hot vector times a matrix is a column of it.
+        z = nn.functional.embedding(species, first.weight.t()) + first.bias
+        for layer in rest:
+            z = layer(z)
+        return z
+
+    def _crystal_features(self, lattice: Tensor, num_atoms: Tensor) -> Tensor:
+        gram = torch.einsum("bik,bjk->bij", lattice, lattice).flatten(1)
+        if not self.size_feature:
+            return gram
+        return torch.cat([gram, num_atoms.to(gram.dtype).log().unsqueeze(1)], dim=1)

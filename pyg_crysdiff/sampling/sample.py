@@ -1,0 +1,189 @@
+"""Sampling by one function call, from a checkpoint or a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.diffusion.noise import crystal_seed
+from pyg_crysdiff.diffusion.schedules import sampling_times
+from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
+from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
+from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
+from pyg_crysdiff.sampling.request import NumAtoms, Sizes, Target, resolve_target
+from pyg_crysdiff.sampling.store import SampleStore
+
+MAX_BATCH = 256
+_MAX_PAIRS = 60_000
+
+
+def sample(
+    checkpoint: str | Path | LoadedModel,
+    num_samples: int,
+    *,
+    target: Target = "min",
+    num_atoms: NumAtoms = "distribution",
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float = 1.0,
+    corrector_steps: int = 1,
+    batch_size: int | None = None,
+    device: str | torch.device | None = None,
+    precision: str = "auto",
+    out: str | Path | None = None,
+    extrapolate: bool = False,
+    trusted: Sequence[str] = (),
+    progress: bool = True,
+) -> list[Crystal]:
+    """Generate crystals, optionally with wanted properties.
+
+    Crystal i depends on (checkpoint, seed, i) and the sampler settings, not on how many
+    crystals are asked for; batch composition enters only through floating-point rounding.
+    With ``out``, every batch is written as it is finished, and the same call goes on where an
+    interrupted one stopped and yields the structures of an uninterrupted one.
+
+    Args:
+        checkpoint: Checkpoint file, or a model loaded from one.
+        num_samples: Number of crystals.
+        target: Property name to value; ``"min"`` for the training minimum; None for
+            unconditional sampling (the model's condition is dropped).
+        num_atoms: A number, a range (low, high), ``"distribution"`` (training distribution)
+            or ``"target"`` (distribution given the target property).
+        seed: Seed.
+        steps: Number of reverse steps, 1 to T; None for all T.
+        guidance: Scale of classifier-free guidance; 1 is the plain conditional model.
+        corrector_steps: Langevin moves of the coordinates per step.
+        batch_size: Crystals per batch; None chooses batches of bounded memory.
+        device: Device; None for the best there is.
+        precision: ``auto``, ``32-true`` or ``bf16-mixed``.
+        out: Folder to write to and to resume from.
+        extrapolate: Allow targets beyond the training range.
+        trusted: Packages besides this one whose conditioners the checkpoint may name.
+        progress: Show a progress bar.
+
+    Returns:
+        The crystals with provenance in ``info``: checkpoint digest, seed, index, target,
+        guidance, steps.
+
+    Raises:
+        ValueError: If an argument is out of range or the checkpoint is damaged.
+        FileNotFoundError: If there is no checkpoint.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if corrector_steps < 0:
+        raise ValueError(f"corrector_steps must not be negative, got {corrector_steps}")
+    where = choose_device(device)
+    if isinstance(checkpoint, LoadedModel):
+        loaded = checkpoint
+        loaded.model.to(where)
+    else:
+        loaded = load_checkpoint(checkpoint, where, trusted)
+    model = loaded.model
+    times = sampling_times(model.process.num_steps, steps)
+    wanted = resolve_target(target, model.statistics, extrapolate=extrapolate)
+    rule = Sizes(num_atoms)
+    sizes = [rule.draw(seed, i, model.statistics, wanted) for i in range(num_samples)]
+    settings = {
+        "checkpoint": loaded.digest,
+        "seed": seed,
+        "target": wanted,
+        "guidance": guidance,
+        "steps": len(times) - 1,
+        "corrector_steps": corrector_steps,
+    }
+    batches = _batches(sizes, batch_size)
+    request = {
+        **settings,
+        "num_samples": num_samples,
+        "num_atoms": rule.rule,
+        "batches": [len(batch) for batch in batches],
+        "precision": choose_precision(precision, where),
+    }
+    store = None if out is None else SampleStore(out, request)
+    keep_freed_memory()
+    crystals: list[Crystal] = []
+    exported = 0
+    total = len(batches) * (len(times) - 1)
+    with tqdm(total=total, unit="step", desc="sampling", disable=not progress) as bar:
+        for number, batch in enumerate(batches):
+            done = store.read(number) if store else None
+            if done is None:
+                done = []
+                moves = _generate(model, batch, sizes, times, settings, request["precision"])
+                for step in moves:
+                    bar.update()
+                    done = step
+                if store:
+                    store.write(number, done)
+            else:
+                bar.update(len(times) - 1)
+            crystals.extend(done)
+            if store:
+                store.export(crystals, exported)
+                exported = len(crystals)
+    return crystals
+
+
+def _batches(sizes: Sequence[int], batch_size: int | None) -> list[list[int]]:
+    """Cut 0..M-1 into runs of at most batch_size crystals, or of bounded number of pairs."""
+    limit = MAX_BATCH if batch_size is None else batch_size
+    batches: list[list[int]] = []
+    pairs = 0
+    for index, n in enumerate(sizes):
+        pairs += n * n
+        full = batches and (
+            len(batches[-1]) >= limit or (batch_size is None and pairs > _MAX_PAIRS)
+        )
+        if not batches or full:
+            batches.append([])
+            pairs = n * n
+        batches[-1].append(index)
+    return batches
+
+
+def _generate(
+    model: CrystalDiffusion,
+    indices: Sequence[int],
+    sizes: Sequence[int],
+    times: list[int],
+    settings: dict[str, object],
+    precision: str,
+) -> Iterator[list[Crystal]]:
+    """Run one batch; yields after every step, an empty list until the crystals are there."""
+    device = model.elements.device
+    seed, wanted = settings["seed"], settings["target"]
+    assert isinstance(seed, int)
+    assert isinstance(wanted, dict)
+    condition = {
+        name: torch.full((len(indices),), value, device=device) for name, value in wanted.items()
+    }
+    states = model.generate(
+        [sizes[i] for i in indices],
+        [crystal_seed(seed, i) for i in indices],
+        times,
+        condition,
+        guidance=float(settings["guidance"]),  # type: ignore[arg-type]
+        corrector_steps=int(settings["corrector_steps"]),  # type: ignore[call-overload]
+    )
+    autocast = precision == "bf16-mixed"
+    final = None
+    while True:
+        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+            step = next(states, None)
+        if step is None:
+            break
+        final = step[1]
+        if step[0] > 0:
+            yield []
+    assert final is not None
+    crystals = model.crystals(final)
+    for index, crystal in zip(indices, crystals, strict=True):
+        crystal.info.update(settings, index=index)
+    yield crystals

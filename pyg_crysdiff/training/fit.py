@@ -1,0 +1,248 @@
+"""One training run: configuration in, checkpoint out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger
+from torch_geometric.data import InMemoryDataset
+from torch_geometric.loader import DataLoader
+
+import pyg_crysdiff
+from pyg_crysdiff.data.statistics import DataStatistics
+from pyg_crysdiff.diffusion.noise import crystal_seed
+from pyg_crysdiff.models.build import PACKAGE, build_model
+from pyg_crysdiff.models.checkpoint import load_checkpoint
+from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
+from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
+from pyg_crysdiff.training.config import compose_config
+from pyg_crysdiff.training.module import DiffusionModule
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training run leaves behind.
+
+    Attributes:
+        checkpoint: The last checkpoint.
+        seconds: Wall time of the training, interruptions not counted.
+        epochs: Finished epochs.
+        num_parameters: Trainable parameters.
+    """
+
+    checkpoint: Path
+    seconds: float
+    epochs: int
+    num_parameters: int
+
+
+class CrystalData(pl.LightningDataModule):
+    """Training and validation loaders whose order depends on (seed, epoch) alone.
+
+    Args:
+        train: Training set.
+        val: Validation set; may be empty.
+        batch_size: Crystals per batch.
+        seed: Seed of the order.
+    """
+
+    def __init__(
+        self, train: InMemoryDataset, val: InMemoryDataset | None, batch_size: int, seed: int
+    ) -> None:
+        super().__init__()
+        self.train, self.val, self.batch_size, self.seed = train, val, batch_size, seed
+
+    def train_dataloader(self) -> DataLoader:
+        """Return this epoch's loader (the trainer asks anew every epoch)."""
+        assert self.trainer is not None
+        order = torch.Generator().manual_seed(
+            crystal_seed(self.seed, self.trainer.current_epoch, "order")
+        )
+        return DataLoader(self.train, self.batch_size, shuffle=True, generator=order)
+
+    def val_dataloader(self) -> DataLoader | list[Any]:
+        """Return the validation loader, or an empty list where there is no validation set."""
+        if self.val is None or len(self.val) == 0:
+            return []
+        return DataLoader(self.val, self.batch_size)
+
+
+def load_data(
+    options: Mapping[str, Any], properties: Sequence[str] | str
+) -> tuple[InMemoryDataset, InMemoryDataset, list[str]]:
+    """Open the training and validation sets of a ``data`` configuration.
+
+    Returns:
+        Both sets and the names of the conditioning properties.
+
+    Raises:
+        ValueError: If a wanted property is not in the data.
+    """
+    from pyg_crysdiff.data import load_dataset  # noqa: PLC0415
+
+    options = {key: value for key, value in options.items() if value is not None}
+    name = options.pop("name")
+    train = load_dataset(name, split="train", **options)
+    val = load_dataset(name, split="val", **options)
+    if properties == "auto":
+        wanted = [train.property_name] if train.property_name else []
+    else:
+        wanted = [properties] if isinstance(properties, str) else list(properties)
+    missing = [p for p in wanted if p not in train.property_names]
+    if missing:
+        raise ValueError(f"no properties {missing} in {name}; it has {list(train.property_names)}")
+    return train, val, wanted
+
+
+def train(
+    config: Mapping[str, Any],
+    out_dir: str | Path,
+    *,
+    trusted: Sequence[str] = (),
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+) -> FitResult:
+    """Train a model, or go on with the run that ``out_dir`` holds.
+
+    Writes ``last.ckpt`` (all that sampling needs), ``config.json`` and ``metrics.csv``. If
+    ``last.ckpt`` exists the run resumes from it; resumed and uninterrupted runs give the same
+    weights where the length is set in epochs.
+
+    Args:
+        config: Configuration as composed from ``configs/train.yaml``, plain containers.
+        out_dir: Output folder.
+        trusted: Packages besides this one that conditioners may come from.
+        progress: Show a progress bar.
+        callbacks: Further Lightning callbacks.
+
+    Raises:
+        ValueError: If the folder holds a run of another configuration, or a value is bad.
+    """
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    _check_same_run(out_dir / "config.json", config)
+    device = choose_device(config["device"])
+    keep_freed_memory()
+    train_set, val_set, properties = load_data(config["data"], config["properties"])
+    statistics = DataStatistics.from_dataset(train_set, properties)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(config["seed"]))
+        model = build_model(config, statistics, (PACKAGE, *trusted))
+    budget = Budget(config["max_epochs"], config["budget_minutes"])
+    module = DiffusionModule(model, config, _card(train_set, properties, config), budget.progress)
+    resume = out_dir / "last.ckpt"
+    bar = [TQDMProgressBar(refresh_rate=5)] if progress else []
+    with _quiet_lightning():
+        trainer = pl.Trainer(
+            accelerator="gpu" if device.type == "cuda" else device.type,
+            devices=[device.index or 0] if device.type == "cuda" else 1,
+            precision=choose_precision(config["precision"], device),  # type: ignore[arg-type]
+            max_epochs=config["max_epochs"],
+            check_val_every_n_epoch=config["validate_every"],
+            gradient_clip_val=config["optimizer"]["clip_norm"],
+            reload_dataloaders_every_n_epochs=1,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+            callbacks=[
+                warmed_ema(config["optimizer"]["ema_decay"]),
+                budget,
+                *bar,
+                *callbacks,
+                SaveLast(out_dir, config["validate_every"]),
+            ],
+            logger=CSVLogger(out_dir, name="", version=""),
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            enable_checkpointing=True,
+            default_root_dir=out_dir,
+        )
+        started = time.monotonic()
+        trainer.fit(
+            module,
+            datamodule=CrystalData(train_set, val_set, config["batch_size"], int(config["seed"])),
+            ckpt_path=resume if resume.is_file() else None,
+            weights_only=True,
+        )
+    del started
+    return FitResult(
+        checkpoint=resume,
+        seconds=budget.time_elapsed(),
+        epochs=trainer.current_epoch,
+        num_parameters=sum(p.numel() for p in model.parameters()),
+    )
+
+
+def fit(overrides: Sequence[str], out_dir: str | Path, **options: Any) -> FitResult:
+    """Compose a configuration from Hydra overrides and :func:`train` with it."""
+    return train(compose_config(overrides), out_dir, **options)
+
+
+def resume(out_dir: str | Path, **options: Any) -> FitResult:
+    """Go on with an interrupted run from its own folder; see :func:`train`.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run.
+    """
+    path = Path(out_dir) / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"no training run in {out_dir} (config.json is missing)")
+    return train(json.loads(path.read_text(encoding="utf-8")), out_dir, **options)
+
+
+def _check_same_run(path: Path, config: Mapping[str, Any]) -> None:
+    text = json.dumps(config, indent=2, sort_keys=True)
+    if not path.is_file():
+        path.write_text(text + "\n", encoding="utf-8")
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    now = json.loads(text)
+    # The length of a run may be changed when it is resumed; nothing else may.
+    free = {"max_epochs", "budget_minutes", "device", "precision"}
+    changed = sorted(k for k in now.keys() | before.keys() if now.get(k) != before.get(k))
+    if set(changed) - free:
+        raise ValueError(
+            f"{path.parent} holds a run of another configuration (different: {changed}); "
+            "choose another output folder or delete this one"
+        )
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _card(
+    dataset: InMemoryDataset, properties: Sequence[str], config: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "dataset": dataset.display_name,
+        "split": dataset.split_description,
+        "num_train": len(dataset),
+        "properties": list(properties),
+        "seed": int(config["seed"]),
+        "version": pyg_crysdiff.__version__,
+        "torch": str(torch.__version__),
+    }
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's hints about workers, sanity checks and hardware out of the output."""
+    loggers = [logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

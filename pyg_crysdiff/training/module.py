@@ -1,0 +1,98 @@
+"""The LightningModule that trains a :class:`~pyg_crysdiff.models.CrystalDiffusion`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch_geometric.data import Batch
+
+from pyg_crysdiff.diffusion.noise import crystal_seed
+from pyg_crysdiff.models.checkpoint import KEY, pack
+from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
+
+
+class DiffusionModule(LightningModule):
+    """Training of a crystal diffusion model.
+
+    All noise of a step comes from a generator seeded by (seed, step), so that a resumed run
+    sees the numbers of an uninterrupted one; validation always sees the same noise.
+
+    Args:
+        model: The generator.
+        config: Full training configuration as plain containers; stored in checkpoints.
+        card: Facts about the run that belong into the checkpoint (data set, split, versions).
+        progress: Returns the finished share of the training, 0 to 1, for the decay of the
+            learning rate.
+    """
+
+    def __init__(
+        self,
+        model: CrystalDiffusion,
+        config: Mapping[str, Any],
+        card: Mapping[str, Any],
+        progress: Callable[[], float],
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.config, self.card, self.progress = dict(config), dict(card), progress
+        self.seed = int(config["seed"])
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the weighted loss of a batch and log each field's."""
+        del batch_idx
+        generator = torch.Generator().manual_seed(
+            crystal_seed(self.seed, self.global_step, "train")
+        )
+        return self._losses(batch, generator, "train", dropout=None)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss with fixed noise and the condition always given."""
+        generator = torch.Generator().manual_seed(crystal_seed(self.seed, batch_idx, "validate"))
+        return self._losses(batch, generator, "val", dropout=0.0)
+
+    def _losses(
+        self, batch: Batch, generator: torch.Generator, stage: str, dropout: float | None
+    ) -> Tensor:
+        losses = self.model.loss(batch, generator, dropout)
+        self.log_dict(
+            {f"{stage}/{name}": value.detach() for name, value in losses.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=batch.num_graphs,
+        )
+        if stage == "train":
+            self.log("loss", losses["total"].detach(), prog_bar=True, logger=False)
+        return losses["total"]
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with linear warm-up and cosine decay along the progress of the run."""
+        options = self.config["optimizer"]
+        optimizer: Optimizer = AdamW(
+            self.model.parameters(),
+            lr=options["lr"],
+            betas=tuple(options["betas"]),
+            weight_decay=options["weight_decay"],
+        )
+        final = options["final_lr"]
+
+        def factor(step: int) -> float:
+            warm = min(1.0, (step + 1) / max(1, options["warmup_steps"]))
+            decay = final + (1 - final) * 0.5 * (1 + math.cos(math.pi * self.progress()))
+            return warm * decay
+
+        scheduler = LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add configuration and data statistics to the checkpoint."""
+        checkpoint[KEY] = pack(self.config, self.model.statistics, self.card)
