@@ -1,0 +1,115 @@
+import pytest
+import torch
+from torch.nn import functional as F
+
+from pyg_crysdiff.diffusion import UniformD3PM, sampling_times
+
+
+def dense(process):
+    """Q_t and their products as K x K matrices."""
+    k = process.num_classes
+    alpha = process.alpha_bar[1:] / process.alpha_bar[:-1]
+    q = [a * torch.eye(k).double() + (1 - a) / k * torch.ones(k, k) for a in alpha]
+    bar = [torch.eye(k, dtype=torch.float64)]
+    for matrix in q:
+        bar.append(bar[-1] @ matrix)
+    return q, bar
+
+
+def test_posterior_against_dense_matrices(generator):
+    process = UniformD3PM(5, num_steps=20)
+    q, bar = dense(process)
+    p0 = torch.rand(30, 5, generator=generator, dtype=torch.float64).softmax(-1)
+    x_t = torch.randint(0, 5, (30,), generator=generator)
+    a_t = F.one_hot(x_t, 5).double()
+    for t in (1, 2, 10, 20):
+        ours = process.posterior(x_t, p0, torch.full((30,), t), torch.full((30,), t - 1))
+        top = (a_t @ q[t - 1].T) * (p0 @ bar[t - 1])
+        bottom = ((p0 @ bar[t]) * a_t).sum(-1, keepdim=True)
+        torch.testing.assert_close(ours, top / bottom)
+
+
+def test_strided_posterior_against_dense_matrices(generator):
+    process = UniformD3PM(4, num_steps=20)
+    q, bar = dense(process)
+    between = q[5] @ q[6] @ q[7] @ q[8]
+    p0 = torch.rand(6, 4, generator=generator, dtype=torch.float64).softmax(-1)
+    x_t = torch.tensor([0, 1, 2, 3, 0, 1])
+    ours = process.posterior(x_t, p0, torch.full((6,), 9), torch.full((6,), 5))
+    top = (F.one_hot(x_t, 4).double() @ between.T) * (p0 @ bar[5])
+    torch.testing.assert_close(ours, top / top.sum(-1, keepdim=True))
+
+
+def test_loss_is_the_kl_divergence_and_nll_at_one(generator):
+    process = UniformD3PM(5, num_steps=20)
+    x0 = torch.randint(0, 5, (40,), generator=generator)
+    logits = torch.randn(40, 5, generator=generator, dtype=torch.float64)
+    t = torch.full((40,), 8)
+    noise = torch.rand(40, 1, generator=generator)
+    x_t = process.corrupt(x0, t, noise)
+    true = process.posterior(x_t, F.one_hot(x0, 5).double(), t, t - 1)
+    model = process.posterior(x_t, logits.softmax(-1), t, t - 1)
+    kl = F.kl_div(model.log(), true, reduction="none").sum(-1)
+    torch.testing.assert_close(process.loss(logits, x0, x_t, t, noise), kl)
+    one = torch.ones(40, dtype=torch.long)
+    x_1 = process.corrupt(x0, one, noise)
+    nll = -process.posterior(x_1, logits.softmax(-1), one, one - 1).log()
+    torch.testing.assert_close(
+        process.loss(logits, x0, x_1, one, noise), nll.gather(1, x0[:, None])[:, 0]
+    )
+
+
+def test_auxiliary_weight_adds_the_cross_entropy(generator):
+    x0 = torch.randint(0, 3, (10,), generator=generator)
+    logits = torch.randn(10, 3, generator=generator, dtype=torch.float64)
+    t, noise = torch.full((10,), 4), torch.rand(10, 1, generator=generator)
+    plain, more = UniformD3PM(3, 10), UniformD3PM(3, 10, auxiliary_weight=0.5)
+    difference = more.loss(logits, x0, x0, t, noise) - plain.loss(logits, x0, x0, t, noise)
+    torch.testing.assert_close(difference, 0.5 * F.cross_entropy(logits, x0, reduction="none"))
+
+
+def test_corruption_frequencies_follow_the_closed_form(generator):
+    process = UniformD3PM(4, num_steps=20)
+    _, bar = dense(process)
+    x0 = torch.full((100_000,), 2)
+    for t in (3, 12, 20):
+        noise = torch.rand(100_000, 1, generator=generator, dtype=torch.float64)
+        x_t = process.corrupt(x0, torch.full_like(x0, t), noise)
+        frequency = torch.bincount(x_t, minlength=4) / len(x_t)
+        torch.testing.assert_close(frequency.double(), bar[t][2], atol=0.006, rtol=0)
+
+
+@pytest.mark.parametrize("steps", [None, 10])
+def test_sampler_with_the_exact_posterior_recovers_the_data(steps, generator):
+    process = UniformD3PM(4, num_steps=100)
+    data = torch.tensor([0.5, 0.3, 0.2, 0.0], dtype=torch.float64)
+    n = 20_000
+    x = process.prior(torch.rand(n, 1, generator=generator, dtype=torch.float64))
+    times = sampling_times(100, steps)
+    for t, s in zip(times[:-1], times[1:], strict=True):
+        a = process.alpha_bar[t]
+        likelihood = a * torch.eye(4) + (1 - a) / 4  # q(a_t | a_0), row a_0
+        p0 = data * likelihood.T[x]
+        # The paper's backward process is exact for a point mass; draw a_0 first.
+        drawn = torch.multinomial(p0, 1, generator=generator)[:, 0]
+        logits = torch.where(F.one_hot(drawn, 4).bool(), 40.0, -40.0).double()
+        u = torch.rand(n, 1, generator=generator, dtype=torch.float64)
+        x = process.step(x, logits, torch.full((n,), t), torch.full((n,), s), u)
+    frequency = (torch.bincount(x, minlength=4) / n).double()
+    torch.testing.assert_close(frequency, data, atol=0.015, rtol=0)
+
+
+def test_one_element_needs_no_diffusion(generator):
+    process = UniformD3PM(1, num_steps=10)
+    x0 = torch.zeros(5, dtype=torch.long)
+    t, noise = torch.full((5,), 10), torch.rand(5, 1, generator=generator)
+    logits = torch.randn(5, 1, generator=generator)
+    assert process.prior(noise).eq(0).all()
+    assert process.corrupt(x0, t, noise).eq(0).all()
+    assert process.step(x0, logits, t, t - 1, noise).eq(0).all()
+    torch.testing.assert_close(process.loss(logits, x0, x0, t, noise), torch.zeros(5))
+
+
+def test_no_class_is_refused():
+    with pytest.raises(ValueError, match="num_classes"):
+        UniformD3PM(0)
