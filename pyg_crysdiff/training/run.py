@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import Sampler
 from torch_geometric.data import InMemoryDataset
 from torch_geometric.loader import DataLoader
 
@@ -64,18 +64,31 @@ class CrystalData(pl.LightningDataModule):
         self.train, self.val, self.batch_size, self.seed = train, val, batch_size, seed
 
     def train_dataloader(self) -> DataLoader:
-        """Return this epoch's loader (the trainer asks anew every epoch)."""
-        assert self.trainer is not None
-        order = torch.Generator().manual_seed(
-            crystal_seed(self.seed, self.trainer.current_epoch, "order")
-        )
-        return DataLoader(self.train, self.batch_size, shuffle=True, generator=order)
+        """Return the training loader."""
+        return DataLoader(self.train, self.batch_size, sampler=_EpochOrder(self))
 
     def val_dataloader(self) -> DataLoader | list[Any]:
         """Return the validation loader, or an empty list where there is no validation set."""
         if self.val is None or len(self.val) == 0:
             return []
         return DataLoader(self.val, self.batch_size)
+
+
+class _EpochOrder(Sampler[int]):
+    """A permutation per epoch, known from (seed, epoch) also after a resume."""
+
+    def __init__(self, data: CrystalData) -> None:
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data.train)
+
+    def __iter__(self) -> Iterator[int]:
+        trainer = self.data.trainer
+        assert trainer is not None
+        seed = crystal_seed(self.data.seed, trainer.current_epoch, "order")
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
+        yield from order.tolist()
 
 
 def load_data(
@@ -151,7 +164,7 @@ def train(
             max_epochs=config["max_epochs"],
             check_val_every_n_epoch=config["validate_every"],
             gradient_clip_val=config["optimizer"]["clip_norm"],
-            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
             num_sanity_val_steps=0,
             log_every_n_steps=10,
             callbacks=[
@@ -167,14 +180,12 @@ def train(
             enable_checkpointing=True,
             default_root_dir=out_dir,
         )
-        started = time.monotonic()
         trainer.fit(
             module,
             datamodule=CrystalData(train_set, val_set, config["batch_size"], int(config["seed"])),
             ckpt_path=resume if resume.is_file() else None,
             weights_only=True,
         )
-    del started
     return FitResult(
         checkpoint=resume,
         seconds=budget.time_elapsed(),

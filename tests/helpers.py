@@ -1,0 +1,46 @@
+"""Small data sets and configurations for tests."""
+
+from copy import deepcopy
+
+import numpy as np
+import torch
+
+from pyg_crysdiff.training import compose_config
+from tests.conftest import make_crystal
+
+
+class ToySet(list):
+    """A list of ``Data`` with what training asks of a data set."""
+
+    display_name = "toy"
+    split_description = "generated"
+    property_names = ("energy",)
+    property_name = "energy"
+
+
+def toy_set(count: int, seed: int = 0) -> ToySet:
+    """Random crystals of 2 to 6 atoms with an energy that follows the mean atomic number."""
+    rng = np.random.default_rng(seed)
+    out = ToySet()
+    for _ in range(count):
+        crystal = make_crystal(rng, int(rng.integers(2, 7)))
+        out.append(crystal.to_data(energy=float(np.mean(crystal.atomic_numbers) / 10)))
+    return out
+
+
+def small_config(process=None, **changes):
+    """The default configuration with a network that trains in seconds."""
+    config = deepcopy(compose_config(["conditioner=cds"]))
+    config["denoiser"].update(dim=16, num_blocks=2, num_waves=3, pair_hidden=8)
+    config["process"]["num_steps"] = 20
+    for key, value in (process or {}).items():
+        config["process"][key].update(value)
+    config.update(batch_size=8, validate_every=1, precision="32-true", device="cpu")
+    config.update(changes)
+    return config
+
+
+def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    """Whether two modules have equal state to the last bit."""
+    other = b.state_dict()
+    return all(torch.equal(value, other[name]) for name, value in a.state_dict().items())

@@ -1,0 +1,156 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import Batch
+
+from pyg_crysdiff.data.statistics import DataStatistics
+from pyg_crysdiff.diffusion import sampling_times
+from pyg_crysdiff.models import build_model, resolve_conditioner
+from tests.helpers import small_config, toy_set
+
+
+@pytest.fixture
+def dataset():
+    return toy_set(20)
+
+
+@pytest.fixture
+def statistics(dataset):
+    return DataStatistics.from_dataset(dataset, ["energy"])
+
+
+def model_of(statistics, **process):
+    torch.manual_seed(0)
+    return build_model(small_config(process=process), statistics).eval()
+
+
+@pytest.mark.parametrize("units", ["angstrom", "scaled", "per_atom"])
+def test_state_and_back_is_the_same_crystal(dataset, statistics, units):
+    model = model_of(statistics, lattice={"units": units})
+    batch = Batch.from_data_list(list(dataset))
+    state = model.state(batch)
+    for crystal, data in zip(model.crystals(state), dataset, strict=True):
+        np.testing.assert_allclose(crystal.lattice, data.lattice[0].numpy(), rtol=1e-5)
+        np.testing.assert_allclose(crystal.frac_coords, data.frac_coords.numpy())
+        np.testing.assert_array_equal(crystal.atomic_numbers, data.atomic_numbers.numpy())
+    if units == "scaled":
+        assert float(state.lattice.square().mean().sqrt()) == pytest.approx(1, rel=1e-4)
+
+
+def test_element_that_was_not_trained_on_is_named(dataset, statistics):
+    data = dataset[0].clone()
+    data.atomic_numbers[0] = 92
+    with pytest.raises(ValueError, match="92"):
+        model_of(statistics).state(Batch.from_data_list([data]))
+
+
+def test_loss_depends_on_the_generator_alone(dataset, statistics):
+    model = model_of(statistics)
+    batch = Batch.from_data_list(list(dataset))
+    a, b, c = (model.loss(batch, torch.Generator().manual_seed(s))["total"] for s in (0, 0, 1))
+    assert a.equal(b)
+    assert not a.equal(c)
+
+
+def test_dropped_condition_hides_the_property(dataset, statistics):
+    model = model_of(statistics)
+    batch = Batch.from_data_list(list(dataset))
+    other = batch.clone()
+    other.energy = batch.energy + 3
+    losses = [
+        model.loss(b, torch.Generator().manual_seed(0), dropout)["total"]
+        for dropout in (1.0, 0.0)
+        for b in (batch, other)
+    ]
+    assert losses[0].equal(losses[1])
+    assert not losses[2].equal(losses[3])
+
+
+def test_batch_without_the_property_is_refused(dataset, statistics):
+    batch = Batch.from_data_list(list(dataset))
+    del batch.energy
+    with pytest.raises(KeyError, match="energy"):
+        model_of(statistics).loss(batch, torch.Generator())
+
+
+def test_guidance_mixes_conditional_and_unconditional(dataset, statistics):
+    model = model_of(statistics)
+    state = model.state(Batch.from_data_list(list(dataset)))
+    t = torch.full_like(state.num_atoms, 10)
+    condition = {"energy": torch.full((len(dataset),), 1.5)}
+    free, plain, one, two, zero = (
+        model.denoise(state.num_atoms, c, w)(state, t)
+        for c, w in ((None, 1.0), (condition, 1.0), (condition, 1.0), (condition, 2.0), (condition, 0.0))
+    )
+    for name in ("lattice", "coordinates", "species"):
+        f, p = getattr(free, name), getattr(plain, name)
+        assert getattr(one, name).equal(p)
+        assert getattr(zero, name).equal(f)
+        torch.testing.assert_close(getattr(two, name), 2 * p - f)
+        assert not torch.allclose(f, p)
+
+
+def test_generated_crystals_do_not_depend_on_the_batch(statistics):
+    model = model_of(statistics)
+    times = sampling_times(20, None)
+
+    def last(sizes, seeds):
+        condition = {"energy": torch.zeros(len(sizes))}
+        return model.crystals(list(model.generate(sizes, seeds, times, condition))[-1][1])
+
+    together = last([3, 5, 4], [1, 2, 3])
+    for i, (n, seed) in enumerate(((3, 1), (5, 2), (4, 3))):
+        alone = last([n], [seed])[0]
+        np.testing.assert_allclose(alone.lattice, together[i].lattice, rtol=1e-4)
+        np.testing.assert_array_equal(alone.atomic_numbers, together[i].atomic_numbers)
+
+
+def test_statistics_survive_json(statistics):
+    raw = json.loads(json.dumps(statistics.to_dict()))
+    assert DataStatistics.from_dict(raw) == statistics
+    del raw["elements"]
+    with pytest.raises(ValueError, match="damaged"):
+        DataStatistics.from_dict(raw)
+
+
+def test_sizes_follow_the_histograms(statistics):
+    generator = torch.Generator().manual_seed(0)
+    drawn = statistics.sample_num_atoms(5000, generator)
+    for n, count in statistics.num_atoms.items():
+        share = count / statistics.num_crystals
+        assert drawn.count(n) / 5000 == pytest.approx(share, abs=0.03)
+
+
+def test_sizes_given_the_target(generator):
+    data = toy_set(60)
+    for item in data:  # small crystals have low energy
+        item.energy = torch.tensor([float(item.num_atoms)])
+    statistics = DataStatistics.from_dataset(data, ["energy"])
+    smallest = min(statistics.num_atoms)
+    drawn = statistics.sample_num_atoms(100, generator, {"energy": float(smallest)})
+    assert set(drawn) == {smallest}
+    assert len(set(statistics.sample_num_atoms(100, generator))) > 1
+
+
+def test_bad_property_names_the_crystal():
+    data = toy_set(3)
+    data[1].energy = torch.tensor([float("nan")])
+    with pytest.raises(ValueError, match="row 1"):
+        DataStatistics.from_dataset(data, ["energy"])
+    with pytest.raises(ValueError, match="no property 'colour'"):
+        DataStatistics.from_dataset(toy_set(2), ["colour"])
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("os.system", "not trusted"),
+        ("pyg_crysdiff.nn.conditioners.Nothing", "cannot find"),
+        ("pyg_crysdiff.nn.transformer.CrystalTransformer", "not a subclass"),
+    ],
+)
+def test_configuration_cannot_name_any_class(target, message):
+    with pytest.raises(ValueError, match=message):
+        resolve_conditioner(target)

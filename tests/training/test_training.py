@@ -1,0 +1,153 @@
+import json
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from pyg_crysdiff.models import load_checkpoint
+from pyg_crysdiff.training import compose_config, config_folder, resume, train
+from pyg_crysdiff.training import run as run_module
+from tests.helpers import same_weights, small_config, toy_set
+
+
+@pytest.fixture(autouse=True)
+def toy_data(monkeypatch):
+    monkeypatch.setattr(
+        run_module, "load_data", lambda *_: (toy_set(24), toy_set(8, seed=1), ["energy"])
+    )
+
+
+class Interrupt(Callback):
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == self.epoch:
+            raise RuntimeError("power cut")
+
+
+def last_losses(folder):
+    rows = (folder / "metrics.csv").read_text().strip().splitlines()
+    return rows[-1]
+
+
+def test_resumed_run_equals_uninterrupted(tmp_path):
+    config = small_config(max_epochs=4)
+    whole = train(config, tmp_path / "whole", progress=False)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train(config, tmp_path / "cut", progress=False, callbacks=[Interrupt(2)])
+    parts = resume(tmp_path / "cut", progress=False)
+    assert parts.epochs == whole.epochs == 4
+    a, b = (load_checkpoint(r.checkpoint).model for r in (whole, parts))
+    assert same_weights(a, b)
+    raw = [
+        torch.load(r.checkpoint, weights_only=True)["current_model_state"] for r in (whole, parts)
+    ]
+    assert all(torch.equal(raw[0][k], raw[1][k]) for k in raw[0])
+
+
+def test_same_seed_same_result_other_seed_other_result(tmp_path):
+    models = [
+        load_checkpoint(
+            train(small_config(max_epochs=1, seed=s), tmp_path / str(i), progress=False).checkpoint
+        ).model
+        for i, s in enumerate((0, 0, 1))
+    ]
+    assert same_weights(models[0], models[1])
+    assert not same_weights(models[0], models[2])
+
+
+def test_training_lowers_the_loss(tmp_path):
+    config = small_config(max_epochs=60, validate_every=5)
+    config["optimizer"].update(lr=5e-3, ema_decay=0.9)
+    result = train(config, tmp_path, progress=False)
+    header, *rows = (tmp_path / "metrics.csv").read_text().strip().splitlines()
+    column = header.split(",").index("val/lattice")
+    values = [float(r.split(",")[column]) for r in rows if r.split(",")[column]]
+    assert values[-1] < 0.8 * values[0]
+    for field in ("lattice", "coordinates", "species"):
+        assert f"val/{field}" in header
+    assert result.num_parameters == sum(
+        p.numel() for p in load_checkpoint(result.checkpoint).model.parameters()
+    )
+
+
+def test_time_budget_ends_training_with_a_checkpoint(tmp_path):
+    config = small_config(max_epochs=100_000, budget_minutes=0.02, validate_every=1000)
+    result = train(config, tmp_path, progress=False)
+    assert result.checkpoint.is_file()
+    assert 0 < result.epochs < 100_000
+    assert load_checkpoint(result.checkpoint).card["dataset"] == "toy"
+
+
+def test_checkpoint_carries_all_that_sampling_needs(tmp_path):
+    loaded = load_checkpoint(
+        train(small_config(max_epochs=1), tmp_path, progress=False).checkpoint
+    )
+    assert loaded.model.statistics.elements == (6, 8, 22, 38)
+    assert loaded.model.statistics.num_atoms
+    assert loaded.model.properties == ("energy",)
+    assert loaded.config["process"]["num_steps"] == 20
+    assert loaded.card["split"] == "generated"
+
+
+def test_folder_of_another_run_is_refused(tmp_path):
+    train(small_config(max_epochs=1), tmp_path, progress=False)
+    with pytest.raises(ValueError, match="another configuration.*seed"):
+        train(small_config(max_epochs=1, seed=5), tmp_path, progress=False)
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
+        resume(tmp_path / "nowhere")
+
+
+def test_longer_run_goes_on_from_the_shorter_one(tmp_path):
+    train(small_config(max_epochs=1), tmp_path, progress=False)
+    assert train(small_config(max_epochs=3), tmp_path, progress=False).epochs == 3
+
+
+@pytest.mark.parametrize("damage", ["truncate", "text", "other", "pickle"])
+def test_damaged_checkpoint_says_so(tmp_path, damage):
+    path = train(small_config(max_epochs=1), tmp_path, progress=False).checkpoint
+    if damage == "truncate":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif damage == "text":
+        path.write_text("not a checkpoint")
+    elif damage == "other":
+        torch.save({"weights": torch.zeros(1)}, path)
+    else:
+        torch.save({"pyg_crysdiff": Interrupt(1)}, path)
+    with pytest.raises(ValueError, match=r"last\.ckpt"):
+        load_checkpoint(path)
+
+
+def test_missing_checkpoint(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        load_checkpoint(tmp_path / "none.ckpt")
+
+
+CHOICES = [
+    f"{group.name}={file.stem}"
+    for group in sorted(config_folder().iterdir())
+    if group.is_dir()
+    for file in sorted(group.glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_yaml_composes(choice):
+    extra = ["data.name=my.csv"] if choice == "data=own" else []
+    config = compose_config([choice, *extra])
+    assert json.loads(json.dumps(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "word"),
+    [
+        ("colour=red", "colour"),
+        ("optimizer.speed=1", "speed"),
+        ("data=nowhere", "nowhere"),
+        ("data=own", "name"),
+    ],
+)
+def test_unknown_keys_and_missing_values_are_refused(override, word):
+    with pytest.raises(ValueError, match=word):
+        compose_config([override])
