@@ -1,1 +1,21 @@
-"""data."""
+"""Crystals, data sets, file formats."""
+
+from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.data.dataset import CrystalDataset
+from pyg_crysdiff.data.named import DATASETS, MP20, Carbon24, Demo, Perov5, load_dataset
+from pyg_crysdiff.data.readers import read_crystals
+from pyg_crysdiff.data.transforms import FullyConnected
+
+__all__ = [
+    "DATASETS",
+    "MP20",
+    "BrokenEntry",
+    "Carbon24",
+    "Crystal",
+    "CrystalDataset",
+    "Demo",
+    "FullyConnected",
+    "Perov5",
+    "load_dataset",
+    "read_crystals",
+]

@@ -118,9 +118,7 @@ class Crystal:
         """
         from pymatgen.core import Lattice, Structure  # noqa: PLC0415
 
-        return Structure(
-            Lattice(self.lattice), [int(z) for z in self.atomic_numbers], self.frac_coords
-        )
+        return Structure(Lattice(self.lattice), self.atomic_numbers.tolist(), self.frac_coords)
 
     def to_ase(self) -> Atoms:
         """Convert to ASE ``Atoms`` with ``info`` copied."""

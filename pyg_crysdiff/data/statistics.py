@@ -48,9 +48,7 @@ class PropertyStatistics:
             maximum=float(values.max()),
             quantiles=tuple(np.quantile(values, np.linspace(0, 1, 101)).tolist()),
             bin_edges=tuple(edges.tolist()),
-            num_atoms=tuple(
-                _histogram(sizes[bins == b]) for b in range(max(len(edges) - 1, 1))
-            ),
+            num_atoms=tuple(_histogram(sizes[bins == b]) for b in range(max(len(edges) - 1, 1))),
         )
 
     def size_histogram(self, target: float) -> dict[int, int]:

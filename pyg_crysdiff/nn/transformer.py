@@ -132,19 +132,15 @@ class CrystalTransformer(nn.Module):
         ``species`` are class indices or weights; use
         :class:`pyg_crysdiff.models.CrystalDiffusion` for batches of atomic numbers.
         """
-        return self(
-            batch.species, batch.frac_coords, batch.lattice, batch.num_atoms, t, condition
-        )
+        return self(batch.species, batch.frac_coords, batch.lattice, batch.num_atoms, t, condition)
 
     def _embed(self, species: Tensor) -> Tensor:
         if species.is_floating_point():
             return self.species_embedding(species)
-        first, *rest = self.species_embedding
+        first, rest = self.species_embedding[0], self.species_embedding[1:]
+        assert isinstance(first, nn.Linear)
         # A one-hot vector times a matrix is a column of it.
-        z = nn.functional.embedding(species, first.weight.t()) + first.bias
-        for layer in rest:
-            z = layer(z)
-        return z
+        return rest(nn.functional.embedding(species, first.weight.t()) + first.bias)
 
     def _crystal_features(self, lattice: Tensor, num_atoms: Tensor) -> Tensor:
         gram = torch.einsum("bik,bjk->bij", lattice, lattice).flatten(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -19,6 +20,18 @@ from pyg_crysdiff.sampling.store import SampleStore
 
 MAX_BATCH = 256
 _MAX_PAIRS = 60_000
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What decides a crystal beside its index; stored with every crystal."""
+
+    checkpoint: str
+    seed: int
+    target: dict[str, float]
+    guidance: float
+    steps: int
+    corrector_steps: int
 
 
 def sample(
@@ -90,21 +103,15 @@ def sample(
     wanted = resolve_target(target, model.statistics, extrapolate=extrapolate)
     rule = Sizes(num_atoms)
     sizes = [rule.draw(seed, i, model.statistics, wanted) for i in range(num_samples)]
-    settings = {
-        "checkpoint": loaded.digest,
-        "seed": seed,
-        "target": wanted,
-        "guidance": guidance,
-        "steps": len(times) - 1,
-        "corrector_steps": corrector_steps,
-    }
+    settings = _Settings(loaded.digest, seed, wanted, guidance, len(times) - 1, corrector_steps)
     batches = _batches(sizes, batch_size)
+    autocast = choose_precision(precision, where) == "bf16-mixed"
     request = {
-        **settings,
+        **asdict(settings),
         "num_samples": num_samples,
         "num_atoms": rule.rule,
         "batches": [len(batch) for batch in batches],
-        "precision": choose_precision(precision, where),
+        "autocast": autocast,
     }
     store = None if out is None else SampleStore(out, request)
     keep_freed_memory()
@@ -116,7 +123,7 @@ def sample(
             done = store.read(number) if store else None
             if done is None:
                 done = []
-                moves = _generate(model, batch, sizes, times, settings, request["precision"])
+                moves = _generate(model, batch, sizes, times, settings, autocast)
                 for step in moves:
                     bar.update()
                     done = step
@@ -153,26 +160,23 @@ def _generate(
     indices: Sequence[int],
     sizes: Sequence[int],
     times: list[int],
-    settings: dict[str, object],
-    precision: str,
+    settings: _Settings,
+    autocast: bool,
 ) -> Iterator[list[Crystal]]:
     """Run one batch; yields after every step, an empty list until the crystals are there."""
     device = model.elements.device
-    seed, wanted = settings["seed"], settings["target"]
-    assert isinstance(seed, int)
-    assert isinstance(wanted, dict)
     condition = {
-        name: torch.full((len(indices),), value, device=device) for name, value in wanted.items()
+        name: torch.full((len(indices),), value, device=device)
+        for name, value in settings.target.items()
     }
     states = model.generate(
         [sizes[i] for i in indices],
-        [crystal_seed(seed, i) for i in indices],
+        [crystal_seed(settings.seed, i) for i in indices],
         times,
         condition,
-        guidance=float(settings["guidance"]),  # type: ignore[arg-type]
-        corrector_steps=int(settings["corrector_steps"]),  # type: ignore[call-overload]
+        guidance=settings.guidance,
+        corrector_steps=settings.corrector_steps,
     )
-    autocast = precision == "bf16-mixed"
     final = None
     while True:
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
@@ -185,5 +189,5 @@ def _generate(
     assert final is not None
     crystals = model.crystals(final)
     for index, crystal in zip(indices, crystals, strict=True):
-        crystal.info.update(settings, index=index)
+        crystal.info.update(asdict(settings), index=index)
     yield crystals

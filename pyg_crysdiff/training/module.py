@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -71,7 +72,7 @@ class DiffusionModule(LightningModule):
             self.log("loss", losses["total"].detach(), prog_bar=True, logger=False)
         return losses["total"]
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with linear warm-up and cosine decay along the progress of the run."""
         options = self.config["optimizer"]
         optimizer: Optimizer = AdamW(

@@ -23,7 +23,6 @@ import pyg_crysdiff
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.models.build import PACKAGE, build_model
-from pyg_crysdiff.models.checkpoint import load_checkpoint
 from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
 from pyg_crysdiff.training.config import compose_config

@@ -82,7 +82,13 @@ def test_guidance_mixes_conditional_and_unconditional(dataset, statistics):
     condition = {"energy": torch.full((len(dataset),), 1.5)}
     free, plain, one, two, zero = (
         model.denoise(state.num_atoms, c, w)(state, t)
-        for c, w in ((None, 1.0), (condition, 1.0), (condition, 1.0), (condition, 2.0), (condition, 0.0))
+        for c, w in (
+            (None, 1.0),
+            (condition, 1.0),
+            (condition, 1.0),
+            (condition, 2.0),
+            (condition, 0.0),
+        )
     )
     for name in ("lattice", "coordinates", "species"):
         f, p = getattr(free, name), getattr(plain, name)

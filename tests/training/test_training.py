@@ -81,9 +81,7 @@ def test_time_budget_ends_training_with_a_checkpoint(tmp_path):
 
 
 def test_checkpoint_carries_all_that_sampling_needs(tmp_path):
-    loaded = load_checkpoint(
-        train(small_config(max_epochs=1), tmp_path, progress=False).checkpoint
-    )
+    loaded = load_checkpoint(train(small_config(max_epochs=1), tmp_path, progress=False).checkpoint)
     assert loaded.model.statistics.elements == (6, 8, 22, 38)
     assert loaded.model.statistics.num_atoms
     assert loaded.model.properties == ("energy",)
