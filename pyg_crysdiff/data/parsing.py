@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-import os
 import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.parallel import parallel_map
 
 STRUCTURE_SUFFIXES = (".cif", ".vasp", ".poscar", ".extxyz", ".xyz")
-_SERIAL_BELOW = 200
 
 
 @dataclass(frozen=True)
@@ -128,29 +124,9 @@ def _parse(entry: RawEntry) -> Crystal | str:
     return Crystal(crystal.lattice, crystal.frac_coords, crystal.atomic_numbers, info)
 
 
-def _in_parallel(
-    work: Callable[[RawEntry], Crystal | str],
-    entries: Sequence[RawEntry],
-    num_workers: int | None,
-    progress: bool,
-    label: str,
+def _numbered(
+    entries: Sequence[RawEntry], results: Sequence[Crystal | str]
 ) -> list[Crystal | BrokenEntry]:
-    workers = (os.cpu_count() or 1) if num_workers is None else num_workers
-    options: dict[str, Any] = {
-        "total": len(entries),
-        "desc": label,
-        "disable": not progress,
-        "leave": False,
-    }
-    if workers <= 1 or len(entries) < _SERIAL_BELOW:
-        results = [work(entry) for entry in tqdm(entries, **options)]
-    else:
-        # forkserver: a fork of a process that holds threads (torch) may deadlock.
-        context = get_context("spawn" if os.name == "nt" else "forkserver")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            results = list(
-                tqdm(pool.map(work, entries, chunksize=32), total=len(entries), **options)
-            )
     return [
         BrokenEntry(index, result, entry.source) if isinstance(result, str) else result
         for index, (entry, result) in enumerate(zip(entries, results, strict=True))
@@ -168,11 +144,12 @@ def parse_entries(
 
     Args:
         entries: What to parse.
-        num_workers: Processes; None for one per core; 0 or 1 for none.
+        num_workers: Processes; None for all cores; 0 or 1 for none.
         progress: Show a progress bar.
         label: Text of the progress bar.
     """
-    return _in_parallel(_parse, entries, num_workers, progress, label)
+    options: dict[str, Any] = {"num_workers": num_workers, "progress": progress, "label": label}
+    return _numbered(entries, parallel_map(_parse, entries, **options))
 
 
 def convert_entries(
@@ -195,7 +172,8 @@ def convert_entries(
         label: See :func:`parse_entries`.
     """
     work = partial(_convert, niggli=niggli, primitive=primitive)
-    results = _in_parallel(work, entries, num_workers, progress, label)
+    options: dict[str, Any] = {"num_workers": num_workers, "progress": progress, "label": label}
+    results = _numbered(entries, parallel_map(work, entries, **options))
     crystals = [r for r in results if isinstance(r, Crystal)]
     return crystals, [r for r in results if isinstance(r, BrokenEntry)]
 

@@ -6,6 +6,7 @@ a function ``denoise(state, t) -> Prediction``.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -169,9 +170,7 @@ class JointDiffusion(nn.Module):
         states = {name: self.field(name).prior(numbers[name]) for name in FIELDS}
         device = states["lattice"].device
         num_atoms = num_atoms.to(device)
-        batch = torch.repeat_interleave(
-            torch.arange(len(num_atoms), device=device), num_atoms
-        )
+        batch = torch.repeat_interleave(torch.arange(len(num_atoms), device=device), num_atoms)
         return CrystalState(**states, num_atoms=num_atoms, batch=batch)
 
     def reverse(
@@ -196,7 +195,7 @@ class JointDiffusion(nn.Module):
             times: Strictly descending times, the last one 0.
             corrector_steps: Langevin moves per time; 0 for the plain predictor.
         """
-        for t, s in zip(times[:-1], times[1:], strict=True):
+        for t, s in itertools.pairwise(times):
             crystal_t = torch.full_like(state.num_atoms, t)
             atom_t, atom_s = crystal_t[state.batch], torch.full_like(state.batch, s)
             numbers = noise.step()

@@ -53,9 +53,9 @@ class CrystalNoise:
         starts = [sum(widths[:i]) for i in range(b)]
         self._index = {
             "lattice": _ranges(starts, [9] * b).view(b, 9),
-            "coordinates": _ranges(
-                [s + 9 for s in starts], [3 * n for n in self._sizes]
-            ).view(-1, 3),
+            "coordinates": _ranges([s + 9 for s in starts], [3 * n for n in self._sizes]).view(
+                -1, 3
+            ),
             "corrector": _ranges(
                 [s + 9 + 3 * n for s, n in zip(starts, self._sizes, strict=True)],
                 [3 * n for n in self._sizes],

@@ -34,7 +34,7 @@ def resolve_conditioner(target: str, trusted: Sequence[str] = (PACKAGE,)) -> typ
             conditioner.
     """
     module, _, name = target.rpartition(".")
-    package = target.split(".")[0]
+    package = target.split(".", maxsplit=1)[0]
     if package not in trusted:
         raise ValueError(
             f"conditioner {target!r} is from the package {package!r}, which is not trusted; if "

@@ -100,6 +100,4 @@ def load_checkpoint(
     except RuntimeError as error:
         raise ValueError(f"the weights in {path} do not fit its configuration: {error}") from error
     card = {**packed["card"], "epoch": raw.get("epoch"), "global_step": raw.get("global_step")}
-    return LoadedModel(
-        model.to(device).eval(), packed["config"], card, file_digest(path), path
-    )
+    return LoadedModel(model.to(device).eval(), packed["config"], card, file_digest(path), path)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +12,18 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
-from torch.utils.data import Sampler
 from torch_geometric.data import InMemoryDataset
 from torch_geometric.loader import DataLoader
 
 import pyg_crysdiff
 from pyg_crysdiff.data.statistics import DataStatistics
-from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.models.build import PACKAGE, build_model
 from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
 from pyg_crysdiff.training.config import compose_config
 from pyg_crysdiff.training.module import DiffusionModule
+from pyg_crysdiff.training.order import EpochOrder
+from pyg_crysdiff.training.quiet import quiet_lightning
 
 
 @dataclass(frozen=True)
@@ -64,30 +61,16 @@ class CrystalData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Return the training loader."""
-        return DataLoader(self.train, self.batch_size, sampler=_EpochOrder(self))
+        trainer = self.trainer
+        assert trainer is not None
+        order = EpochOrder(len(self.train), self.seed, lambda: trainer.current_epoch)
+        return DataLoader(self.train, self.batch_size, sampler=order)
 
     def val_dataloader(self) -> DataLoader | list[Any]:
         """Return the validation loader, or an empty list where there is no validation set."""
         if self.val is None or len(self.val) == 0:
             return []
         return DataLoader(self.val, self.batch_size)
-
-
-class _EpochOrder(Sampler[int]):
-    """A permutation per epoch, known from (seed, epoch) also after a resume."""
-
-    def __init__(self, data: CrystalData) -> None:
-        self.data = data
-
-    def __len__(self) -> int:
-        return len(self.data.train)
-
-    def __iter__(self) -> Iterator[int]:
-        trainer = self.data.trainer
-        assert trainer is not None
-        seed = crystal_seed(self.data.seed, trainer.current_epoch, "order")
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed))
-        yield from order.tolist()
 
 
 def load_data(
@@ -155,7 +138,7 @@ def train(
     module = DiffusionModule(model, config, _card(train_set, properties, config), budget.progress)
     resume = out_dir / "last.ckpt"
     bar = [TQDMProgressBar(refresh_rate=5)] if progress else []
-    with _quiet_lightning():
+    with quiet_lightning():
         trainer = pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
             devices=[device.index or 0] if device.type == "cuda" else 1,
@@ -240,19 +223,3 @@ def _card(
         "version": pyg_crysdiff.__version__,
         "torch": str(torch.__version__),
     }
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's hints about workers, sanity checks and hardware out of the output."""
-    loggers = [logging.getLogger(n) for n in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"lightning\..*")
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -1,0 +1,75 @@
+"""What every metric means, in words that go into the result file."""
+
+from __future__ import annotations
+
+_CDVAE = "compute_metrics.py of CDVAE (arXiv 2110.06197)"
+
+DEFINITIONS = {
+    "struct_valid": "Share of all entries that are structurally valid: readable, volume >= 0.1 A^3,"
+    f" no two different atoms closer than 0.5 A. Source: {_CDVAE}.",
+    "comp_valid": "Share of all entries with plausible composition: one element, or metals only, or"
+    " some choice of oxidation states (smact 2.x lists) that is charge neutral and passes the"
+    f" Pauling test. Source: {_CDVAE}, profile cdvae.",
+    "comp_valid_smact4": "The same judged by smact.screening.smact_validity of smact 4.",
+    "valid": "Share of all entries that are structurally and compositionally valid and have"
+    f" fingerprints. Source: {_CDVAE}.",
+    "uniqueness": "Share of valid crystals that match none before them: pymatgen StructureMatcher,"
+    " ltol 0.2, stol 0.3, angle 5 degrees, primitive cells, volumes scaled.",
+    "novelty": "Share of valid crystals that match no crystal of the training set (same matcher as"
+    " uniqueness).",
+    "density_emd": "1D Wasserstein distance (g/cm^3) of the mass density between all valid crystals"
+    f" and all reference crystals. Source: {_CDVAE}, without its unseeded draw of 1,000.",
+    "num_elements_emd": "1D Wasserstein distance of the number of different elements between all"
+    f" valid crystals and all reference crystals. Source: {_CDVAE}.",
+    "property_emd": "1D Wasserstein distance of the predicted property between all valid crystals"
+    " and the same evaluator's predictions on the reference crystals.",
+    "cov_recall": "Share of reference crystals whose nearest generated structure fingerprint and,"
+    " separately, nearest composition fingerprint lie within the cut-offs; the two need not come"
+    f" from one crystal. Source: {_CDVAE}, as published code counts it.",
+    "cov_precision": "The same from the side of the generated crystals; entries without fingerprint"
+    f" count as failures. Source: {_CDVAE}.",
+    "cov_recall_joint": "Share of reference crystals with ONE generated crystal within both"
+    " cut-offs, as the papers define coverage.",
+    "cov_precision_joint": "Share of generated crystals with ONE reference crystal within both"
+    " cut-offs.",
+    "amsd_recall": "Mean distance of reference crystals to the nearest generated structure"
+    f" fingerprint. Source: {_CDVAE}.",
+    "amsd_precision": "Mean distance of generated crystals to the nearest reference structure"
+    f" fingerprint. Source: {_CDVAE}.",
+    "amcd_recall": "Mean distance of reference crystals to the nearest generated composition"
+    f" fingerprint. Source: {_CDVAE}.",
+    "amcd_precision": "Mean distance of generated crystals to the nearest reference composition"
+    f" fingerprint. Source: {_CDVAE}.",
+    "match_rate": "Share of reference crystals that the prediction of the same index matches:"
+    f" StructureMatcher, stol 0.5, ltol 0.3, angle 10 degrees. Source: {_CDVAE}.",
+    "rmse": f"Mean normalised RMS displacement over the matches. Source: {_CDVAE}.",
+    "target_mae": "Mean absolute difference between requested and predicted property over valid"
+    " crystals.",
+}
+
+for _p in (5, 10, 15):
+    _limit = f"a predicted property at or below the {_p} % point of the training set"
+    DEFINITIONS[f"sr{_p}_strict"] = (
+        f"Share of ALL generated crystals that are valid and have {_limit}; invalid ones are"
+        " failures."
+    )
+    DEFINITIONS[f"sr{_p}_best10"] = (
+        f"Share of starts of which the best of ten candidates is valid and has {_limit}"
+        f" (candidate-major order). Source: OptEval in {_CDVAE}."
+    )
+    for _kind in ("strict", "best10"):
+        DEFINITIONS[f"sr{_p}_{_kind}_unique"] = (
+            f"sr{_p}_{_kind} where every repetition of an earlier crystal is a failure."
+        )
+
+
+def definition(key: str) -> str:
+    """Return the definition of a metric key.
+
+    Keys of the second family of coverage cut-offs end in ``@family``.
+
+    Raises:
+        KeyError: If there is no such metric.
+    """
+    name, _, family = key.partition("@")
+    return DEFINITIONS[name] + (f" Cut-offs of {family}." if family else "")

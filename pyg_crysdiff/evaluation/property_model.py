@@ -1,0 +1,197 @@
+"""The property evaluator: PyG's DimeNet++ on periodic graphs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch_geometric.data import Batch
+from torch_geometric.nn.models import DimeNetPlusPlus
+from torch_geometric.utils import scatter
+from tqdm import tqdm
+
+from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.evaluation.property_graphs import property_graph
+from pyg_crysdiff.evaluation.validity import structural_problem
+
+_MAX_ELEMENT = 94  # rows of DimeNet's embedding table
+
+
+@dataclass(frozen=True)
+class EvaluatorConfig:
+    """Size of the network and of its graphs. Defaults: CDVAE's ``prop_models``.
+
+    Attributes:
+        hidden_channels: Width.
+        num_blocks: Interaction blocks.
+        int_emb_size: Width inside the triplet part.
+        basis_emb_size: Width of the embedded bases.
+        out_emb_channels: Width of the output blocks.
+        num_spherical: Angular basis functions.
+        num_radial: Radial basis functions.
+        cutoff: Radius, Angstrom.
+        max_neighbours: Neighbours per atom.
+    """
+
+    hidden_channels: int = 128
+    num_blocks: int = 4
+    int_emb_size: int = 64
+    basis_emb_size: int = 8
+    out_emb_channels: int = 256
+    num_spherical: int = 7
+    num_radial: int = 6
+    cutoff: float = 7.0
+    max_neighbours: int = 20
+
+
+PRESETS = {
+    "cdvae": EvaluatorConfig(),
+    "standard": EvaluatorConfig(
+        hidden_channels=96, num_blocks=3, int_emb_size=48, out_emb_channels=128, cutoff=6.0,
+        max_neighbours=12,
+    ),
+    "fast": EvaluatorConfig(
+        hidden_channels=64, num_blocks=2, int_emb_size=32, out_emb_channels=64, cutoff=5.0,
+        num_spherical=5, max_neighbours=12,
+    ),
+}  # fmt: skip
+
+
+class PeriodicDimeNet(DimeNetPlusPlus):
+    """DimeNet++ (arXiv 2011.14115) with edges, triplets and angles given; mean over atoms.
+
+    Parameter names are those of PyG's class.
+
+    Args:
+        config: Sizes.
+    """
+
+    def __init__(self, config: EvaluatorConfig) -> None:
+        sizes = asdict(config)
+        sizes["max_num_neighbors"] = sizes.pop("max_neighbours")
+        super().__init__(out_channels=1, **sizes)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the standardised property of each crystal, (B,)."""
+        j, i = batch.edge_index
+        rbf = self.rbf(batch.distance)
+        sbf = self.sbf(batch.distance, batch.angle, batch.edge_kj)
+        x = self.emb(batch.atomic_numbers, rbf, i, j)
+        out = self.output_blocks[0](x, rbf, i, num_nodes=batch.num_nodes)
+        for interaction, output in zip(
+            self.interaction_blocks, self.output_blocks[1:], strict=True
+        ):
+            x = interaction(x, rbf, sbf, batch.edge_kj, batch.edge_ji)
+            out = out + output(x, rbf, i, num_nodes=batch.num_nodes)
+        atoms: Tensor = out.squeeze(1)
+        return scatter(atoms, batch.batch, dim_size=batch.num_graphs, reduce="mean")
+
+
+class PropertyModel:
+    """A trained evaluator of one scalar property.
+
+    Args:
+        network: The network.
+        config: Its sizes.
+        mean: Mean of the training values.
+        std: Standard deviation of the training values.
+        card: Property name, data set, split, held-out MAE, seed; JSON-able.
+    """
+
+    def __init__(
+        self,
+        network: PeriodicDimeNet,
+        config: EvaluatorConfig,
+        mean: float,
+        std: float,
+        card: Mapping[str, Any],
+    ) -> None:
+        self.network = network.eval()
+        self.config, self.mean, self.std, self.card = config, mean, std, dict(card)
+
+    @property
+    def property_name(self) -> str:
+        """Name of the property."""
+        return str(self.card["property"])
+
+    @torch.inference_mode()
+    def predict(
+        self,
+        crystals: Sequence[Crystal | BrokenEntry],
+        *,
+        batch_size: int = 64,
+        progress: bool = False,
+    ) -> NDArray[np.float64]:
+        """Predict the property of each crystal.
+
+        Args:
+            crystals: Crystals; broken or structurally invalid ones give NaN.
+            batch_size: Crystals per batch.
+            progress: Show a progress bar.
+
+        Returns:
+            Values of shape (M,).
+        """
+        out = np.full(len(crystals), np.nan)
+        known = [i for i, c in enumerate(crystals) if self._can_predict(c)]
+        device = next(self.network.parameters()).device
+        starts = range(0, len(known), batch_size)
+        for start in tqdm(starts, desc="predicting", disable=not progress, leave=False):
+            part = known[start : start + batch_size]
+            graphs = [
+                property_graph(c, self.config.cutoff, self.config.max_neighbours)
+                for c in (crystals[i] for i in part)
+                if isinstance(c, Crystal)
+            ]
+            values = self.network(Batch.from_data_list(graphs).to(device))
+            out[part] = values.double().cpu().numpy() * self.std + self.mean
+        return out
+
+    @staticmethod
+    def _can_predict(crystal: Crystal | BrokenEntry) -> bool:
+        if isinstance(crystal, BrokenEntry) or structural_problem(crystal) is not None:
+            return False
+        return bool((crystal.atomic_numbers <= _MAX_ELEMENT).all())
+
+    def save(self, path: str | Path) -> None:
+        """Write weights and facts to one safetensors file."""
+        facts = {
+            "config": asdict(self.config), "mean": self.mean, "std": self.std, "card": self.card
+        }  # fmt: skip
+        weights = {k: v.contiguous().cpu() for k, v in self.network.state_dict().items()}
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".tmp")
+        save_file(weights, temporary, metadata={"property_model": json.dumps(facts)})
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged or not an evaluator.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no property evaluator at {path}")
+        try:
+            with safe_open(path, framework="pt") as handle:
+                facts = json.loads((handle.metadata() or {})["property_model"])
+                weights = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+        except (SafetensorError, KeyError, OSError) as error:
+            raise ValueError(f"{path} is damaged or not a property evaluator ({error})") from error
+        config = EvaluatorConfig(**facts["config"])
+        network = PeriodicDimeNet(config)
+        network.load_state_dict(weights)
+        return cls(network.to(device), config, facts["mean"], facts["std"], facts["card"])

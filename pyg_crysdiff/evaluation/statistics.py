@@ -1,0 +1,58 @@
+"""Bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pyg_crysdiff.evaluation.results import Estimate
+
+_BLOCK = 2_000_000
+
+
+def mean_estimate(values: ArrayLike, num_bootstrap: int, seed: int) -> Estimate:
+    """Return the mean of values (M,) with its 95 % percentile-bootstrap interval.
+
+    An empty list gives NaN without interval.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    if len(array) == 0:
+        return Estimate(float("nan"))
+    value = float(array.mean())
+    if num_bootstrap <= 0:
+        return Estimate(value)
+    rng = np.random.default_rng(seed)
+    rows = max(1, _BLOCK // len(array))
+    means = [
+        array[rng.integers(0, len(array), (min(rows, num_bootstrap - done), len(array)))].mean(1)
+        for done in range(0, num_bootstrap, rows)
+    ]
+    return _interval(value, np.concatenate(means))
+
+
+def statistic_estimate(
+    statistic: Callable[[NDArray[np.int64]], float], count: int, num_bootstrap: int, seed: int
+) -> Estimate:
+    """Return a statistic of resampled items with its 95 % percentile-bootstrap interval.
+
+    Args:
+        statistic: Maps indices of the (resampled) items to a value.
+        count: Number of items.
+        num_bootstrap: Resamples; 0 for no interval.
+        seed: Seed.
+    """
+    if count == 0:
+        return Estimate(float("nan"))
+    value = statistic(np.arange(count))
+    if num_bootstrap <= 0 or not np.isfinite(value):
+        return Estimate(value)
+    rng = np.random.default_rng(seed)
+    draws = [statistic(rng.integers(0, count, count)) for _ in range(num_bootstrap)]
+    return _interval(value, np.array(draws))
+
+
+def _interval(value: float, draws: NDArray[np.float64]) -> Estimate:
+    ends: Sequence[float] = np.quantile(draws, [0.025, 0.975]).tolist()
+    return Estimate(value, ends[0], ends[1])

@@ -1,0 +1,56 @@
+"""Success rates of property optimisation."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+CANDIDATES = 10
+PERCENTILES = (5, 10, 15)
+
+
+def strict_success(
+    predicted: ArrayLike, valid: ArrayLike, threshold: float, first: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Return 1 for every generated crystal that is valid and at or below the threshold, else 0.
+
+    The mean is SR *strict*: the share of all generated crystals; invalid ones count as failures.
+
+    Args:
+        predicted: Predicted property of each crystal, (M,); NaN where there is none.
+        valid: Validity, (M,).
+        threshold: Upper limit of the property.
+        first: If given, duplicates (False) count as failures too (the unique-only variant).
+    """
+    ok = _passes(predicted, valid, threshold)
+    if first is not None:
+        ok &= np.asarray(first, dtype=bool)
+    return ok.astype(np.float64)
+
+
+def best_of_ten_success(
+    predicted: ArrayLike, valid: ArrayLike, threshold: float, first: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """Return 1 for every start of which the best of ten candidates succeeds, else 0.
+
+    Samples are ten candidates for each start, candidate-major (sample c * starts + s); invalid
+    ones get +inf; the smallest prediction counts. What is left over when the number of samples
+    is no multiple of ten is not used; fewer than ten samples give an empty array.
+
+    Source: ``OptEval`` in CDVAE's ``compute_metrics.py`` (arXiv 2110.06197, section 5.4).
+    """
+    ok = strict_success(predicted, valid, threshold, first)
+    starts = len(ok) // CANDIDATES
+    return ok[: starts * CANDIDATES].reshape(CANDIDATES, starts).max(0, initial=0.0)
+
+
+def _passes(predicted: ArrayLike, valid: ArrayLike, threshold: float) -> NDArray[np.bool_]:
+    values = np.asarray(predicted, dtype=np.float64)
+    values = np.where(np.asarray(valid, dtype=bool) & np.isfinite(values), values, np.inf)
+    return np.asarray(values <= threshold)
+
+
+def percentile_thresholds(values: ArrayLike) -> tuple[float, float, float]:
+    """Return the 5, 10 and 15 % points of the training values, as CDVAE's constants are made."""
+    points = np.percentile(np.asarray(values, dtype=np.float64), PERCENTILES)
+    return float(points[0]), float(points[1]), float(points[2])
