@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from torch_geometric.data import InMemoryDataset
 from torch_geometric.loader import DataLoader
 
 import pyg_crysdiff
+from pyg_crysdiff.configuration import compose_config
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.models.build import PACKAGE, build_model
 from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
-from pyg_crysdiff.training.config import compose_config
 from pyg_crysdiff.training.module import DiffusionModule
 from pyg_crysdiff.training.order import EpochOrder
 from pyg_crysdiff.training.quiet import quiet_lightning
@@ -112,7 +112,7 @@ def train(
 
     Writes ``last.ckpt`` (all that sampling needs), ``config.json`` and ``metrics.csv``. If
     ``last.ckpt`` exists the run resumes from it; resumed and uninterrupted runs give the same
-    weights where the length is set in epochs.
+    weights where the length is set in epochs. A run that is finished is not repeated.
 
     Args:
         config: Configuration as composed from ``configs/train.yaml``, plain containers.
@@ -127,6 +127,9 @@ def train(
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     _check_same_run(out_dir / "config.json", config)
+    finished = out_dir / "finished.json"
+    if (result := _finished(finished, config)) is not None:
+        return result
     device = choose_device(config["device"])
     keep_freed_memory()
     train_set, val_set, properties = load_data(config["data"], config["properties"])
@@ -168,12 +171,29 @@ def train(
             ckpt_path=resume if resume.is_file() else None,
             weights_only=True,
         )
-    return FitResult(
+    result = FitResult(
         checkpoint=resume,
         seconds=budget.time_elapsed(),
         epochs=trainer.current_epoch,
         num_parameters=sum(p.numel() for p in model.parameters()),
     )
+    facts = {**asdict(result), "checkpoint": resume.name, **_length(config)}
+    finished.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+def _length(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: config[key] for key in ("max_epochs", "budget_minutes")}
+
+
+def _finished(path: Path, config: Mapping[str, Any]) -> FitResult | None:
+    """Return the result of a run that has come to its end, unless it is to go on for longer."""
+    if not path.is_file():
+        return None
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    if {key: facts.pop(key) for key in _length(config)} != _length(config):
+        return None
+    return FitResult(**{**facts, "checkpoint": path.parent / facts["checkpoint"]})
 
 
 def fit(overrides: Sequence[str], out_dir: str | Path, **options: Any) -> FitResult:

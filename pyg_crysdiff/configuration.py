@@ -19,7 +19,7 @@ def config_folder() -> Path:
     Raises:
         FileNotFoundError: If the installation lacks them.
     """
-    package = Path(__file__).resolve().parents[1]
+    package = Path(__file__).resolve().parent
     for folder in (package / "configs", package.parent / "configs"):
         if (folder / "train.yaml").is_file():
             return folder
@@ -43,5 +43,12 @@ def compose_config(overrides: Sequence[str] = ()) -> dict[str, Any]:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(f"bad configuration: {error}") from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def load_table(name: str) -> dict[str, Any]:
+    """Return one of the YAML files beside ``train.yaml`` as plain containers."""
+    plain = OmegaConf.to_container(OmegaConf.load(config_folder() / name), resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}

@@ -1,0 +1,107 @@
+"""The command line of the benchmark."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyg_crysdiff.benchmark.settings import Settings
+
+_EXAMPLE = """examples:
+  python benchmarks/run.py
+  python benchmarks/run.py --dataset carbon24 --data-root DATA --split val-as-train --budget 30
+  python benchmarks/run.py --dataset perov5 --samples CDVAE=eval_opt.pt --models cds
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark from the command line; see ``--help``."""
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    from pyg_crysdiff.benchmark.run import run_benchmark  # noqa: PLC0415
+    from pyg_crysdiff.benchmark.table import text_table  # noqa: PLC0415
+
+    try:
+        settings = _settings(args)
+        results = run_benchmark(settings, say=lambda line: print(f"== {line}", flush=True))
+    except (ValueError, FileNotFoundError, ConnectionError) as error:
+        if args.debug:
+            raise
+        parser.exit(2, f"error: {error}\n")
+    print(f"\n{text_table(results)}\n")
+    seconds = results.settings["seconds"]
+    print(f"{seconds:.0f} s; results.json, report.html and samples are in {settings.out}")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser."""
+    parser = argparse.ArgumentParser(
+        description="Train, generate towards a property, score, compare with published methods.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--dataset", default="demo", help="demo, carbon24, perov5, mp20, or a CSV file or folder")
+    add("--data-root", type=Path, help="folder that already holds the files of a published set")
+    add("--split", choices=["official", "val-as-train"], help="split of a published set")
+    add("--properties", help="own data: property columns, comma-separated; the first is optimised")
+    add("--models", default="cdi,cds", help="conditioners, comma-separated; '' for none")
+    add("--samples", action="append", default=[], metavar="NAME=FILE", help="score these samples")
+    add("--checkpoint", action="append", default=[], metavar="NAME=FILE", help="sample from these")
+    add("--budget", type=float, metavar="MINUTES", help="training time per model")
+    add("--num-samples", type=int, help="crystals per row; a multiple of ten")
+    add("--steps", type=int, help="reverse steps of the sampler")
+    add("--guidance", type=float, help="scale of classifier-free guidance; 1 = none")
+    add("--num-atoms", choices=["distribution", "target"], help="sizes: p(N) or p(N | target)")
+    add("--target", type=float, help="requested property; default: the training minimum")
+    add("--evaluator", help="preset (fast, standard, cdvae) or file of a trained evaluator")
+    add("--evaluator-budget", type=float, metavar="MINUTES", help="training time of the evaluator")
+    add("--no-coverage", action="store_true", help="leave out COV and AMSD")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="override of train.yaml")
+    add("--seed", type=int, default=0)
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add("--out", type=Path, help="output folder; an interrupted run goes on from it")
+    add("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    resolved = Settings.resolve(
+        args.dataset,
+        out=args.out or Path("runs") / f"benchmark-{Path(args.dataset).stem}",
+        data_root=args.data_root,
+        split=args.split,
+        properties=tuple(args.properties.split(",")) if args.properties else None,
+        models=tuple(m for m in args.models.split(",") if m),
+        samples=_named(args.samples),
+        checkpoints=_named(args.checkpoint),
+        budget_minutes=args.budget,
+        num_samples=args.num_samples,
+        steps=args.steps,
+        guidance=args.guidance,
+        num_atoms=args.num_atoms,
+        target=args.target,
+        evaluator=args.evaluator,
+        evaluator_minutes=args.evaluator_budget,
+        coverage=not args.no_coverage,
+        seed=args.seed,
+        device=args.device,
+    )
+    if args.set:
+        from dataclasses import replace  # noqa: PLC0415
+
+        resolved = replace(resolved, overrides=(*resolved.overrides, *args.set))
+    return resolved
+
+
+def _named(pairs: Sequence[str]) -> tuple[tuple[str, Path], ...]:
+    out = []
+    for pair in pairs:
+        name, sign, file = pair.partition("=")
+        if not (name and sign and file):
+            raise ValueError(f"expected NAME=FILE, got {pair!r}")
+        if not Path(file).exists():
+            raise FileNotFoundError(f"no file at {file} (for {name})")
+        out.append((name, Path(file)))
+    return tuple(out)

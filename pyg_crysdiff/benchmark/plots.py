@@ -1,0 +1,139 @@
+"""Plots of a benchmark run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from pyg_crysdiff.evaluation.harness import Evaluation
+from pyg_crysdiff.evaluation.results import Results
+
+STYLE: Any = {
+    "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False,
+}  # fmt: skip
+COLOURS = ("#0b6e99", "#c2491d", "#4f7d2f", "#7b4fa3", "#a67c00", "#555555")
+
+
+def write_plots(
+    folder: Path,
+    results: Results,
+    evaluations: Mapping[str, Evaluation],
+    property_name: str,
+    training_values: Sequence[float],
+    target: float,
+) -> dict[str, Path]:
+    """Draw the property histograms, requested versus achieved, and the success rates.
+
+    Returns:
+        Title to PNG file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    train = np.asarray(training_values)
+    predicted = {
+        name: e.table.loc[e.table["valid"], "predicted"].dropna().to_numpy()
+        for name, e in evaluations.items()
+        if "predicted" in e.table
+    }
+    figures = {
+        "Property of training data and samples": (
+            "property_histograms.png",
+            _histograms(predicted, train, property_name, target),
+        ),
+        "Requested versus achieved": (
+            "requested_achieved.png",
+            _requested(predicted, train, property_name, target, results),
+        ),
+        "Success rates": ("success_rates.png", _rates(results)),
+    }
+    out = {}
+    for title, (name, figure) in figures.items():
+        figure.savefig(folder / name, dpi=150, bbox_inches="tight")
+        out[title] = folder / name
+    return out
+
+
+def _window(train: np.ndarray, target: float) -> tuple[float, float]:
+    low, high = np.quantile(train, [0.0, 0.995])
+    pad = 0.15 * (high - low)
+    return min(low, target) - pad, high + pad
+
+
+def _histograms(
+    predicted: Mapping[str, np.ndarray], train: np.ndarray, name: str, target: float
+) -> Figure:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 4))
+        axes = figure.add_subplot()
+        low, high = _window(train, target)
+        bins = np.linspace(low, high, 60).tolist()
+        axes.hist(train, bins, density=True, color="#c9ced6", label=f"training data ({len(train)})")
+        for i, (label, values) in enumerate(predicted.items()):
+            style = "--" if "unconditional" in label else "-"
+            colour = COLOURS[(i // 2) % len(COLOURS)]
+            shown = values[(values >= low) & (values <= high)]
+            text = f"{label} ({len(shown)} of {len(values)} valid in view)"
+            axes.hist(
+                shown, bins, density=True, histtype="step", lw=1.6, ls=style, color=colour,
+                label=text,
+            )  # fmt: skip
+        axes.axvline(target, color="black", lw=1, ls=":", label=f"requested {target:.4g}")
+        axes.set(xlabel=f"{name} (evaluator's prediction)", ylabel="density", xlim=(low, high))
+        axes.legend(fontsize=8)
+    return figure
+
+
+def _requested(
+    predicted: Mapping[str, np.ndarray],
+    train: np.ndarray,
+    name: str,
+    target: float,
+    results: Results,
+) -> Figure:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 0.6 + 0.55 * max(1, len(predicted))))
+        axes = figure.add_subplot()
+        labels = list(predicted)[::-1]
+        data = [predicted[label] for label in labels]
+        if data:
+            axes.boxplot(
+                data, orientation="horizontal", tick_labels=labels, widths=0.55, whis=(5, 95),
+                showfliers=False, medianprops={"color": COLOURS[1]},
+            )  # fmt: skip
+        axes.axvline(target, color="black", lw=1, ls=":")
+        for key, limit in results.settings["thresholds"].items():
+            axes.axvline(limit, color=COLOURS[0], lw=0.7, alpha=0.6)
+            axes.text(
+                limit, 1.0, key.upper(), rotation=90, fontsize=7, va="bottom", ha="center",
+                color=COLOURS[0], transform=axes.get_xaxis_transform(),
+            )  # fmt: skip
+        low, high = _window(train, target)
+        axes.set(xlabel=f"achieved {name}; dotted: requested {target:.4g}", xlim=(low, high))
+    return figure
+
+
+def _rates(results: Results) -> Figure:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.5, 3.6))
+        axes = figure.add_subplot()
+        rows = [r for r in results.rows if "sr5_best10" in r.metrics or "sr5_strict" in r.metrics]
+        width = 0.8 / max(1, len(rows))
+        for i, row in enumerate(rows):
+            keys = [f"sr{p}_best10" for p in (5, 10, 15)]
+            x = np.arange(3) + i * width
+            values = [row.metrics[k].value if k in row.metrics else np.nan for k in keys]
+            published = row.kind == "published"
+            axes.bar(
+                x, values, width * 0.92, label=f"{row.method}{' (published)' * published}",
+                color=f"C{i % 10}", alpha=0.35 if published else 1.0,
+                hatch="//" if published else None,
+            )  # fmt: skip
+        axes.set_xticks(np.arange(3) + 0.4 - width / 2, ["SR5", "SR10", "SR15"])
+        axes.set(ylabel="success rate, best of ten", ylim=(0, 1.02))
+        axes.legend(fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure

@@ -1,0 +1,160 @@
+"""The self-contained HTML report: table, plots, definitions, structures to turn in 3D."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from plotly.offline import get_plotlyjs
+
+from pyg_crysdiff.benchmark.structures import structure_figure
+from pyg_crysdiff.benchmark.table import cell, columns_of, heading
+from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.evaluation.harness import Evaluation
+from pyg_crysdiff.evaluation.results import Results, Row
+
+_SHOWN = 3  # structures per row
+_CSS = """
+:root { color-scheme: light; --line: #d9dde3; --soft: #f5f7f9; --ink: #1d2733; --mute: #5b6673; }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 1180px;
+  margin: 2rem auto; padding: 0 1.2rem; }
+h1 { font-size: 1.55rem; margin-bottom: .3rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+.mute { color: var(--mute); } .scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .86rem; }
+th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
+td.num, th.num { text-align: right; font-variant-numeric: tabular-nums; }
+tr.kind td { background: var(--soft); font-weight: 600; } tr.published td { color: var(--mute); }
+small { color: var(--mute); display: block; font-size: .72rem; }
+img { max-width: 100%; } figure { margin: 1rem 0; } figcaption { color: var(--mute); }
+.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 1rem; }
+.card { border: 1px solid var(--line); border-radius: 6px; padding: .5rem .7rem; }
+details { margin: .4rem 0; } pre { background: var(--soft); padding: .8rem; overflow-x: auto; }
+dt { font-weight: 600; margin-top: .5rem; } dd { margin: 0; }
+"""
+
+
+def write_report(
+    path: Path,
+    results: Results,
+    evaluations: Mapping[str, Evaluation],
+    crystals: Mapping[str, Sequence[Crystal | BrokenEntry]],
+    plots: Mapping[str, Path],
+) -> None:
+    """Write one HTML file that needs no network.
+
+    Args:
+        path: The file.
+        results: Rows, definitions, settings.
+        evaluations: Row name to its table of entries.
+        crystals: Row name to its entries.
+        plots: Title to PNG file.
+    """
+    title = f"pyg_crysdiff benchmark: {results.dataset}"
+    parts = [
+        f"<h1>{html.escape(title)}</h1>",
+        *(f'<div class="mute">{html.escape(line)}</div>' for line in heading(results)),
+        "<h2>Comparison</h2>",
+        '<p class="mute">Rates are fractions; brackets: 95 % bootstrap interval. Published rows '
+        "rest on another split, evaluator and protocol.</p>",
+        f'<div class="scroll">{_table(results)}</div>',
+        *(_plot(name, file) for name, file in plots.items()),
+        "<h2>Generated structures</h2>",
+        '<p class="mute">The valid, unique crystals nearest to the request, by the evaluator. '
+        "Drag to turn.</p>",
+        f'<div class="grid">{"".join(_cards(results, evaluations, crystals))}</div>',
+        "<h2>Definitions</h2>",
+        _definitions(results),
+        "<h2>Settings</h2>",
+        f"<pre>{html.escape(json.dumps(results.settings, indent=2))}</pre>",
+    ]
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}'
+        f"</title><style>{_CSS}</style><script>{get_plotlyjs()}</script></head>"
+        f"<body>{''.join(parts)}</body></html>"
+    )
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(page, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _table(results: Results) -> str:
+    columns = columns_of(results.rows)
+    head = "".join(
+        f'<th class="num" title="{html.escape(results.definitions.get(key, ""))}">'
+        f"{html.escape(name)}</th>"
+        for key, name in columns.items()
+    )
+    body = []
+    for kind, note in (("measured", "Measured in this run"), ("published", "Published")):
+        rows = [r for r in results.rows if r.kind == kind]
+        if rows:
+            body.append(f'<tr class="kind"><td colspan="{len(columns) + 1}">{note}</td></tr>')
+        body += [_line(row, list(columns)) for row in rows]
+    head = f"<thead><tr><th>method</th>{head}</tr></thead>"
+    return f"<table>{head}<tbody>{''.join(body)}</tbody></table>"
+
+
+def _line(row: Row, keys: Sequence[str]) -> str:
+    cells = []
+    for key in keys:
+        estimate = row.metrics.get(key)
+        ends = ""
+        if estimate is not None and estimate.low is not None and estimate.high is not None:
+            ends = f"<small>{estimate.low:.3f} &ndash; {estimate.high:.3f}</small>"
+        cells.append(f'<td class="num">{cell(estimate)}{ends}</td>')
+    note = row.source if row.kind == "published" else _note(row)
+    name = f"{html.escape(row.method)}<small>{html.escape(note)}</small>"
+    return f'<tr class="{row.kind}"><td>{name}</td>{"".join(cells)}</tr>'
+
+
+def _note(row: Row) -> str:
+    details = row.details
+    parts = [f"{details['num_samples']} crystals"]
+    if "training_seconds" in details:
+        parts.append(f"trained {details['training_seconds'] / 60:.1f} min")
+    if "sampling_seconds" in details:
+        parts.append(f"sampled in {details['sampling_seconds']:.0f} s")
+    if details.get("guidance"):
+        parts.append(f"guidance {details['guidance']:g}")
+    return ", ".join(parts)
+
+
+def _plot(title: str, file: Path) -> str:
+    data = base64.b64encode(file.read_bytes()).decode()
+    name = html.escape(title)
+    return f'<h2>{name}</h2><figure><img alt="{name}" src="data:image/png;base64,{data}"></figure>'
+
+
+def _cards(
+    results: Results,
+    evaluations: Mapping[str, Evaluation],
+    crystals: Mapping[str, Sequence[Crystal | BrokenEntry]],
+) -> list[str]:
+    target = results.settings["target"]
+    cards = []
+    for name, evaluation in evaluations.items():
+        table = evaluation.table
+        good = table[table["valid"] & table["first"]].copy()
+        good["off"] = np.abs(good["predicted"] - target)
+        for _, entry in good.nsmallest(_SHOWN, "off").iterrows():
+            crystal = crystals[name][int(entry["index"])]
+            if isinstance(crystal, Crystal):
+                caption = f"{name}: {entry['formula']}, predicted {entry['predicted']:.4g}"
+                if "novel" in entry:
+                    caption += ", novel" if entry["novel"] else ", in the training set"
+                figure = structure_figure(crystal)
+                note = f'<div class="mute">{html.escape(caption)}</div>'
+                cards.append(f'<div class="card">{figure}{note}</div>')
+    return cards
+
+
+def _definitions(results: Results) -> str:
+    items = "".join(
+        f"<dt>{html.escape(key)}</dt><dd>{html.escape(text)}</dd>"
+        for key, text in results.definitions.items()
+    )
+    return f"<details><summary>What every metric means</summary><dl>{items}</dl></details>"

@@ -1,0 +1,235 @@
+"""The stages of a benchmark run; each leaves its result on disk and is not repeated.
+
+Evaluator on the test split -> per model: training on the train split, conditional samples,
+unconditional samples from the same weights -> one protocol for all samples -> results.json,
+tables, plots, report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+import pyg_crysdiff
+from pyg_crysdiff.baselines import published_rows
+from pyg_crysdiff.benchmark.plots import write_plots
+from pyg_crysdiff.benchmark.report import write_report
+from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.data import BrokenEntry, Crystal, CrystalDataset, read_crystals
+from pyg_crysdiff.evaluation.definitions import definition
+from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
+from pyg_crysdiff.evaluation.property_model import PRESETS, PropertyModel
+from pyg_crysdiff.evaluation.property_training import train_evaluator
+from pyg_crysdiff.evaluation.results import Results, Row
+from pyg_crysdiff.models import LoadedModel, load_checkpoint
+from pyg_crysdiff.sampling import sample
+from pyg_crysdiff.training import fit
+
+Say = Callable[[str], None]
+UNCONDITIONAL = "unconditional"
+
+
+def run_benchmark(settings: Settings, say: Say = lambda _: None, progress: bool = True) -> Results:
+    """Run, or go on with, a benchmark and write all its files to ``settings.out``.
+
+    Args:
+        settings: What to do.
+        say: Receives a line at the start of every stage.
+        progress: Show progress bars.
+
+    Raises:
+        ValueError: If a setting or a file is bad.
+        FileNotFoundError: If data or a file is missing.
+    """
+    return _Run(settings, say, progress).run()
+
+
+class _Run:
+    def __init__(self, settings: Settings, say: Say, progress: bool) -> None:
+        self.settings, self.say, self.progress = settings, say, progress
+        self.out = settings.out
+        self.rows: list[Row] = []
+        self.evaluations: dict[str, Evaluation] = {}
+        self.crystals: dict[str, list[Crystal | BrokenEntry]] = {}
+        self.started = time.perf_counter()
+
+    def run(self) -> Results:
+        settings = self.settings
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.say(f"data: {settings.dataset}")
+        self.train, self.test = settings.load("train"), settings.load("test")
+        name = self.train.property_name
+        if name is None:
+            raise ValueError(f"{settings.dataset} has no numeric property to optimise")
+        self.property = name
+        values = [c.info[name] for c in self.train.crystals()]
+        self.target = min(values) if settings.target is None else settings.target
+        self.evaluator = self._evaluator()
+        self.protocol = self._protocol()
+        for conditioner in settings.models:
+            self._model(conditioner)
+        for label, path in settings.checkpoints:
+            self._sample_model(label, load_checkpoint(path), {"checkpoint_file": str(path)})
+        for label, path in settings.samples:
+            self._score(label, read_crystals(path), str(path), {})
+        results = self._results()
+        results.save(self.out / "results.json")
+        plots = write_plots(
+            self.out / "plots", results, self.evaluations, self.property, values, self.target
+        )
+        write_report(self.out / "report.html", results, self.evaluations, self.crystals, plots)
+        return results
+
+    def _evaluator(self) -> PropertyModel:
+        settings = self.settings
+        if settings.evaluator not in PRESETS:
+            model = PropertyModel.load(settings.evaluator)
+        else:
+            self.say(
+                f"evaluator: DimeNet++ ({settings.evaluator}) on the test split, "
+                f"at most {settings.evaluator_minutes:g} min"
+            )
+            model = train_evaluator(
+                self.test.crystals(),
+                self.property,
+                self.out / "evaluator",
+                preset=settings.evaluator,
+                budget_minutes=settings.evaluator_minutes,
+                seed=settings.seed,
+                device=settings.device,
+                facts={"dataset": self.test.display_name, "split": "test"},
+                progress=self.progress,
+            )
+        if model.property_name != self.property:
+            raise ValueError(
+                f"the evaluator predicts {model.property_name!r}, not {self.property!r}"
+            )
+        return model
+
+    def _protocol(self) -> Protocol:
+        families = self.test.coverage_cutoffs if self.settings.coverage else {}
+        return Protocol(
+            task="optimisation",
+            reference=self.test.crystals(),
+            train=self.train.crystals(),
+            evaluator=self.evaluator,
+            target=self.target,
+            thresholds=self.train.success_thresholds,
+            cutoffs=families,
+            seed=self.settings.seed,
+            cache_dir=self.out / "cache",
+            progress=self.progress,
+        )
+
+    def _model(self, conditioner: str) -> None:
+        settings = self.settings
+        self.say(f"{conditioner}: training, at most {settings.budget_minutes:g} min")
+        result = fit(
+            settings.training_overrides(conditioner),
+            self.out / "models" / conditioner,
+            progress=self.progress,
+        )
+        facts = {
+            "training_seconds": round(result.seconds, 1),
+            "epochs": result.epochs,
+            "num_parameters": result.num_parameters,
+        }
+        self._sample_model(conditioner, load_checkpoint(result.checkpoint), facts)
+
+    def _sample_model(self, label: str, model: LoadedModel, facts: dict[str, Any]) -> None:
+        if self.property not in model.model.statistics.properties:
+            raise ValueError(f"{model.path} was not trained with the property {self.property!r}")
+        for target in ({self.property: self.target}, None):
+            name = label if target is not None else f"{label}, {UNCONDITIONAL}"
+            what = f"target {self.property} = {self.target:g}" if target else UNCONDITIONAL
+            self.say(f"{label}: {self.settings.num_samples} crystals, {what}")
+            start = time.perf_counter()
+            crystals = sample(
+                model,
+                self.settings.num_samples,
+                target=target,
+                num_atoms=self._sizes(target),
+                seed=self.settings.seed,
+                steps=self.settings.steps,
+                guidance=self.settings.guidance,
+                device=self.settings.device,
+                out=self.out / "samples" / name.replace(", ", "-"),
+                progress=self.progress,
+            )
+            seconds = round(time.perf_counter() - start, 1)
+            details = {
+                **facts,
+                "checkpoint": model.digest,
+                "sampling_seconds": seconds,
+                "steps": self.settings.steps,
+                "guidance": self.settings.guidance if target else None,
+                "num_atoms": self._sizes(target),
+                "target": target,
+            }
+            self._score(name, crystals, "this run", details)
+
+    def _sizes(self, target: dict[str, float] | None) -> Any:
+        return "distribution" if target is None else self.settings.num_atoms
+
+    def _score(
+        self,
+        name: str,
+        entries: list[Crystal] | list[Crystal | BrokenEntry],
+        source: str,
+        details: dict[str, Any],
+    ) -> None:
+        self.say(f"{name}: scoring {len(entries)} crystals")
+        start = time.perf_counter()
+        found = evaluate(entries, self.protocol)
+        seconds = round(time.perf_counter() - start, 1)
+        facts = {**details, "num_samples": len(entries), "scoring_seconds": seconds}
+        self.rows.append(Row(name, "measured", source, found.metrics, facts))
+        self.evaluations[name], self.crystals[name] = found, list(entries)
+        folder = self.out / "tables"
+        folder.mkdir(exist_ok=True)
+        found.table.to_csv(folder / f"{name.replace(', ', '-')}.csv", index=False)
+
+    def _results(self) -> Results:
+        published = published_rows(self.settings.dataset, "optimisation")
+        rows = [*self.rows, *published]
+        keys = dict.fromkeys(key for row in rows for key in row.metrics)
+        thresholds = self.protocol.success_thresholds()
+        return Results(
+            dataset=self.train.display_name,
+            split=self.train.split_description,
+            seed=self.settings.seed,
+            rows=rows,
+            definitions={key: definition(key) for key in keys},
+            settings={
+                "command": " ".join(sys.argv),
+                "property": self.property,
+                "target": self.target,
+                "thresholds": dict(zip(("sr5", "sr10", "sr15"), thresholds or (), strict=False)),
+                "thresholds_from": _origin(self.train),
+                "num_train": len(self.train),
+                "num_reference": len(self.test),
+                "evaluator": self.evaluator.card,
+                "benchmark": json.loads(json.dumps(asdict(self.settings), default=str)),
+                "version": pyg_crysdiff.__version__,
+                "torch": str(torch.__version__),
+                "python": platform.python_version(),
+                "cores": len(os.sched_getaffinity(0))
+                if hasattr(os, "sched_getaffinity")
+                else os.cpu_count(),
+                "seconds": round(time.perf_counter() - self.started, 1),
+            },
+        )
+
+
+def _origin(dataset: CrystalDataset) -> str:
+    if dataset.success_thresholds is None:
+        return "5, 10, 15 % points of this training set"
+    return f"official constants of {type(dataset).__name__} (whole set), as in CDVAE's script"

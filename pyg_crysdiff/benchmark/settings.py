@@ -1,0 +1,104 @@
+"""Settings of a benchmark run: ``configs/benchmark.yaml`` and the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pyg_crysdiff.configuration import load_table
+from pyg_crysdiff.data import DATASETS, CrystalDataset, load_dataset
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides the result of a benchmark run.
+
+    Attributes:
+        dataset: Name of a data set, or path of a user's own.
+        out: Output folder; an interrupted run goes on from what it holds.
+        data_root: Folder that already holds the files of a published set.
+        split: ``official`` or ``val-as-train``.
+        models: Conditioners to train and sample.
+        samples: Method name to sample file of another model.
+        checkpoints: Name to checkpoint, sampled without training.
+        properties: Property columns of an own data set.
+        budget_minutes: Training time per model.
+        num_samples: Crystals per row.
+        steps: Reverse steps.
+        guidance: Scale of classifier-free guidance.
+        num_atoms: ``distribution`` or ``target``.
+        target: Requested property value; None for the training minimum.
+        evaluator: Preset, or file of a trained evaluator.
+        evaluator_minutes: Training time of the evaluator.
+        coverage: Compute COV and AMSD, which needs fingerprints.
+        overrides: Hydra overrides of ``train.yaml``.
+        seed: Seed of everything.
+        device: Device.
+    """
+
+    dataset: str
+    out: Path
+    data_root: Path | None = None
+    split: str = "official"
+    models: tuple[str, ...] = ("cdi", "cds")
+    samples: tuple[tuple[str, Path], ...] = ()
+    checkpoints: tuple[tuple[str, Path], ...] = ()
+    properties: tuple[str, ...] | None = None
+    budget_minutes: float = 30.0
+    num_samples: int = 1000
+    steps: int = 250
+    guidance: float = 1.0
+    num_atoms: str = "distribution"
+    target: float | None = None
+    evaluator: str = "standard"
+    evaluator_minutes: float = 15.0
+    coverage: bool = True
+    overrides: tuple[str, ...] = ()
+    seed: int = 0
+    device: str = "auto"
+
+    @classmethod
+    def resolve(cls, dataset: str, **given: Any) -> Settings:
+        """Fill what is not given (or None) from ``configs/benchmark.yaml``."""
+        table = load_table("benchmark.yaml")
+        own = table.get(dataset, table["own"])
+        values = {**table["default"], **own}
+        values |= {key: value for key, value in given.items() if value is not None}
+        values["overrides"] = tuple(values["overrides"])
+        return cls(dataset=dataset, **values)
+
+    def data_options(self) -> dict[str, Any]:
+        """Return the options of ``load_dataset`` besides the split."""
+        if self.dataset in DATASETS and self.dataset != "demo":
+            return {"scheme": self.split, "source": self.data_root}
+        if self.data_root is not None or self.split != "official":
+            raise ValueError(
+                f"--data-root and --split belong to the published sets, not to {self.dataset!r}"
+            )
+        return {} if self.properties is None else {"properties": list(self.properties)}
+
+    def load(self, split: str) -> CrystalDataset:
+        """Open one split of the data set."""
+        return load_dataset(self.dataset, split, **self.data_options())
+
+    def training_overrides(self, model: str) -> list[str]:
+        """Return the Hydra overrides for training one model."""
+        if self.dataset in DATASETS:
+            data = [f"data={self.dataset}"]
+        else:
+            data = ["data=own", f"data.name={Path(self.dataset).resolve()}"]
+            if self.properties is not None:
+                data.append(f"data.properties=[{','.join(self.properties)}]")
+        if self.dataset in DATASETS and self.dataset != "demo":
+            data.append(f"data.scheme={self.split}")
+            if self.data_root is not None:
+                data.append(f"data.source={self.data_root.resolve()}")
+        return [
+            *data,
+            f"conditioner={model}",
+            f"seed={self.seed}",
+            f"budget_minutes={self.budget_minutes:g}",
+            f"device={self.device}",
+            *self.overrides,
+        ]

@@ -1,0 +1,80 @@
+"""Crystals as 3D figures."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import plotly.graph_objects as go
+from ase.data import chemical_symbols, covalent_radii
+from ase.data.colors import jmol_colors
+
+from pyg_crysdiff.data.crystal import Crystal
+
+
+def structure_figure(crystal: Crystal, height: int = 300) -> str:
+    """Return an HTML fragment with the unit cell; plotly.js must be on the page.
+
+    Atoms on faces, edges and corners are drawn with their images.
+
+    Args:
+        crystal: A structurally valid crystal.
+        height: Height in pixels.
+    """
+    traces = [_cell(crystal.lattice)]
+    frac, numbers = _with_images(crystal)
+    positions = frac @ crystal.lattice
+    for z in np.unique(numbers):
+        at = positions[numbers == z]
+        red, green, blue = (int(255 * c) for c in jmol_colors[z])
+        traces.append(
+            go.Scatter3d(
+                x=at[:, 0], y=at[:, 1], z=at[:, 2], mode="markers", name=chemical_symbols[z],
+                marker={
+                    "size": 6 + 9 * float(covalent_radii[z]),
+                    "color": f"rgb({red},{green},{blue})",
+                    "line": {"color": "#333", "width": 1},
+                },
+                hovertemplate=chemical_symbols[z] + " %{x:.2f} %{y:.2f} %{z:.2f} A",
+            )
+        )  # fmt: skip
+    hidden = {"visible": False}
+    figure = go.Figure(traces)
+    figure.update_layout(
+        height=height, margin={"l": 0, "r": 0, "t": 0, "b": 0}, showlegend=True,
+        legend={"x": 0, "y": 1},
+        scene={
+            "xaxis": hidden, "yaxis": hidden, "zaxis": hidden, "aspectmode": "data",
+            "camera": {"projection": {"type": "orthographic"}},
+        },
+    )  # fmt: skip
+    text: str = figure.to_html(
+        full_html=False, include_plotlyjs=False, config={"displayModeBar": False}
+    )
+    return text
+
+
+def _cell(lattice: np.ndarray) -> go.Scatter3d:
+    """The twelve edges as one line with gaps."""
+    points: list[np.ndarray] = []
+    gap = np.full(3, np.nan)
+    for axis in range(3):
+        others = [k for k in range(3) if k != axis]
+        for a, b in product((0, 1), repeat=2):
+            start = a * lattice[others[0]] + b * lattice[others[1]]
+            points += [start, start + lattice[axis], gap]
+    x, y, z = np.array(points).T
+    line = {"color": "#555", "width": 3}
+    return go.Scatter3d(x=x, y=y, z=z, mode="lines", line=line, showlegend=False, hoverinfo="skip")
+
+
+def _with_images(crystal: Crystal, edge: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+    frac = crystal.frac_coords % 1.0
+    frac = np.where(frac > 1 - edge / 2, frac - 1, frac)
+    out, numbers = [], []
+    for shift in product((0, 1), repeat=3):
+        moved = frac + np.array(shift)
+        seen = (moved <= 1 + edge).all(1)
+        out.append(moved[seen])
+        numbers.append(crystal.atomic_numbers[seen])
+    return np.concatenate(out), np.concatenate(numbers)
