@@ -1,0 +1,23 @@
+"""Options that say where data come from, shared by the commands."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--data-root`` and ``--split``."""
+    parser.add_argument(
+        "--data-root", type=Path, help="folder that already holds the files of a published set"
+    )
+    parser.add_argument(
+        "--split", choices=["official", "val-as-train"], help="split of a published set"
+    )
+
+
+def data_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of ``load_dataset`` that were given."""
+    options = {"source": args.data_root, "scheme": args.split}
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,39 @@
+"""Train a generator. Every setting of configs/train.yaml can be overridden as KEY=VALUE."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EXAMPLE = """examples:
+  crysdiff train data=demo conditioner=cds budget_minutes=2 --out runs/demo
+  crysdiff train data=own data.name=my.csv data.properties=[band_gap] --out runs/mine
+  crysdiff train --resume runs/demo
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides")
+    parser.add_argument("--out", type=Path, help="output folder (default: runs/train)")
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
+    parser.add_argument(
+        "--trust", action="append", default=[], metavar="PACKAGE",
+        help="package of your own that a conditioner may come from",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, and say what came out."""
+    from pyg_crysdiff.training import fit, resume  # noqa: PLC0415
+
+    if args.resume is not None:
+        if args.overrides or args.out:
+            raise ValueError("--resume takes no overrides and no --out; the run has its own")
+        result = resume(args.resume, trusted=args.trust)
+    else:
+        result = fit(args.overrides, args.out or Path("runs") / "train", trusted=args.trust)
+    print(
+        f"{result.checkpoint}: {result.epochs} epochs in {result.seconds / 60:.1f} min, "
+        f"{result.num_parameters / 1e6:.2f} M parameters"
+    )
