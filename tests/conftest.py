@@ -16,6 +16,12 @@ def make_crystal(rng: np.random.Generator, num_atoms: int, elements=(6, 8, 22, 3
     return Crystal(lattice, rng.random((num_atoms, 3)), rng.choice(elements, num_atoms))
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch) -> None:
+    """Keep caches of data sets out of the user's folders."""
+    monkeypatch.setenv("CRYSDIFF_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)

@@ -20,7 +20,7 @@ from pyg_crysdiff.evaluation.results import Results, Row
 _SHOWN = 3  # structures per row
 _CSS = """
 :root { color-scheme: light; --line: #d9dde3; --soft: #f5f7f9; --ink: #1d2733; --mute: #5b6673; }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 1180px;
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 1500px;
   margin: 2rem auto; padding: 0 1.2rem; }
 h1 { font-size: 1.55rem; margin-bottom: .3rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 .mute { color: var(--mute); } .scroll { overflow-x: auto; }

@@ -143,7 +143,8 @@ class Crystal:
     @property
     def volume(self) -> float:
         """Unsigned cell volume in cubic Angstrom."""
-        return float(abs(np.linalg.det(self.lattice)))
+        with np.errstate(invalid="ignore"):
+            return float(abs(np.linalg.det(self.lattice)))
 
 
 @dataclass(frozen=True)

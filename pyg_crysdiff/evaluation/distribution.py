@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import constants
 from scipy.stats import wasserstein_distance
 
 from pyg_crysdiff.data.crystal import Crystal
 
-_GRAMS_PER_CM3 = 1.66053906660  # amu per cubic Angstrom in g/cm^3
+_GRAMS_PER_CM3 = constants.atomic_mass * 1e3 / 1e-24  # amu per cubic Angstrom in g/cm^3
 
 
 def density(crystal: Crystal) -> float:

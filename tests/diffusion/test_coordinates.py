@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -77,7 +78,7 @@ def test_sampler_with_the_exact_score_recovers_the_data(steps, corrector, genera
     n = 2000
     x = process.prior(torch.rand(n, 3, generator=generator, dtype=torch.float64))
     times = sampling_times(200, steps)
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in itertools.pairwise(times):
         t_row, s_row = torch.full((n,), t), torch.full((n,), s)
         for _ in range(corrector):
             z = torch.randn(n, 3, generator=generator, dtype=torch.float64)

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 
@@ -50,7 +52,7 @@ def test_sampler_with_the_exact_noise_recovers_a_gaussian(steps, generator):
     mean, std, n = 1.5, 0.3, 4000
     x = process.prior(torch.randn(n, 9, generator=generator, dtype=torch.float64))
     times = sampling_times(200, steps)
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in itertools.pairwise(times):
         a = process.alpha_bar[t]
         eps = (1 - a).sqrt() * (x - a.sqrt() * mean) / (a * std**2 + 1 - a)
         z = torch.randn(n, 9, generator=generator, dtype=torch.float64)

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -33,12 +34,12 @@ def test_geometric_sigma_refuses_bad_widths(low, high):
 
 
 @pytest.mark.parametrize("steps", [1, 3, 7, 100, None])
-def test_sampling_times_descend_from_T_to_zero(steps):
+def test_sampling_times_descend_to_zero(steps):
     times = sampling_times(100, steps)
     assert times[0] == 100
     assert times[-1] == 0
     assert len(times) == (steps or 100) + 1
-    assert all(a > b for a, b in zip(times[:-1], times[1:], strict=True))
+    assert all(a > b for a, b in itertools.pairwise(times))
 
 
 @pytest.mark.parametrize("steps", [0, 101, -1])

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -86,7 +88,7 @@ def test_sampler_with_the_exact_posterior_recovers_the_data(steps, generator):
     n = 20_000
     x = process.prior(torch.rand(n, 1, generator=generator, dtype=torch.float64))
     times = sampling_times(100, steps)
-    for t, s in zip(times[:-1], times[1:], strict=True):
+    for t, s in itertools.pairwise(times):
         a = process.alpha_bar[t]
         likelihood = a * torch.eye(4) + (1 - a) / 4  # q(a_t | a_0), row a_0
         p0 = data * likelihood.T[x]

@@ -91,7 +91,7 @@ def test_checkpoint_carries_all_that_sampling_needs(tmp_path):
 
 def test_folder_of_another_run_is_refused(tmp_path):
     train(small_config(max_epochs=1), tmp_path, progress=False)
-    with pytest.raises(ValueError, match="another configuration.*seed"):
+    with pytest.raises(ValueError, match=r"another configuration.*seed"):
         train(small_config(max_epochs=1, seed=5), tmp_path, progress=False)
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
         resume(tmp_path / "nowhere")

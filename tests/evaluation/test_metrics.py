@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from pyg_crysdiff.data import Crystal
+from pyg_crysdiff.evaluation.distribution import density, earth_movers_distance, num_elements
+from pyg_crysdiff.evaluation.matching import rms_distances
+from pyg_crysdiff.evaluation.statistics import mean_estimate, statistic_estimate
+from pyg_crysdiff.evaluation.success import (
+    best_of_ten_success,
+    percentile_thresholds,
+    strict_success,
+)
+from pyg_crysdiff.evaluation.uniqueness import first_occurrences, novel
+from tests.conftest import make_crystal
+
+
+def moved(crystal: Crystal, rng) -> Crystal:
+    """The same crystal in another description: origin, atom order, cell, orientation."""
+    structure = crystal.to_structure()
+    structure.translate_sites(range(len(structure)), rng.random(3))
+    structure.make_supercell([[1, 1, 0], [0, 1, 0], [0, 0, 2]])
+    out = Crystal.from_structure(structure)
+    order = rng.permutation(len(out))
+    rotation = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    return Crystal(out.lattice @ rotation, out.frac_coords[order], out.atomic_numbers[order])
+
+
+def test_density_of_rock_salt():
+    frac = [[0, 0, 0], [0, 0.5, 0.5], [0.5, 0, 0.5], [0.5, 0.5, 0]]
+    frac += [[0.5, 0.5, 0.5], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]]
+    crystal = Crystal(5.64 * np.eye(3), frac, [11] * 4 + [17] * 4)
+    assert density(crystal) == pytest.approx(2.164, abs=2e-3)
+    assert density(crystal) == pytest.approx(crystal.to_structure().density, rel=1e-12)
+    assert num_elements(crystal) == 2
+
+
+def test_earth_movers_distance_of_shifted_samples(rng):
+    values = rng.normal(size=50)
+    assert earth_movers_distance(values, values + 0.3) == pytest.approx(0.3)
+    assert np.isnan(earth_movers_distance([np.nan], values))
+
+
+def test_strict_counts_invalid_as_failures():
+    predicted = [0.0, 0.0, np.nan, 2.0, 1.0]
+    valid = [True, False, True, True, True]
+    np.testing.assert_array_equal(strict_success(predicted, valid, 1.0), [1, 0, 0, 0, 1])
+    first = [True, True, True, True, False]
+    np.testing.assert_array_equal(strict_success(predicted, valid, 1.0, first), [1, 0, 0, 0, 0])
+
+
+def test_best_of_ten_is_candidate_major():
+    # 2 starts, 10 candidates each; sample c * 2 + s. Only start 1 has a good candidate.
+    predicted = np.full(20, 9.0)
+    predicted[3 * 2 + 1] = 0.0
+    valid = np.ones(20, dtype=bool)
+    np.testing.assert_array_equal(best_of_ten_success(predicted, valid, 1.0), [0, 1])
+    valid[7] = False
+    np.testing.assert_array_equal(best_of_ten_success(predicted, valid, 1.0), [0, 0])
+    assert len(best_of_ten_success(predicted[:7], valid[:7], 1.0)) == 0
+    # the remainder beyond a multiple of ten is not used
+    assert len(best_of_ten_success(np.zeros(25), np.ones(25, bool), 1.0)) == 2
+
+
+def test_thresholds_are_percentiles():
+    assert percentile_thresholds(np.arange(101)) == (5.0, 10.0, 15.0)
+
+
+def test_bootstrap_interval_covers_a_known_mean(rng):
+    hits = 0
+    for seed in range(60):
+        estimate = mean_estimate(rng.normal(1.0, 2.0, 100), 400, seed)
+        hits += estimate.low <= 1.0 <= estimate.high
+    assert 50 <= hits <= 60
+    assert np.isnan(mean_estimate([], 100, 0).value)
+    wide = mean_estimate(rng.normal(0, 1, 400), 1000, 0)
+    assert wide.high - wide.low == pytest.approx(2 * norm.ppf(0.975) / 20, rel=0.15)
+
+
+def test_statistic_bootstrap_equals_mean_bootstrap(rng):
+    values = rng.normal(size=30)
+    a = mean_estimate(values, 300, 0)
+    b = statistic_estimate(lambda i: float(values[i].mean()), 30, 300, 1)
+    assert a.value == pytest.approx(b.value)
+    assert a.low == pytest.approx(b.low, abs=0.1)
+
+
+def test_duplicates_in_other_descriptions_are_found(rng):
+    a, b = make_crystal(rng, 3), make_crystal(rng, 4)
+    crystals = [a, b, moved(a, rng), moved(b, rng), make_crystal(rng, 3)]
+    np.testing.assert_array_equal(
+        first_occurrences(crystals, num_workers=0), [True, True, False, False, True]
+    )
+    np.testing.assert_array_equal(
+        novel(crystals, [moved(b, rng)], num_workers=0), [True, False, True, False, True]
+    )
+    assert novel(crystals, [], num_workers=0).all()
+    assert first_occurrences([], num_workers=0).shape == (0,)
+
+
+def test_parallel_uniqueness_equals_serial(rng):
+    crystals = [make_crystal(rng, 2, (6,)) for _ in range(12)] * 2
+    serial = first_occurrences(crystals, num_workers=0)
+    np.testing.assert_array_equal(serial, first_occurrences(crystals, num_workers=2))
+    assert not serial[12:].any()
+
+
+def test_reconstruction_distance_of_a_known_shift():
+    cube = 4.0 * np.eye(3)
+    truth = Crystal(cube, [[0, 0, 0], [0.5, 0.5, 0.5]], [55, 17])
+    off = Crystal(cube, [[0, 0, 0], [0.5, 0.5, 0.55]], [55, 17])
+    other = Crystal(cube, [[0, 0, 0], [0.5, 0.5, 0.5]], [55, 35])
+    found = rms_distances([truth, off, other, truth], [truth] * 4, valid=[1, 1, 1, 0])
+    # pymatgen removes the mean displacement: 0.1 A on each of two atoms, over (V / N)^(1/3)
+    assert found[0] == pytest.approx(0, abs=1e-9)
+    assert found[1] == pytest.approx(0.1 / 32 ** (1 / 3), rel=1e-6)
+    assert np.isnan(found[2:]).all()
+    with pytest.raises(ValueError, match="one by one"):
+        rms_distances([truth], [])

@@ -1,0 +1,118 @@
+import json
+
+import ase.io
+import numpy as np
+import pytest
+
+import pyg_crysdiff.training.run as training
+from pyg_crysdiff.data import read_crystals
+from pyg_crysdiff.models import load_checkpoint
+from pyg_crysdiff.sampling import sample
+from pyg_crysdiff.sampling.store import SampleStore
+from pyg_crysdiff.training import train
+from tests.helpers import small_config, toy_set
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setattr(training, "load_data", lambda *_: (toy_set(24), toy_set(6, 1), ["energy"]))
+    folder = tmp_path_factory.mktemp("run")
+    out = train(small_config(max_epochs=2), folder, progress=False).checkpoint
+    patch.undo()
+    return out
+
+
+def draw(checkpoint, count=6, **options):
+    return sample(checkpoint, count, **{"steps": 5, "device": "cpu", "progress": False, **options})
+
+
+def assert_same(first, second, tolerance=0.0):
+    assert len(first) == len(second)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a.atomic_numbers, b.atomic_numbers)
+        np.testing.assert_allclose(a.lattice, b.lattice, atol=tolerance, rtol=0)
+        np.testing.assert_allclose(a.frac_coords, b.frac_coords, atol=tolerance, rtol=0)
+
+
+def test_same_seed_same_crystals_and_seed_zero_is_a_seed(checkpoint):
+    assert_same(draw(checkpoint, seed=0), draw(checkpoint, seed=0))
+    other = draw(checkpoint, seed=1)
+    assert not np.array_equal(draw(checkpoint, seed=0)[0].lattice, other[0].lattice)
+
+
+def test_a_crystal_does_not_depend_on_how_many_are_asked_for(checkpoint):
+    few = draw(checkpoint, 2)
+    assert_same(few, draw(checkpoint, 7)[:2], tolerance=2e-4)
+
+
+def test_interrupted_equals_uninterrupted(checkpoint, tmp_path, monkeypatch):
+    whole = draw(checkpoint, 6, batch_size=2, out=tmp_path / "whole")
+    write = SampleStore.write
+
+    def fails_at_third(self, batch, crystals):
+        if batch == 2:
+            raise KeyboardInterrupt
+        write(self, batch, crystals)
+
+    monkeypatch.setattr(SampleStore, "write", fails_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        draw(checkpoint, 6, batch_size=2, out=tmp_path / "cut")
+    monkeypatch.undo()
+    # what was finished is already there for people
+    assert len(ase.io.read(tmp_path / "cut" / "samples.extxyz", ":")) == 4
+    assert_same(draw(checkpoint, 6, batch_size=2, out=tmp_path / "cut"), whole)
+    for name in ("samples.pt", "samples.extxyz", "cif"):
+        a, b = (read_crystals(tmp_path / run / name) for run in ("whole", "cut"))
+        assert len(a) == len(b) == 6
+
+
+def test_files_carry_one_order_and_provenance(checkpoint, tmp_path):
+    crystals = draw(checkpoint, 4, batch_size=3, out=tmp_path, target={"energy": 2.0})
+    frames = ase.io.read(tmp_path / "samples.extxyz", ":")
+    digest = load_checkpoint(checkpoint).digest
+    for i, (frame, crystal) in enumerate(zip(frames, crystals, strict=True)):
+        np.testing.assert_array_equal(frame.numbers, crystal.atomic_numbers)
+        assert frame.info["index"] == i
+        assert frame.info["checkpoint"] == digest
+        assert frame.info["target"] == {"energy": 2.0}
+        assert frame.info["steps"] == 5
+    assert len(list((tmp_path / "cif").glob("*.cif"))) == 4
+    request = json.loads((tmp_path / "request.json").read_text())
+    assert request["num_samples"] == 4
+    with pytest.raises(ValueError, match="another request"):
+        draw(checkpoint, 4, seed=3, out=tmp_path)
+
+
+@pytest.mark.parametrize(("rule", "sizes"), [(3, {3}), ((2, 3), {2, 3})])
+def test_number_of_atoms(checkpoint, rule, sizes):
+    assert {len(c) for c in draw(checkpoint, 12, num_atoms=rule)} == sizes
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"count": 0}, "num_samples must be at least 1"),
+        ({"target": {"energy": 1e6}}, "out of range"),
+        ({"target": {"energy": float("nan")}}, "not a finite"),
+        ({"target": {"gap": 1.0}}, "no property 'gap'"),
+        ({"num_atoms": 0}, "at least one atom"),
+        ({"num_atoms": (5, 2)}, "low, high"),
+        ({"num_atoms": "many"}, "many"),
+        ({"steps": 0}, "steps"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"corrector_steps": -1}, "corrector_steps"),
+    ],
+)
+def test_bad_requests(checkpoint, options, message):
+    with pytest.raises(ValueError, match=message):
+        draw(checkpoint, **options)
+
+
+def test_truncated_checkpoint(checkpoint, tmp_path):
+    whole = checkpoint.read_bytes()
+    (tmp_path / "cut.ckpt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"cut\.ckpt is truncated"):
+        draw(tmp_path / "cut.ckpt")
+    with pytest.raises(FileNotFoundError, match=r"none\.ckpt"):
+        draw(tmp_path / "none.ckpt")
