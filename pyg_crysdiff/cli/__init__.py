@@ -1,5 +1,5 @@
 """The command ``crysdiff``."""
 
-from pyg_crysdiff.cli.main import main
+from pyg_crysdiff.cli.command import main
 
 __all__ = ["main"]

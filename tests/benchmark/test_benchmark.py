@@ -1,0 +1,116 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pyg_crysdiff.baselines import published_rows
+from pyg_crysdiff.benchmark.command import main
+from pyg_crysdiff.benchmark.run import run_benchmark
+from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.benchmark.table import text_table
+from pyg_crysdiff.configuration import compose_config, load_table
+from pyg_crysdiff.evaluation.property_model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
+from pyg_crysdiff.evaluation.results import Results
+
+TINY = [
+    "denoiser.dim=8", "denoiser.num_blocks=1", "denoiser.num_waves=2", "denoiser.pair_hidden=4",
+    "max_epochs=1", "process.num_steps=20", "batch_size=128",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def evaluator(tmp_path_factory):
+    config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
+    torch.manual_seed(0)
+    card = {"property": "formation_energy_per_atom", "held_out_mae": 9.0, "num_held_out": 1}
+    path = tmp_path_factory.mktemp("evaluator") / "e.safetensors"
+    PropertyModel(PeriodicDimeNet(config), config, -1.5, 1.0, card).save(path)
+    return path
+
+
+def test_a_whole_run_leaves_everything_and_is_not_repeated(tmp_path, evaluator):
+    settings = Settings.resolve(
+        "demo", out=tmp_path, models=("cdi",), num_samples=10, steps=3, coverage=False,
+        evaluator=str(evaluator), device="cpu",
+    )  # fmt: skip
+    settings = replace(settings, overrides=tuple(TINY), budget_minutes=5)
+    lines: list[str] = []
+    first = run_benchmark(settings, lines.append, progress=False)
+    assert [row.method for row in first.rows] == ["cdi", "cdi, unconditional"]
+    raw = json.loads((tmp_path / "results.json").read_text())
+    metric = raw["rows"][0]["metrics"]["sr15_strict"]
+    assert set(metric) == {"value", "low", "high"}
+    assert set(raw["rows"][0]["metrics"]) == set(raw["definitions"])
+    assert raw["settings"]["thresholds"]["sr5"] < raw["settings"]["thresholds"]["sr15"]
+    page = (tmp_path / "report.html").read_text()
+    assert "http-equiv" not in page
+    assert 'src="http' not in page
+    assert page.count("<img alt") == 3
+    for name in ("cdi", "cdi-unconditional"):
+        assert (tmp_path / "samples" / name / "samples.extxyz").is_file()
+        assert len((tmp_path / "tables" / f"{name}.csv").read_text().splitlines()) == 11
+    weights = (tmp_path / "models" / "cdi" / "last.ckpt").stat().st_mtime_ns
+    again = run_benchmark(settings, lines.append, progress=False)
+    assert (tmp_path / "models" / "cdi" / "last.ckpt").stat().st_mtime_ns == weights
+    assert again.rows[0].metrics == first.rows[0].metrics
+    peer = tmp_path / "samples" / "cdi" / "samples.pt"
+    checkpoint = tmp_path / "models" / "cdi" / "last.ckpt"
+    more = replace(
+        settings, models=(), samples=(("peer", peer),), checkpoints=(("given", checkpoint),)
+    )
+    table = text_table(run_benchmark(more, progress=False))
+    assert [line.split()[0] for line in table.splitlines()[-3:]] == ["given", "given,", "peer"]
+    assert Results.load(tmp_path / "results.json").rows[2].source == str(peer)
+
+
+def test_settings_come_from_the_configuration_and_the_command_line_wins():
+    table = load_table("benchmark.yaml")
+    settings = Settings.resolve("demo", out="x", num_samples=7, guidance=None)
+    assert settings.num_samples == 7
+    assert settings.guidance == table["demo"]["guidance"]
+    own = Settings.resolve("my.csv", out="x", properties=("gap",))
+    assert own.budget_minutes == table["default"]["budget_minutes"]
+    assert own.data_options() == {"properties": ["gap"]}
+    with pytest.raises(ValueError, match="--split"):
+        Settings.resolve("demo", out="x", split="val-as-train").data_options()
+
+
+@pytest.mark.parametrize("dataset", ["demo", "carbon24", "perov5", "mp20", "my.csv"])
+def test_training_overrides_of_every_entry_compose(dataset):
+    settings = Settings.resolve(dataset, out="x")
+    for model in settings.models:
+        config = compose_config(settings.training_overrides(model))
+        assert config["seed"] == 0
+
+
+def test_published_rows_are_marked_and_sourced():
+    rows = {row.method: row for row in published_rows("carbon24", "optimisation")}
+    assert rows["CDVAE"].metrics["sr10_best10"].value == 0.06
+    assert rows["MODEL-CDS"].metrics["sr5_best10"].value == 0.56
+    assert rows["CDVAE"].metrics["sr5_best10"].low is None
+    assert "Cond-DFC-VAE" not in rows
+    assert all(row.kind == "published" and "arXiv" in row.source for row in rows.values())
+    assert published_rows("demo", "optimisation") == []
+    (diffcsp,) = (r for r in published_rows("carbon24", "generation") if r.method == "DiffCSP")
+    assert "comp_valid" not in diffcsp.metrics
+    with pytest.raises(ValueError, match="task"):
+        published_rows("carbon24", "magic")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--samples", "nonsense"], "NAME=FILE"),
+        (["--samples", "a=nowhere.pt"], "nowhere.pt"),
+        (["--dataset", "nowhere.csv"], "no data set"),
+        (["--evaluator", "nowhere.safetensors"], "nowhere.safetensors"),
+    ],
+)
+def test_errors_are_one_line(arguments, message, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments, "--out", str(tmp_path)])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error

@@ -1,0 +1,84 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from pyg_crysdiff.cli import command as cli
+from pyg_crysdiff.cli import main
+from pyg_crysdiff.data import load_dataset
+from pyg_crysdiff.data.io import save_cdvae
+
+TINY = [
+    "denoiser.dim=8", "denoiser.num_blocks=1", "denoiser.num_waves=2", "denoiser.pair_hidden=4",
+    "max_epochs=1", "process.num_steps=20", "device=cpu",
+]  # fmt: skip
+
+
+def test_train_sample_evaluate(tmp_path, capsys):
+    main(["train", *TINY, "--out", str(tmp_path / "run")])
+    assert "1 epochs" in capsys.readouterr().out
+    checkpoint = str(tmp_path / "run" / "last.ckpt")
+    main([
+        "sample", "--checkpoint", checkpoint, "-n", "4", "--steps", "3", "--target",
+        "formation_energy_per_atom=-2", "--num-atoms", "5", "--out", str(tmp_path / "s"),
+    ])  # fmt: skip
+    assert "4 crystals" in capsys.readouterr().out
+    reference = load_dataset("demo", "test").crystals()[:12]
+    save_cdvae(reference, tmp_path / "reference.pt")
+    main([
+        "evaluate", str(tmp_path / "s" / "samples.extxyz"), str(tmp_path / "reference.pt"),
+        "--reference", str(tmp_path / "reference.pt"), "--cutoffs", "0.2", "4",
+        "--bootstrap", "20", "--workers", "0", "--out", str(tmp_path / "scores"),
+    ])  # fmt: skip
+    raw = json.loads((tmp_path / "scores" / "results.json").read_text())
+    assert [row["method"] for row in raw["rows"]] == ["samples.extxyz", "reference.pt"]
+    assert raw["rows"][1]["metrics"]["cov_recall"]["value"] == 1
+    assert (tmp_path / "scores" / "reference.pt.csv").is_file()
+
+
+def test_resume_takes_nothing_else(tmp_path, capsys):
+    main(["train", *TINY, "--out", str(tmp_path)])
+    main(["train", "--resume", str(tmp_path)])
+    assert capsys.readouterr().out.count("1 epochs") == 2
+    with pytest.raises(SystemExit):
+        main(["train", "seed=1", "--resume", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "colour=blue"], "colour"),
+        (["train", "data=nothing"], "nothing"),
+        (["train", "data=own"], "data.name"),
+        (["sample", "--checkpoint", "none.ckpt"], "none.ckpt"),
+        (["sample", "--checkpoint", "none.ckpt", "--num-atoms", "x"], "--num-atoms"),
+        (["sample", "--checkpoint", "none.ckpt", "--target", "gap"], "--target"),
+        (["evaluate", "none.pt"], "none.pt"),
+        (["train-evaluator", "nothing"], "nothing"),
+        (["train-evaluator", "demo", "--split", "val-as-train"], "scheme"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error:")
+
+
+@pytest.mark.parametrize("command", sorted(cli.COMMANDS))
+def test_every_help_shows_an_example(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert f"crysdiff {command}" in capsys.readouterr().out.split("examples:")[1]
+
+
+def test_training_and_sampling_import_neither_matminer_nor_smact():
+    code = (
+        "import sys, pyg_crysdiff.training, pyg_crysdiff.sampling, pyg_crysdiff.data\n"
+        "assert not {'matminer', 'smact'} & set(sys.modules), 'heavy import'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
