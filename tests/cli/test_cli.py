@@ -82,3 +82,34 @@ def test_training_and_sampling_import_neither_matminer_nor_smact():
         "assert not {'matminer', 'smact'} & set(sys.modules), 'heavy import'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+OWN = """
+from pyg_crysdiff.nn import Conditioner
+
+
+class Mine(Conditioner):
+    \"\"\"Adds the condition to the initial embedding.\"\"\"
+
+    def initial(self, z, z_c, crystal):
+        return z + z_c[crystal]
+"""
+
+
+def test_a_conditioner_of_ones_own_is_one_class_and_one_yaml(tmp_path, monkeypatch, capsys):
+    (tmp_path / "own_package_for_test.py").write_text(OWN)
+    folder = tmp_path / "my_configs" / "conditioner"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("_target_: own_package_for_test.Mine\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    search = f"hydra.searchpath=[file://{tmp_path / 'my_configs'}]"
+    arguments = ["train", *TINY, "conditioner=mine", search, "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "own_package_for_test" in capsys.readouterr().err
+    main([*arguments, "--trust", "own_package_for_test"])
+    sample = ["sample", "--checkpoint", str(tmp_path / "run" / "last.ckpt"), "-n", "2", "--steps"]
+    sample += ["2", "--out", str(tmp_path / "s")]
+    with pytest.raises(SystemExit):
+        main(sample)
+    main([*sample, "--trust", "own_package_for_test"])
