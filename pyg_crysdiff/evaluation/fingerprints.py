@@ -9,17 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.evaluation.crystalnn import structure_fingerprints
 from pyg_crysdiff.evaluation.validity import MIN_VOLUME
 from pyg_crysdiff.parallel import parallel_map
 
 STRUCTURE_DIM, COMPOSITION_DIM = 61, 132
 _FORMAT = 1
+_CHUNK = 50
 _SCALING = Path(__file__).parent / "constants" / "magpie_scaling.json"
 
 
@@ -60,11 +61,12 @@ def fingerprint_crystals(
         if path.is_file():
             with np.load(path, allow_pickle=False) as known:
                 return Fingerprints(known["structure"], known["composition"], known["ok"])
+    chunks = [crystals[i : i + _CHUNK] for i in range(0, len(crystals), _CHUNK)]
     rows = parallel_map(
-        _fingerprint, crystals, num_workers=num_workers, progress=progress,
-        label="fingerprints", serial_below=20, chunksize=8,
+        _fingerprints, chunks, num_workers=num_workers, progress=progress,
+        label="fingerprints", serial_below=4, chunksize=1,
     )  # fmt: skip
-    table = np.array(rows, dtype=np.float64).reshape(-1, STRUCTURE_DIM + COMPOSITION_DIM)
+    table = np.concatenate(rows) if rows else np.zeros((0, STRUCTURE_DIM + COMPOSITION_DIM))
     ok = np.asarray(np.isfinite(table).all(1))
     found = Fingerprints(table[:, :STRUCTURE_DIM], table[:, STRUCTURE_DIM:], ok)
     if path is not None:
@@ -77,61 +79,64 @@ def fingerprint_crystals(
     return found
 
 
-def _fingerprint(crystal: Crystal | BrokenEntry) -> NDArray[np.float64]:
-    nothing = np.full(STRUCTURE_DIM + COMPOSITION_DIM, np.nan)
-    if isinstance(crystal, BrokenEntry) or not _constructible(crystal):
-        return nothing
+def _fingerprints(crystals: Sequence[Crystal | BrokenEntry]) -> NDArray[np.float64]:
+    """Rows of structure and composition fingerprint; NaN where there is none."""
+    out = np.full((len(crystals), STRUCTURE_DIM + COMPOSITION_DIM), np.nan)
+    known = [(i, c) for i, c in enumerate(crystals) if isinstance(c, Crystal) and _sound(c)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            return np.concatenate([structure_fingerprint(crystal), _composition(crystal)])
-        except Exception:  # matminer and qhull raise whatever they meet in unphysical cells
-            return nothing
+        found = structure_fingerprints([c for _, c in known])
+        for (row, crystal), fingerprint in zip(known, found, strict=True):
+            if fingerprint is not None:
+                out[row, :STRUCTURE_DIM] = fingerprint
+                out[row, STRUCTURE_DIM:] = composition_fingerprint(crystal)
+    return out
 
 
-def _constructible(crystal: Crystal) -> bool:
+def _sound(crystal: Crystal) -> bool:
     finite = np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac_coords).all()
-    return bool(finite and len(crystal) > 0 and crystal.volume >= MIN_VOLUME)
+    known = ((crystal.atomic_numbers > 0) & (crystal.atomic_numbers < 119)).all()
+    return bool(finite and known and len(crystal) > 0 and crystal.volume >= MIN_VOLUME)
 
 
-def structure_fingerprint(crystal: Crystal) -> NDArray[np.float64]:
-    """Return the mean CrystalNNFingerprint over the sites, (61,)."""
-    structure, featurizer = crystal.to_structure(), _matminer()[0]
-    sites = [featurizer.featurize(structure, i) for i in range(len(structure))]
-    return np.array(sites, dtype=np.float64).mean(0)
+def composition_fingerprint(crystal: Crystal) -> NDArray[np.float64]:
+    """Return the Magpie statistics of the elements, standardised with CDVAE's constants, (132,).
 
-
-def _composition(crystal: Crystal) -> NDArray[np.float64]:
+    For each of 22 properties: minimum, maximum, range, and over the atoms mean, mean absolute
+    deviation and mode (the smallest value among equally frequent elements). Elements without a
+    value get the average over all elements, as in matminer's default.
+    """
     numbers, counts = np.unique(crystal.atomic_numbers, return_counts=True)
-    return _magpie(tuple(numbers.tolist()), tuple(counts.tolist()))
+    values = _element_table()[numbers]
+    weights = counts / counts.sum()
+    low, high, mean = values.min(0), values.max(0), weights @ values
+    spread = weights @ np.abs(values - mean)
+    mode = values[counts == counts.max()].min(0)
+    means, stds = _scaling()
+    raw = np.stack([low, high, high - low, mean, spread, mode], 1).ravel()
+    return np.asarray((raw - means) / stds)
 
 
 @cache
-def _magpie(numbers: tuple[int, ...], counts: tuple[int, ...]) -> NDArray[np.float64]:
-    from pymatgen.core import Composition, Element  # noqa: PLC0415
+def _element_table() -> NDArray[np.float64]:
+    """Magpie's 22 properties by atomic number, (119, 22)."""
+    from matminer.featurizers.composition import ElementProperty  # noqa: PLC0415
+    from pymatgen.core import Element  # noqa: PLC0415
 
-    amounts = {Element.from_Z(z): n for z, n in zip(numbers, counts, strict=True)}
-    raw = np.array(_matminer()[1].featurize(Composition(amounts)), dtype=np.float64)
-    means, stds = _scaling()
-    # CDVAE's scaler replaces a missing feature by zero, the mean.
-    return np.nan_to_num((raw - means) / stds, nan=0.0, posinf=np.inf, neginf=-np.inf)
+    preset = ElementProperty.from_preset("magpie")
+    table = np.full((119, len(preset.features)), np.nan)
+    for z in range(1, 119):
+        table[z] = [
+            preset.data_source.get_elemental_property(Element.from_Z(z), name)
+            for name in preset.features
+        ]
+    return table
 
 
 @cache
 def _scaling() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     raw = json.loads(_SCALING.read_text(encoding="utf-8"))
     return np.array(raw["means"]), np.array(raw["stds"])
-
-
-@cache
-def _matminer() -> tuple[Any, Any]:
-    from matminer.featurizers.composition import ElementProperty  # noqa: PLC0415
-    from matminer.featurizers.site import CrystalNNFingerprint  # noqa: PLC0415
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        magpie = ElementProperty.from_preset("magpie", impute_nan=False)
-        return CrystalNNFingerprint.from_preset("ops"), magpie
 
 
 def _digest(crystals: Sequence[Crystal | BrokenEntry]) -> str:
