@@ -67,7 +67,8 @@ class Crystal:
         """
         from pymatgen.core import Lattice  # noqa: PLC0415
 
-        matrix = Lattice.from_parameters(*np.asarray(lengths), *np.asarray(angles)).matrix
+        six = np.concatenate([np.asarray(lengths, float), np.asarray(angles, float)])
+        matrix = Lattice.from_parameters(*six.tolist()).matrix
         return cls(matrix, np.asarray(frac_coords), np.asarray(atomic_numbers), info or {})
 
     @classmethod
