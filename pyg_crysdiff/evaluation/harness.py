@@ -48,6 +48,7 @@ class Protocol:
         evaluator: Property evaluator.
         target: Requested property value.
         thresholds: Limits of SR5, SR10, SR15; None for percentiles of the training set.
+        uniqueness: Compare the samples with each other and with the training set.
         cutoffs: Family name to (structure, composition) cut-offs of COV; the first is the main one.
         seed: Seed of the bootstrap.
         num_bootstrap: Resamples; 0 for no intervals.
@@ -62,6 +63,7 @@ class Protocol:
     evaluator: PropertyModel | None = None
     target: float | None = None
     thresholds: tuple[float, float, float] | None = None
+    uniqueness: bool = True
     cutoffs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     seed: int = 0
     num_bootstrap: int = 1000
@@ -149,7 +151,7 @@ def describe(
     table["valid"] = valid
     if protocol.evaluator is not None:
         table["predicted"] = protocol.evaluator.predict(samples, progress=protocol.progress)
-    if protocol.task != "reconstruction":
+    if protocol.uniqueness and protocol.task != "reconstruction":
         workers, progress = protocol.num_workers, protocol.progress
         flags = valid.to_numpy(dtype=bool)
         chosen = [c for c, ok in zip(samples, flags, strict=True) if ok and isinstance(c, Crystal)]
@@ -229,7 +231,8 @@ def _property_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Esti
     predicted = table["predicted"].to_numpy()
     out: dict[str, Estimate] = {}
     for p, limit in zip(PERCENTILES, protocol.success_thresholds() or (), strict=False):
-        for suffix, first in (("", None), ("_unique", table["first"])):
+        variants = [("", None)] + ([("_unique", table["first"])] if "first" in table else [])
+        for suffix, first in variants:
             strict = strict_success(predicted, valid, limit, first)
             best = best_of_ten_success(predicted, valid, limit, first)
             out[f"sr{p}_strict{suffix}"] = _mean(strict, protocol)
