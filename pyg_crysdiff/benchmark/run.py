@@ -20,6 +20,7 @@ import torch
 
 import pyg_crysdiff
 from pyg_crysdiff.baselines import published_rows
+from pyg_crysdiff.benchmark.kept import load_evaluation, save_evaluation
 from pyg_crysdiff.benchmark.plots import write_plots
 from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.settings import Settings
@@ -186,16 +187,15 @@ class _Run:
         source: str,
         details: dict[str, Any],
     ) -> None:
-        self.say(f"{name}: scoring {len(entries)} crystals")
-        start = time.perf_counter()
-        found = evaluate(entries, self.protocol)
-        seconds = round(time.perf_counter() - start, 1)
-        facts = {**details, "num_samples": len(entries), "scoring_seconds": seconds}
+        kept = self.out / "tables" / name.replace(", ", "-")
+        found = load_evaluation(kept, entries, self.protocol)
+        if found is None:
+            self.say(f"{name}: scoring {len(entries)} crystals")
+            found = evaluate(entries, self.protocol)
+            save_evaluation(kept, found, entries, self.protocol)
+        facts = {**details, "num_samples": len(entries)}
         self.rows.append(Row(name, "measured", source, found.metrics, facts))
         self.evaluations[name], self.crystals[name] = found, list(entries)
-        folder = self.out / "tables"
-        folder.mkdir(exist_ok=True)
-        found.table.to_csv(folder / f"{name.replace(', ', '-')}.csv", index=False)
 
     def _results(self) -> Results:
         published = published_rows(self.settings.dataset, "optimisation")

@@ -43,6 +43,22 @@ DEFINITIONS = {
     "match_rate": "Share of reference crystals that the prediction of the same index matches:"
     f" StructureMatcher, stol 0.5, ltol 0.3, angle 10 degrees. Source: {_CDVAE}.",
     "rmse": f"Mean normalised RMS displacement over the matches. Source: {_CDVAE}.",
+    "metre": "Share of reference crystals that ANY valid prediction matches (same matcher as"
+    " match_rate). Source: Martirossyan et al., arXiv 2509.12178.",
+    "crmse": "Mean over ALL reference crystals of the smallest RMS displacement to any valid"
+    " prediction, 0.5 (stol) where none matches. Source: arXiv 2509.12178.",
+    "p1_share": "Share of valid crystals without any symmetry (space group 1, spglib, symprec 0.1"
+    " A).",
+    "spacegroup_tv": "Total-variation distance (0 to 1) between the space groups of valid and of"
+    " reference crystals (spglib, symprec 0.1 A).",
+    "uniqueness_amd": "Share of valid crystals farther than 0.1 A from every earlier one of the"
+    " same reduced formula, in Chebyshev distance of the AMD (k = 100): continuous, unlike the matcher."
+    " Source: Widdowson et al., MATCH 87, 529 (2022).",
+    "novelty_amd": "Share of valid crystals farther than 0.1 A from every training crystal of the"
+    " same reduced formula, in Chebyshev distance of the AMD (k = 100).",
+    "density_emd_1000": "density_emd of 1,000 valid crystals drawn without replacement with the"
+    f" seed of the run (all, if there are fewer). Source: {_CDVAE}, which draws without a seed.",
+    "num_elements_emd_1000": "num_elements_emd of the same draw.",
     "target_mae": "Mean absolute difference between requested and predicted property over valid"
     " crystals.",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import constants
@@ -26,6 +28,47 @@ def density(crystal: Crystal) -> float:
 def num_elements(crystal: Crystal) -> int:
     """Return the number of different elements."""
     return len(set(crystal.atomic_numbers.tolist()))
+
+
+def reduced_formula(crystal: Crystal) -> str:
+    """Return the reduced chemical formula, e.g. TiO2."""
+    from pymatgen.core import Composition, Element  # noqa: PLC0415
+
+    numbers, counts = np.unique(crystal.atomic_numbers, return_counts=True)
+    pairs = zip(numbers.tolist(), counts.tolist(), strict=True)
+    return Composition({Element.from_Z(z): n for z, n in pairs}).reduced_formula
+
+
+def space_group(crystal: Crystal, symprec: float = 0.1) -> int:
+    """Return the space-group number found by spglib; 1 where it finds nothing.
+
+    Args:
+        crystal: A structurally valid crystal.
+        symprec: Tolerance, Angstrom. Generated crystals are noisy, hence the wide default.
+    """
+    from pymatgen.symmetry.analyzer import SpacegroupAnalyzer  # noqa: PLC0415
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = SpacegroupAnalyzer(crystal.to_structure(), symprec=symprec)
+            return int(found.get_space_group_number())
+        except Exception:  # spglib fails in several ways on distorted cells
+            return 1
+
+
+def total_variation(generated: ArrayLike, reference: ArrayLike) -> float:
+    """Return the total-variation distance of two samples of a label, 0 to 1; NaN if one is empty.
+
+    Half the sum of the absolute differences of the labels' frequencies.
+    """
+    a, b = np.asarray(generated), np.asarray(reference)
+    if len(a) == 0 or len(b) == 0:
+        return float("nan")
+    labels, which = np.unique(np.concatenate([a, b]), return_inverse=True)
+    share_a = np.bincount(which[: len(a)], minlength=len(labels)) / len(a)
+    share_b = np.bincount(which[len(a) :], minlength=len(labels)) / len(b)
+    return float(0.5 * np.abs(share_a - share_b).sum())
 
 
 def earth_movers_distance(generated: ArrayLike, reference: ArrayLike) -> float:

@@ -15,12 +15,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.evaluation import amd_distance
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.evaluation.coverage import coverage_metrics
 from pyg_crysdiff.evaluation.definitions import definition
-from pyg_crysdiff.evaluation.distribution import density, earth_movers_distance, num_elements
+from pyg_crysdiff.evaluation.distribution import (
+    density,
+    earth_movers_distance,
+    num_elements,
+    space_group,
+    total_variation,
+)
 from pyg_crysdiff.evaluation.fingerprints import Fingerprints, fingerprint_crystals
-from pyg_crysdiff.evaluation.matching import rms_distances
+from pyg_crysdiff.evaluation.matching import best_rms_distances, rms_distances
 from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.evaluation.results import Estimate
 from pyg_crysdiff.evaluation.statistics import mean_estimate, statistic_estimate
@@ -33,6 +40,8 @@ from pyg_crysdiff.evaluation.success import (
 from pyg_crysdiff.evaluation.uniqueness import first_occurrences, novel
 from pyg_crysdiff.evaluation.validity import structural_problem
 
+_DRAW = 1000
+_STOL = 0.5
 TASKS = ("generation", "reconstruction", "optimisation")
 Entry = Crystal | BrokenEntry
 
@@ -160,18 +169,28 @@ def describe(
         if protocol.train:
             new = novel(chosen, protocol.train, num_workers=workers, progress=progress)
             table["novel"] = _spread(flags, new)
+        if amd_distance.available():
+            earlier = amd_distance.nearest_earlier(chosen, num_workers=workers, progress=progress)
+            table["amd_earlier"] = _spread(flags, earlier)
+        if amd_distance.available() and protocol.train:
+            known = amd_distance.nearest_known(
+                chosen, protocol.train, num_workers=workers, progress=progress
+            )
+            table["amd_train"] = _spread(flags, known)
     return table
 
 
-def _spread(chosen: NDArray[np.bool_], flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    out = np.zeros(len(chosen), dtype=bool)
-    out[chosen] = flags
+def _spread(chosen: NDArray[np.bool_], values: NDArray) -> NDArray:
+    """Put values of the chosen rows in their places; False or NaN elsewhere."""
+    empty = False if values.dtype == bool else np.nan
+    out = np.full(len(chosen), empty, dtype=values.dtype)
+    out[chosen] = values
     return out
 
 
 def _row(index: int, entry: Entry) -> dict[str, object]:
     problem = structural_problem(entry)
-    row: dict[str, object] = {"index": index, "formula": "", "num_atoms": 0}
+    row: dict[str, object] = {"index": index, "formula": "", "num_atoms": 0, "space_group": 0}
     comp_valid = comp_valid_today = False
     row |= {"density": np.nan, "num_elements": np.nan, "volume": np.nan}
     if isinstance(entry, Crystal) and len(entry):
@@ -179,7 +198,8 @@ def _row(index: int, entry: Entry) -> dict[str, object]:
         comp_valid_today = smact_validity(entry.atomic_numbers, "smact4")
         row |= {"num_atoms": len(entry), "num_elements": num_elements(entry)}
         row |= {"volume": entry.volume, "density": density(entry)}
-        row["formula"] = entry.to_structure().formula if problem is None else ""
+        if problem is None:
+            row |= {"formula": entry.to_structure().formula, "space_group": space_group(entry)}
     row |= {
         "struct_valid": problem is None,
         "comp_valid": comp_valid,
@@ -199,19 +219,34 @@ def _set_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]
     out = {"uniqueness": _mean(valid["first"], protocol)}
     if "novel" in table:
         out["novelty"] = _mean(valid["novel"], protocol)
+    for key, column in (("uniqueness_amd", "amd_earlier"), ("novelty_amd", "amd_train")):
+        if column in valid:
+            out[key] = _mean(valid[column] > amd_distance.SAME, protocol)
     return out
 
 
 def _distribution_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
-    if not protocol.reference:
-        return {}
     valid = table[table["valid"]]
-    return {
-        "density_emd": _emd(valid["density"], [density(c) for c in protocol.reference], protocol),
-        "num_elements_emd": _emd(
-            valid["num_elements"], [num_elements(c) for c in protocol.reference], protocol
-        ),
-    }
+    out = {"p1_share": _mean(valid["space_group"] == 1, protocol)}
+    if not protocol.reference:
+        return out
+    draw = np.random.default_rng(protocol.seed).permutation(len(valid))[:_DRAW]
+    for key, column, known in (
+        ("density_emd", "density", [density(c) for c in protocol.reference]),
+        ("num_elements_emd", "num_elements", [num_elements(c) for c in protocol.reference]),
+    ):
+        out[key] = _emd(valid[column], known, protocol)
+        drawn = earth_movers_distance(valid[column].to_numpy()[draw], known)
+        out[f"{key}_{_DRAW}"] = Estimate(drawn)
+    groups = [space_group(c) for c in protocol.reference]
+    values = valid["space_group"].to_numpy()
+    out["spacegroup_tv"] = statistic_estimate(
+        lambda chosen: total_variation(values[chosen], groups),
+        len(values),
+        protocol.num_bootstrap,
+        protocol.seed,
+    )
+    return out
 
 
 def _coverage(prints: Fingerprints, protocol: Protocol) -> dict[str, Estimate]:
@@ -258,7 +293,19 @@ def _reconstruction_metrics(
     )
     table["rms"] = rms
     matched = np.isfinite(rms)
-    return {"match_rate": _mean(matched, protocol), "rmse": _mean(rms[matched], protocol)}
+    best = best_rms_distances(
+        samples,
+        protocol.reference,
+        valid=table["valid"].tolist(),
+        num_workers=protocol.num_workers,
+        progress=protocol.progress,
+    )
+    return {
+        "match_rate": _mean(matched, protocol),
+        "rmse": _mean(rms[matched], protocol),
+        "metre": _mean(np.isfinite(best), protocol),
+        "crmse": _mean(np.nan_to_num(best, nan=_STOL), protocol),
+    }
 
 
 def _mean(values: pd.Series | NDArray, protocol: Protocol) -> Estimate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.evaluation.distribution import reduced_formula
 from pyg_crysdiff.evaluation.validity import structural_problem
 from pyg_crysdiff.parallel import parallel_map
 
@@ -60,6 +62,56 @@ def rms_distances(
         parallel_map(work, pairs, num_workers=num_workers, progress=progress, label="matching"),
         dtype=np.float64,
     )
+
+
+def best_rms_distances(
+    predicted: Sequence[Crystal | BrokenEntry],
+    reference: Sequence[Crystal],
+    *,
+    valid: Sequence[bool] | None = None,
+    ltol: float = 0.3,
+    stol: float = 0.5,
+    angle_tol: float = 10.0,
+    num_workers: int | None = None,
+    progress: bool = False,
+) -> NDArray[np.float64]:
+    """Return, for each reference crystal, the smallest RMS distance to ANY prediction, (R,).
+
+    NaN where no prediction matches. The share of matched references is *METRe* (match everyone
+    to reference); the mean with ``stol`` in the place of NaN is *cRMSE*. Unlike the match rate,
+    both look at the set and not at pairs, so that polymorphs need no order.
+
+    Source: Martirossyan et al., arXiv 2509.12178.
+
+    Args:
+        predicted: Predictions, any number.
+        reference: True crystals.
+        valid: Validity of the predictions; None for structural validity.
+        ltol: Fractional length tolerance.
+        stol: Site tolerance, in (V / N)^(1/3).
+        angle_tol: Angle tolerance, degrees.
+        num_workers: Processes; None for all cores.
+        progress: Show a progress bar.
+    """
+    if valid is None:
+        valid = [structural_problem(c) is None for c in predicted]
+    groups: dict[str, list[Crystal]] = defaultdict(list)
+    for crystal, ok in zip(predicted, valid, strict=True):
+        if ok and isinstance(crystal, Crystal):
+            groups[reduced_formula(crystal)].append(crystal)
+    work = partial(_best_rms, ltol=ltol, stol=stol, angle_tol=angle_tol)
+    tasks = [(crystal, groups.get(reduced_formula(crystal), [])) for crystal in reference]
+    found = parallel_map(work, tasks, num_workers=num_workers, progress=progress, label="METRe")
+    return np.array(found, dtype=np.float64)
+
+
+def _best_rms(
+    task: tuple[Crystal, list[Crystal]], ltol: float, stol: float, angle_tol: float
+) -> float:
+    reference, candidates = task
+    values = [_rms((c, reference), ltol=ltol, stol=stol, angle_tol=angle_tol) for c in candidates]
+    matched = [v for v in values if np.isfinite(v)]
+    return min(matched, default=float("nan"))
 
 
 def _rms(

@@ -13,6 +13,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.evaluation.distribution import reduced_formula
 from pyg_crysdiff.parallel import parallel_map
 
 # pymatgen's defaults, written out since they decide the result.
@@ -85,7 +86,7 @@ def novel(
     wanted = {key for key, _ in keyed}
     formulas = {formula for formula, _ in wanted}
     groups: dict[Key, list[Structure]] = defaultdict(list)
-    possible = [c for c in known if _reduced_formula(c) in formulas]
+    possible = [c for c in known if reduced_formula(c) in formulas]
     for key, structure in _keyed(possible, num_workers, progress):
         if key in wanted:
             groups[key].append(structure)
@@ -106,14 +107,6 @@ def _keyed(
     return parallel_map(
         matching_key, crystals, num_workers=num_workers, progress=progress, label="primitive cells"
     )
-
-
-def _reduced_formula(crystal: Crystal) -> str:
-    from pymatgen.core import Composition, Element  # noqa: PLC0415
-
-    numbers, counts = np.unique(crystal.atomic_numbers, return_counts=True)
-    amounts = {Element.from_Z(int(z)): int(n) for z, n in zip(numbers, counts, strict=True)}
-    return Composition(amounts).reduced_formula
 
 
 def _matcher() -> StructureMatcher:

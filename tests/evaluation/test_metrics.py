@@ -3,8 +3,16 @@ import pytest
 from scipy.stats import norm
 
 from pyg_crysdiff.data import Crystal
-from pyg_crysdiff.evaluation.distribution import density, earth_movers_distance, num_elements
-from pyg_crysdiff.evaluation.matching import rms_distances
+from pyg_crysdiff.evaluation import amd_distance
+from pyg_crysdiff.evaluation.distribution import (
+    density,
+    earth_movers_distance,
+    num_elements,
+    reduced_formula,
+    space_group,
+    total_variation,
+)
+from pyg_crysdiff.evaluation.matching import best_rms_distances, rms_distances
 from pyg_crysdiff.evaluation.statistics import mean_estimate, statistic_estimate
 from pyg_crysdiff.evaluation.success import (
     best_of_ten_success,
@@ -117,3 +125,52 @@ def test_reconstruction_distance_of_a_known_shift():
     assert np.isnan(found[2:]).all()
     with pytest.raises(ValueError, match="one by one"):
         rms_distances([truth], [])
+
+
+def test_metre_looks_at_the_set_and_not_at_pairs():
+    cube = 4.0 * np.eye(3)
+    a = Crystal(cube, [[0, 0, 0], [0.5, 0.5, 0.5]], [55, 17])
+    b = Crystal(2 * cube, [[0, 0, 0], [0.3, 0.2, 0.1]], [55, 17])
+    c = Crystal(cube, [[0, 0, 0], [0.5, 0.5, 0.5]], [12, 8])
+    off = Crystal(cube, [[0, 0, 0], [0.5, 0.5, 0.55]], [55, 17])
+    found = best_rms_distances([off, c, a], [a, b, c], num_workers=0)
+    assert found[0] == pytest.approx(0, abs=1e-9)
+    assert np.isnan(found[1])
+    assert found[2] == pytest.approx(0, abs=1e-9)
+    assert np.isnan(best_rms_distances([], [a])).all()
+    assert np.isnan(best_rms_distances([a], [a], valid=[False])).all()
+
+
+def test_average_minimum_distance_of_a_cube():
+    pytest.importorskip("amd")
+    cube = Crystal(3.0 * np.eye(3), [[0, 0, 0]], [29])
+    found = amd_distance.average_minimum_distances(cube)
+    np.testing.assert_allclose(found[:18], [3.0] * 6 + [3.0 * 2**0.5] * 12)
+
+
+def test_amd_distances_see_descriptions_as_equal_and_strain_as_continuous(rng):
+    pytest.importorskip("amd")
+    a, b = make_crystal(rng, 3, (8, 22)), make_crystal(rng, 3, (79,))
+    strained = Crystal(1.01 * a.lattice, a.frac_coords, a.atomic_numbers)
+    crystals = [a, b, moved(a, rng), strained]
+    found = amd_distance.nearest_earlier(crystals, num_workers=0)
+    assert np.isinf(found[:2]).all()
+    assert found[2] == pytest.approx(0, abs=1e-6)
+    assert 0.005 < found[3] < 0.2
+    np.testing.assert_allclose(
+        amd_distance.nearest_known([strained, b], [a], num_workers=0), [found[3], np.inf]
+    )
+
+
+def test_space_groups_and_formulas():
+    cube = 4.0 * np.eye(3)
+    assert space_group(Crystal(cube, [[0, 0, 0], [0.5, 0.5, 0.5]], [55, 17])) == 221
+    assert space_group(Crystal(cube, [[0, 0, 0], [0.5, 0.5, 0.5]], [55, 55])) == 229
+    assert reduced_formula(Crystal(cube, np.zeros((6, 3)), [22, 22, 8, 8, 8, 8])) == "TiO2"
+
+
+def test_total_variation():
+    assert total_variation([1, 1, 2], [1, 1, 2]) == 0
+    assert total_variation([1, 1], [2]) == 1
+    assert total_variation([1, 1, 1, 2], [1, 2]) == pytest.approx(0.25)
+    assert np.isnan(total_variation([], [1]))
