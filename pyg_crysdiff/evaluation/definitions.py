@@ -52,8 +52,8 @@ DEFINITIONS = {
     "spacegroup_tv": "Total-variation distance (0 to 1) between the space groups of valid and of"
     " reference crystals (spglib, symprec 0.1 A).",
     "uniqueness_amd": "Share of valid crystals farther than 0.1 A from every earlier one of the"
-    " same reduced formula, in Chebyshev distance of the AMD (k = 100): continuous, unlike the matcher."
-    " Source: Widdowson et al., MATCH 87, 529 (2022).",
+    " same reduced formula, in Chebyshev distance of the AMD (k = 100): continuous, unlike the"
+    " matcher. Source: Widdowson et al., MATCH 87, 529 (2022).",
     "novelty_amd": "Share of valid crystals farther than 0.1 A from every training crystal of the"
     " same reduced formula, in Chebyshev distance of the AMD (k = 100).",
     "density_emd_1000": "density_emd of 1,000 valid crystals drawn without replacement with the"

@@ -130,7 +130,7 @@ def test_reconstruction_distance_of_a_known_shift():
 def test_metre_looks_at_the_set_and_not_at_pairs():
     cube = 4.0 * np.eye(3)
     a = Crystal(cube, [[0, 0, 0], [0.5, 0.5, 0.5]], [55, 17])
-    b = Crystal(2 * cube, [[0, 0, 0], [0.3, 0.2, 0.1]], [55, 17])
+    b = Crystal(cube, [[0, 0, 0], [0.5, 0.5, 0], [0, 0.5, 0.5]], [55, 17, 17])
     c = Crystal(cube, [[0, 0, 0], [0.5, 0.5, 0.5]], [12, 8])
     off = Crystal(cube, [[0, 0, 0], [0.5, 0.5, 0.55]], [55, 17])
     found = best_rms_distances([off, c, a], [a, b, c], num_workers=0)
