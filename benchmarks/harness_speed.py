@@ -101,6 +101,7 @@ def run_ours(samples: list[Crystal], reference: list[Crystal], workers: int, fol
         num_workers=workers,
         cache_dir=folder,
         uniqueness=False,
+        space_groups=False,
     )
     evaluate(samples, protocol)
 

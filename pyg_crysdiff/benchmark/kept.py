@@ -56,6 +56,7 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         "thresholds": protocol.success_thresholds(),
         "cutoffs": {name: list(pair) for name, pair in protocol.cutoffs.items()},
         "uniqueness": protocol.uniqueness,
+        "space_groups": protocol.space_groups,
         "seed": protocol.seed,
         "num_bootstrap": protocol.num_bootstrap,
         "evaluator": None if evaluator is None else [evaluator.card, evaluator.mean, evaluator.std],

@@ -9,12 +9,14 @@ together for all sites of one coordination number.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise, product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +34,7 @@ Array = NDArray[np.float64]
 _CUTOFF, _X_WEIGHT, _DISTANCE_CUTOFFS = 7.0, 3.0, (0.5, 1.0)
 _FIRST = 48  # neighbours of the first hull; usually they close the cell
 _MAX_CN = 24
+_PRESET = Path(__file__).parent / "constants" / "order_parameters.json"
 _BATCH = 256  # sites per array of order parameters
 
 
@@ -307,17 +310,13 @@ def _polygons(corner: Array, face: NDArray[np.int64], vector: Array) -> tuple[Ar
 @cache
 def _layout() -> tuple[int, dict[int, list[tuple[int, str, Any]]]]:
     """Number of columns; for each coordination number (column, type, parameters)."""
-    from matminer.featurizers.site import CrystalNNFingerprint  # noqa: PLC0415
-
-    preset = CrystalNNFingerprint.from_preset("ops")
+    # The file holds matminer's preset; reading it there would import half of matminer.
+    table = json.loads(_PRESET.read_text(encoding="utf-8"))["by_coordination_number"]
     out: dict[int, list[tuple[int, str, Any]]] = {}
     column = 0
-    for cn in range(1, max(preset.op_types) + 1):
-        out[cn] = []
-        for operator in preset.ops[cn]:
-            if operator == "wt":
-                out[cn].append((column, "wt", None))
-            else:
-                out[cn].append((column, operator.get_type(0), operator.get_parameters(0)))
+    for cn, entries in sorted(table.items(), key=lambda item: int(item[0])):
+        out[int(cn)] = []
+        for entry in entries:
+            out[int(cn)].append((column, entry["type"], entry["parameters"]))
             column += 1
     return column, out

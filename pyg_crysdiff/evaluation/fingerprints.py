@@ -19,6 +19,12 @@ from pyg_crysdiff.evaluation.validity import MIN_VOLUME
 from pyg_crysdiff.parallel import parallel_map
 
 STRUCTURE_DIM, COMPOSITION_DIM = 61, 132
+MAGPIE_PROPERTIES = (
+    "Number", "MendeleevNumber", "AtomicWeight", "MeltingT", "Column", "Row", "CovalentRadius",
+    "Electronegativity", "NsValence", "NpValence", "NdValence", "NfValence", "NValence",
+    "NsUnfilled", "NpUnfilled", "NdUnfilled", "NfUnfilled", "NUnfilled", "GSvolume_pa",
+    "GSbandgap", "GSmagmom", "SpaceGroupNumber",
+)  # fmt: skip
 _FORMAT = 1
 _CHUNK = 50
 _SCALING = Path(__file__).parent / "constants" / "magpie_scaling.json"
@@ -120,16 +126,14 @@ def composition_fingerprint(crystal: Crystal) -> NDArray[np.float64]:
 @cache
 def _element_table() -> NDArray[np.float64]:
     """Magpie's 22 properties by atomic number, (119, 22)."""
-    from matminer.featurizers.composition import ElementProperty  # noqa: PLC0415
+    from matminer.utils.data import MagpieData  # noqa: PLC0415
     from pymatgen.core import Element  # noqa: PLC0415
 
-    preset = ElementProperty.from_preset("magpie")
-    table = np.full((119, len(preset.features)), np.nan)
+    data = MagpieData(impute_nan=True)
+    table = np.full((119, len(MAGPIE_PROPERTIES)), np.nan)
     for z in range(1, 119):
-        table[z] = [
-            preset.data_source.get_elemental_property(Element.from_Z(z), name)
-            for name in preset.features
-        ]
+        element = Element.from_Z(z)
+        table[z] = [data.get_elemental_property(element, name) for name in MAGPIE_PROPERTIES]
     return table
 
 

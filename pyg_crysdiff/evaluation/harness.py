@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from pyg_crysdiff.evaluation.distribution import (
     density,
     earth_movers_distance,
     num_elements,
+    reduced_formula,
     space_group,
     total_variation,
 )
@@ -39,6 +41,7 @@ from pyg_crysdiff.evaluation.success import (
 )
 from pyg_crysdiff.evaluation.uniqueness import first_occurrences, novel
 from pyg_crysdiff.evaluation.validity import structural_problem
+from pyg_crysdiff.parallel import parallel_map
 
 _DRAW = 1000
 _STOL = 0.5
@@ -57,6 +60,7 @@ class Protocol:
         evaluator: Property evaluator.
         target: Requested property value.
         thresholds: Limits of SR5, SR10, SR15; None for percentiles of the training set.
+        space_groups: Find the space group of every crystal.
         uniqueness: Compare the samples with each other and with the training set.
         cutoffs: Family name to (structure, composition) cut-offs of COV; the first is the main one.
         seed: Seed of the bootstrap.
@@ -72,6 +76,7 @@ class Protocol:
     evaluator: PropertyModel | None = None
     target: float | None = None
     thresholds: tuple[float, float, float] | None = None
+    space_groups: bool = True
     uniqueness: bool = True
     cutoffs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     seed: int = 0
@@ -150,8 +155,13 @@ def describe(
     samples: Sequence[Entry], protocol: Protocol, prints: Fingerprints | None
 ) -> pd.DataFrame:
     """Return the table with one row per entry."""
-    rows = [_row(index, entry) for index, entry in enumerate(samples)]
+    work = partial(_row, space_groups=protocol.space_groups)
+    rows = parallel_map(
+        work, samples, num_workers=protocol.num_workers, progress=protocol.progress,
+        label="validity",
+    )  # fmt: skip
     table = pd.DataFrame(rows)
+    table.insert(0, "index", range(len(table)))
     valid = table["struct_valid"] & table["comp_valid"]
     if prints is not None:
         lost = valid & ~prints.ok
@@ -188,9 +198,9 @@ def _spread(chosen: NDArray[np.bool_], values: NDArray) -> NDArray:
     return out
 
 
-def _row(index: int, entry: Entry) -> dict[str, object]:
+def _row(entry: Entry, space_groups: bool) -> dict[str, object]:
     problem = structural_problem(entry)
-    row: dict[str, object] = {"index": index, "formula": "", "num_atoms": 0, "space_group": 0}
+    row: dict[str, object] = {"formula": "", "num_atoms": 0, "space_group": 0}
     comp_valid = comp_valid_today = False
     row |= {"density": np.nan, "num_elements": np.nan, "volume": np.nan}
     if isinstance(entry, Crystal) and len(entry):
@@ -199,7 +209,8 @@ def _row(index: int, entry: Entry) -> dict[str, object]:
         row |= {"num_atoms": len(entry), "num_elements": num_elements(entry)}
         row |= {"volume": entry.volume, "density": density(entry)}
         if problem is None:
-            row |= {"formula": entry.to_structure().formula, "space_group": space_group(entry)}
+            row["formula"] = reduced_formula(entry)
+            row["space_group"] = space_group(entry) if space_groups else 0
     row |= {
         "struct_valid": problem is None,
         "comp_valid": comp_valid,
@@ -227,7 +238,9 @@ def _set_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]
 
 def _distribution_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
     valid = table[table["valid"]]
-    out = {"p1_share": _mean(valid["space_group"] == 1, protocol)}
+    out: dict[str, Estimate] = {}
+    if protocol.space_groups:
+        out["p1_share"] = _mean(valid["space_group"] == 1, protocol)
     if not protocol.reference:
         return out
     draw = np.random.default_rng(protocol.seed).permutation(len(valid))[:_DRAW]
@@ -238,7 +251,12 @@ def _distribution_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, 
         out[key] = _emd(valid[column], known, protocol)
         drawn = earth_movers_distance(valid[column].to_numpy()[draw], known)
         out[f"{key}_{_DRAW}"] = Estimate(drawn)
-    groups = [space_group(c) for c in protocol.reference]
+    if not protocol.space_groups:
+        return out
+    groups = parallel_map(
+        space_group, protocol.reference, num_workers=protocol.num_workers,
+        progress=protocol.progress, label="space groups",
+    )  # fmt: skip
     values = valid["space_group"].to_numpy()
     out["spacegroup_tv"] = statistic_estimate(
         lambda chosen: total_variation(values[chosen], groups),

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from scipy.special import lpmv
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-Params = Mapping[Any, float]
+Params = Mapping[str, float]
 _SMALL = 1e-12
 
 
@@ -174,16 +173,16 @@ def _cuboctahedral(p: Params, g: Geometry) -> Array:
     angle = g.theta * math.pi
     south = angle >= p["min_SPP"]
     pole = p["w_SPP"] * _gauss(p["IGW_SPP"] * (g.theta - 1.0))
-    low, high = p[4], p[2]
+    low, high = p["4"], p["2"]
     middle = (angle > low) & (angle < high)
     k_middle = g.both & middle[..., None]
     on_equator = k_middle & (middle & ~south)[:, :, None, :]
     above = k_middle & ((angle < low) & ~south)[:, :, None, :]
     below = k_middle & ((angle > high) & ~south)[:, :, None, :]
-    equator = np.cos(g.phi) ** 2 * _gauss(p[5] * (g.theta - 0.5))[:, :, None, :]
+    equator = np.cos(g.phi) ** 2 * _gauss(p["5"] * (g.theta - 0.5))[:, :, None, :]
     tilt = _gauss(0.0556 * (np.cos(g.phi - 0.5 * math.pi) - 0.81649658))
-    cap = tilt * _gauss(p[6] * (g.theta - 1 / 3))[:, :, None, :]
-    base = tilt * _gauss(p[6] * (g.theta - 2 / 3))[:, :, None, :]
+    cap = tilt * _gauss(p["6"] * (g.theta - 1 / 3))[:, :, None, :]
+    base = tilt * _gauss(p["6"] * (g.theta - 2 / 3))[:, :, None, :]
     third = np.where(on_equator, equator, np.where(above, cap, np.where(below, base, 0.0)))
     count = (on_equator | above | below).sum(-1).astype(float)
     pair = g.pair & south

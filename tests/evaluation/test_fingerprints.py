@@ -9,8 +9,9 @@ from scipy.spatial.distance import cdist
 
 from pyg_crysdiff.data import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.coverage import coverage_metrics, nearest_distances
-from pyg_crysdiff.evaluation.crystalnn import structure_fingerprints, voronoi_faces
+from pyg_crysdiff.evaluation.crystalnn import _layout, structure_fingerprints, voronoi_faces
 from pyg_crysdiff.evaluation.fingerprints import (
+    MAGPIE_PROPERTIES,
     Fingerprints,
     _scaling,
     composition_fingerprint,
@@ -100,6 +101,21 @@ def test_voronoi_cells_fill_the_crystal(rng):
     assert (faces.area * height / 3).sum() == pytest.approx(crystal.volume)
     for site in range(5):
         assert faces.solid_angle[faces.site == site].sum() == pytest.approx(4 * np.pi)
+
+
+def test_the_preset_is_that_of_the_installed_matminer():
+    preset = CrystalNNFingerprint.from_preset("ops")
+    columns, ours = _layout()
+    assert columns == len(preset.feature_labels())
+    for cn, operators in preset.ops.items():
+        for operator, (_, kind, params) in zip(operators, ours[cn], strict=True):
+            if operator == "wt":
+                assert kind == "wt"
+            else:
+                assert kind == operator.get_type(0)
+                theirs = operator.get_parameters(0)
+                assert params == (theirs and {str(k): v for k, v in theirs.items()})
+    assert list(MAGPIE_PROPERTIES) == ElementProperty.from_preset("magpie").features
 
 
 def test_composition_fingerprint_equals_matminers(rng):
