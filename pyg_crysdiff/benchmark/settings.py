@@ -26,6 +26,7 @@ class Settings:
         budget_minutes: Training time per model.
         num_samples: Crystals per row.
         steps: Reverse steps.
+        corrector_steps: Langevin moves per step.
         guidance: Scale of classifier-free guidance.
         num_atoms: ``distribution`` or ``target``.
         target: Requested property value; None for the training minimum.
@@ -48,6 +49,7 @@ class Settings:
     budget_minutes: float = 30.0
     num_samples: int = 1000
     steps: int = 250
+    corrector_steps: int = 3
     guidance: float = 1.0
     num_atoms: str = "distribution"
     target: float | None = None
