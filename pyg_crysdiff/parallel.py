@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
@@ -39,11 +42,25 @@ def parallel_map(
     options: dict[str, Any] = {"desc": label, "disable": not progress, "leave": False}
     if workers <= 1 or len(items) < serial_below:
         return [work(item) for item in tqdm(items, **options)]
+    try:
+        results = _pool(workers).map(work, items, chunksize=chunksize)
+        return list(tqdm(results, total=len(items), **options))
+    except BrokenProcessPool:
+        _pool.cache_clear()
+        raise
+
+
+@cache
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """Return processes that stay: importing torch anew for every map would cost seconds."""
     # forkserver: a fork of a process that holds threads (torch) may deadlock.
     context = get_context("spawn" if os.name == "nt" else "forkserver")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        results = pool.map(work, items, chunksize=chunksize)
-        return list(tqdm(results, total=len(items), **options))
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_quiet)
+
+
+def _quiet() -> None:
+    """Leave warnings of libraries at import to the parent, which has printed them once."""
+    warnings.simplefilter("ignore")
 
 
 def available_cores() -> int:

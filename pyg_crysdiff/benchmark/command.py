@@ -11,7 +11,8 @@ from pyg_crysdiff.benchmark.settings import Settings
 _EXAMPLE = """examples:
   python benchmarks/run.py
   python benchmarks/run.py --dataset carbon24 --data-root DATA --split val-as-train --budget 30
-  python benchmarks/run.py --dataset perov5 --samples CDVAE=eval_opt.pt --models cds
+  python benchmarks/run.py --dataset perov5 --samples mine=samples.extxyz --models cds
+  python benchmarks/run.py --dataset perov5 --baseline cdvae=CHECKOUT --baseline symat=CHECKOUT
 """
 
 
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         settings = _settings(args)
         results = run_benchmark(settings, say=lambda line: print(f"== {line}", flush=True))
-    except (ValueError, FileNotFoundError, ConnectionError) as error:
+    except (ValueError, FileNotFoundError, ConnectionError, RuntimeError) as error:
         if args.debug:
             raise
         parser.exit(2, f"error: {error}\n")
@@ -49,6 +50,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--models", default="cdi,cds", help="conditioners, comma-separated; '' for none")
     add("--samples", action="append", default=[], metavar="NAME=FILE", help="score these samples")
     add("--checkpoint", action="append", default=[], metavar="NAME=FILE", help="sample from these")
+    add(
+        "--baseline", action="append", default=[], metavar="NAME=PATH",
+        help="cdvae, symat, diffcsp, ...: a sample file or output folder of theirs, or (cdvae, "
+        "symat) a checkout, which is trained and sampled here",
+    )  # fmt: skip
+    add("--baseline-steps", type=int, help="Langevin steps per noise level of a live peer")
     add("--budget", type=float, metavar="MINUTES", help="training time per model")
     add("--num-samples", type=int, help="crystals per row; a multiple of ten")
     add("--steps", type=int, help="reverse steps of the sampler")
@@ -77,6 +84,8 @@ def _settings(args: argparse.Namespace) -> Settings:
         models=tuple(m for m in args.models.split(",") if m),
         samples=_named(args.samples),
         checkpoints=_named(args.checkpoint),
+        baselines=_named(args.baseline),
+        baseline_steps=args.baseline_steps,
         budget_minutes=args.budget,
         num_samples=args.num_samples,
         steps=args.steps,
@@ -104,6 +113,6 @@ def _named(pairs: Sequence[str]) -> tuple[tuple[str, Path], ...]:
         if not (name and sign and file):
             raise ValueError(f"expected NAME=FILE, got {pair!r}")
         if not Path(file).exists():
-            raise FileNotFoundError(f"no file at {file} (for {name})")
+            raise FileNotFoundError(f"nothing at {file} (for {name})")
         out.append((name, Path(file)))
     return tuple(out)

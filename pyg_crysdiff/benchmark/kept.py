@@ -55,6 +55,8 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         "target": protocol.target,
         "thresholds": protocol.success_thresholds(),
         "cutoffs": {name: list(pair) for name, pair in protocol.cutoffs.items()},
+        "num_starts": protocol.num_starts,
+        "stability": str(protocol.stability),
         "uniqueness": protocol.uniqueness,
         "space_groups": protocol.space_groups,
         "seed": protocol.seed,

@@ -14,12 +14,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import pyg_crysdiff
-from pyg_crysdiff.baselines import published_rows
+from pyg_crysdiff.baselines import Baseline, LiveRequest, load_baseline, published_rows, run_live
 from pyg_crysdiff.benchmark.kept import load_evaluation, save_evaluation
 from pyg_crysdiff.benchmark.plots import write_plots
 from pyg_crysdiff.benchmark.report import write_report
@@ -31,6 +32,7 @@ from pyg_crysdiff.evaluation.property_model import PRESETS, PropertyModel
 from pyg_crysdiff.evaluation.property_training import train_evaluator
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel, load_checkpoint
+from pyg_crysdiff.platform import choose_device
 from pyg_crysdiff.sampling import sample
 from pyg_crysdiff.training import fit
 
@@ -81,6 +83,8 @@ class _Run:
             self._sample_model(label, load_checkpoint(path), {"checkpoint_file": str(path)})
         for label, path in settings.samples:
             self._score(label, read_crystals(path), str(path), {})
+        for label, path in settings.baselines:
+            self._baseline(load_baseline(label), path)
         results = self._results()
         results.save(self.out / "results.json")
         plots = write_plots(
@@ -178,6 +182,35 @@ class _Run:
                 "target": target,
             }
             self._score(name, crystals, "this run", details)
+
+    def _baseline(self, baseline: Baseline, path: Path) -> None:
+        """Score a peer's samples; train and sample it first where ``path`` is its checkout."""
+        if not (path.is_dir() and baseline.is_checkout(path)):
+            file = baseline.find_samples(path, "optimisation")
+            self._score(baseline.title, read_crystals(file), str(file), {})
+            return
+        settings, live = self.settings, baseline.live
+        assert live is not None
+        self.say(f"{baseline.title}: training and sampling {path}")
+        train = self.train.crystals()
+        request = LiveRequest(
+            checkout=str(path.resolve()),
+            work=str((self.out / "live" / baseline.name).resolve()),
+            config=live.configs.get(settings.dataset, live.configs["own"]),
+            property_name=self.property,
+            max_atoms=max(len(c) for c in train),
+            minutes=settings.budget_minutes,
+            num_samples=settings.num_samples,
+            langevin_steps=settings.baseline_steps,
+            seed=settings.seed,
+            device=str(choose_device(settings.device)),
+        )
+        samples, facts = run_live(baseline, request, train, settings.load("val").crystals())
+        labels = {"optimisation": "", "generation": f", {UNCONDITIONAL}"}
+        for task, label in labels.items():
+            if task in samples:
+                name = f"{baseline.title} (live){label}"
+                self._score(name, samples[task], str(path), facts)
 
     def _sizes(self, target: dict[str, float] | None) -> Any:
         return "distribution" if target is None else self.settings.num_atoms

@@ -22,6 +22,8 @@ class Settings:
         models: Conditioners to train and sample.
         samples: Method name to sample file of another model.
         checkpoints: Name to checkpoint, sampled without training.
+        baselines: Peer's name to a sample file, an output folder, or a checkout to train.
+        baseline_steps: Langevin steps per noise level of peers that are run live.
         properties: Property columns of an own data set.
         budget_minutes: Training time per model.
         num_samples: Crystals per row.
@@ -45,6 +47,8 @@ class Settings:
     models: tuple[str, ...] = ("cdi", "cds")
     samples: tuple[tuple[str, Path], ...] = ()
     checkpoints: tuple[tuple[str, Path], ...] = ()
+    baselines: tuple[tuple[str, Path], ...] = ()
+    baseline_steps: int = 100
     properties: tuple[str, ...] | None = None
     budget_minutes: float = 30.0
     num_samples: int = 1000

@@ -24,12 +24,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_options(parser)
     add("--task", default="generation", choices=["generation", "reconstruction", "optimisation"])
     add("--evaluator", type=Path, help="property evaluator, for success rates")
+    add("--starts", type=int, help="starts of an optimisation (default: a tenth of the samples)")
     add("--target", type=float, help="requested property value")
     add(
         "--cutoffs", nargs=2, type=float, metavar=("STRUCTURE", "COMPOSITION"),
         help="cut-offs of COV (default: those of the reference data set)",
     )  # fmt: skip
     add("--no-coverage", action="store_true", help="leave out COV and AMSD")
+    add("--stability", action="store_true", help="relax with CHGNet; energy above hull, S.U.N.")
+    add("--hull", type=Path, help="JSON of pymatgen entries (default: reference and training set)")
+    add("--stable-at", type=float, default=0.1, help="stable: at most this above the hull, eV/atom")
+    add("--relax-steps", type=int, default=200, help="most steps of a relaxation")
     add("--bootstrap", type=int, default=1000, help="resamples for the intervals; 0 for none")
     add("--workers", type=int, help="processes (default: all cores)")
     add("--seed", type=int, default=0)
@@ -88,6 +93,8 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         train=train,
         evaluator=evaluator,
         target=args.target,
+        stability=_stability(args),
+        num_starts=args.starts,
         thresholds=None if named is None else named.success_thresholds,
         cutoffs={} if args.no_coverage else cutoffs,
         seed=args.seed,
@@ -105,8 +112,23 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         "thresholds": list(protocol.success_thresholds() or ()),
         "evaluator": None if evaluator is None else evaluator.card,
         "target": args.target,
+        "stability": None if protocol.stability is None else str(protocol.stability),
     }
     return protocol, facts
+
+
+def _stability(args: argparse.Namespace) -> Any:
+    if not args.stability:
+        return None
+    from pyg_crysdiff.evaluation.stability import Stability  # noqa: PLC0415
+
+    return Stability(
+        hull=args.hull,
+        stable_at=args.stable_at,
+        steps=args.relax_steps,
+        cache_dir=_cache_folder(),
+        num_workers=args.workers,
+    )
 
 
 def _cache_folder() -> Path:

@@ -59,6 +59,19 @@ DEFINITIONS = {
     "density_emd_1000": "density_emd of 1,000 valid crystals drawn without replacement with the"
     f" seed of the run (all, if there are fewer). Source: {_CDVAE}, which draws without a seed.",
     "num_elements_emd_1000": "num_elements_emd of the same draw.",
+    "relaxed_energy": "Mean energy (eV/atom) of valid crystals after relaxation of cell and"
+    " positions with CHGNet 0.3.0 (arXiv 2302.14231), whatever the relaxation reached.",
+    "relax_rms": "Mean root-mean-square distance (A) that atoms of valid crystals move in that"
+    " relaxation: fractional differences times the mean of both cells, common shift removed.",
+    "e_above_hull": "Mean energy above the convex hull (eV/atom) of relaxed crystals that have a"
+    " hull. Hull: the entries given, or else CHGNet energies of the reference and training"
+    " crystals.",
+    "hull_known": "Share of all entries that are valid and whose elements all have an elemental"
+    " phase in the hull.",
+    "stable": "Share of all entries that are valid and, after relaxation, at most stable_at"
+    " (default 0.1 eV/atom) above the hull; an unknown hull counts as unstable.",
+    "sun": "Share of all entries that are stable (as above), unique (first of their kind among"
+    " the samples) and novel (not in the training set), the latter two as generated.",
     "target_mae": "Mean absolute difference between requested and predicted property over valid"
     " crystals.",
 }

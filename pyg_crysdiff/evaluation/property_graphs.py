@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pymatgen.core import Lattice, Structure
 from pymatgen.optimization.neighbors import find_points_in_spheres
 from torch_geometric.data import Data
 
@@ -14,6 +16,7 @@ from pyg_crysdiff.data.crystal import Crystal
 
 _TIE = 1e-3  # Angstrom; neighbours at one distance are kept or cut together
 _SELF = 1e-8
+Edges = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 
 
 class PropertyGraph(Data):
@@ -31,9 +34,7 @@ class PropertyGraph(Data):
         return super().__inc__(key, value, *args, **kwargs)
 
 
-def neighbours(
-    crystal: Crystal, cutoff: float, max_neighbours: int | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+def neighbours(crystal: Crystal, cutoff: float, max_neighbours: int | None) -> Edges:
     """Return centres i (E,), neighbours j (E,) and vectors from i to the image of j (E, 3).
 
     Args:
@@ -74,7 +75,56 @@ def property_graph(
         max_neighbours: See :func:`neighbours`.
         target: Property value, stored as ``y``.
     """
-    i, j, vectors = neighbours(crystal, cutoff, max_neighbours)
+    edges = neighbours(crystal, cutoff, max_neighbours)
+    return build_graph(crystal, edges, target=target)
+
+
+def bonds(crystal: Crystal) -> Edges | None:
+    """Return the edges of CDVAE's graphs: CrystalNN's bonds, each in both directions.
+
+    Source: ``build_crystal_graph`` in CDVAE's ``data_utils.py``.
+
+    Returns:
+        As :func:`neighbours`; None where CrystalNN finds no bonds.
+    """
+    from pymatgen.analysis.graphs import StructureGraph  # noqa: PLC0415
+    from pymatgen.analysis.local_env import CrystalNN  # noqa: PLC0415
+
+    # CDVAE writes the cell in this orientation; bonds do not depend on it, rounding does.
+    cell = Lattice.from_parameters(*np.concatenate(crystal.parameters()))
+    structure = Structure(cell, crystal.atomic_numbers.tolist(), crystal.frac_coords)
+    strategy = CrystalNN(distance_cutoffs=None, x_diff_weight=-1, porous_adjustment=False)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = StructureGraph.from_local_env_strategy(structure, strategy)
+    except (ValueError, RuntimeError, KeyError, IndexError, ZeroDivisionError):
+        return None
+    rows = [(a, b, *image) for a, b, image in found.graph.edges(data="to_jimage")]
+    if not rows:
+        return None
+    one = np.array(rows, dtype=np.int64)
+    both = np.concatenate([one, np.column_stack([one[:, 1], one[:, 0], -one[:, 2:]])])
+    both = both[np.argsort(both[:, 0], kind="stable")]
+    i, j, image = both[:, 0], both[:, 1], both[:, 2:]
+    positions = structure.cart_coords
+    vectors = positions[j] + image @ structure.lattice.matrix - positions[i]
+    return i, j, vectors
+
+
+def build_graph(
+    crystal: Crystal, edges: Edges, same_atom_is_back: bool = False, target: float | None = None
+) -> PropertyGraph:
+    """Build the graph of given edges.
+
+    Args:
+        crystal: The crystal.
+        edges: From :func:`neighbours` or :func:`bonds`, sorted by i.
+        same_atom_is_back: CDVAE's rule, no triplet with k = i in whatever image; else only the
+            way back along the same edge is none.
+        target: Property value, stored as ``y``.
+    """
+    i, j, vectors = edges
     distance = np.linalg.norm(vectors, axis=1)
     # Edges are sorted by i, so the edges into atom j are a run.
     counts = np.bincount(i, minlength=len(crystal))
@@ -84,7 +134,9 @@ def property_graph(
     within = np.arange(len(ji)) - np.repeat(np.cumsum(into_j) - into_j, into_j)
     kj = first[j[ji]] + within
     # The edge back from i itself (same image) is no triplet.
-    back = (j[kj] == i[ji]) & (np.abs(vectors[kj] + vectors[ji]).max(1, initial=0) < 1e-6)
+    back = j[kj] == i[ji]
+    if not same_atom_is_back:
+        back &= np.abs(vectors[kj] + vectors[ji]).max(1, initial=0) < 1e-6
     ji, kj = ji[~back], kj[~back]
     a, b = vectors[ji], vectors[kj]
     angle = np.arctan2(np.linalg.norm(np.cross(a, b), axis=1), (a * b).sum(1))

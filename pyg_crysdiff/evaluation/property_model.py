@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,8 +21,9 @@ from torch_geometric.utils import scatter
 from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
-from pyg_crysdiff.evaluation.property_graphs import property_graph
+from pyg_crysdiff.evaluation.property_graphs import Edges, bonds, build_graph, neighbours
 from pyg_crysdiff.evaluation.validity import structural_problem
+from pyg_crysdiff.parallel import parallel_map
 
 _MAX_ELEMENT = 94  # rows of DimeNet's embedding table
 
@@ -40,6 +42,8 @@ class EvaluatorConfig:
         num_radial: Radial basis functions.
         cutoff: Radius, Angstrom.
         max_neighbours: Neighbours per atom.
+        graph: ``radius``, or ``crystalnn`` for the bonds that CDVAE's own evaluators see.
+        output_bias: Bias in the first layer of the output blocks, as CDVAE's own have.
     """
 
     hidden_channels: int = 128
@@ -51,6 +55,8 @@ class EvaluatorConfig:
     num_radial: int = 6
     cutoff: float = 7.0
     max_neighbours: int = 20
+    graph: str = "radius"
+    output_bias: bool = False
 
 
 PRESETS = {
@@ -78,7 +84,13 @@ class PeriodicDimeNet(DimeNetPlusPlus):
     def __init__(self, config: EvaluatorConfig) -> None:
         sizes = asdict(config)
         sizes["max_num_neighbors"] = sizes.pop("max_neighbours")
+        if sizes.pop("graph") not in ("radius", "crystalnn"):
+            raise ValueError(f"graph must be radius or crystalnn, got {config.graph!r}")
+        output_bias = sizes.pop("output_bias")
         super().__init__(out_channels=1, **sizes)
+        if output_bias:
+            for block in self.output_blocks:
+                block.lin_up = torch.nn.Linear(config.hidden_channels, config.out_emb_channels)
 
     def forward(self, batch: Batch) -> Tensor:
         """Return the standardised property of each crystal, (B,)."""
@@ -94,6 +106,12 @@ class PeriodicDimeNet(DimeNetPlusPlus):
             out = out + output(x, rbf, i, num_nodes=batch.num_nodes)
         atoms: Tensor = out.squeeze(1)
         return scatter(atoms, batch.batch, dim_size=batch.num_graphs, reduce="mean")
+
+
+def _can_predict(crystal: Crystal) -> bool:
+    if structural_problem(crystal) is not None:
+        return False
+    return bool((crystal.atomic_numbers <= _MAX_ELEMENT).all())
 
 
 class PropertyModel:
@@ -142,25 +160,31 @@ class PropertyModel:
             Values of shape (M,).
         """
         out = np.full(len(crystals), np.nan)
-        known = [i for i, c in enumerate(crystals) if self._can_predict(c)]
+        usable = {
+            i: c for i, c in enumerate(crystals) if isinstance(c, Crystal) and _can_predict(c)
+        }
+        edges = self._edges(list(usable.values()), progress)
+        known = [i for i, found in zip(usable, edges, strict=True) if found is not None]
+        found = [e for e in edges if e is not None]
         device = next(self.network.parameters()).device
         starts = range(0, len(known), batch_size)
         for start in tqdm(starts, desc="predicting", disable=not progress, leave=False):
             part = known[start : start + batch_size]
             graphs = [
-                property_graph(c, self.config.cutoff, self.config.max_neighbours)
-                for c in (crystals[i] for i in part)
-                if isinstance(c, Crystal)
+                build_graph(usable[i], e, self.config.graph == "crystalnn")
+                for i, e in zip(part, found[start : start + batch_size], strict=True)
             ]
             values = self.network(Batch.from_data_list(graphs).to(device))
             out[part] = values.double().cpu().numpy() * self.std + self.mean
         return out
 
-    @staticmethod
-    def _can_predict(crystal: Crystal | BrokenEntry) -> bool:
-        if isinstance(crystal, BrokenEntry) or structural_problem(crystal) is not None:
-            return False
-        return bool((crystal.atomic_numbers <= _MAX_ELEMENT).all())
+    def _edges(self, crystals: Sequence[Crystal], progress: bool) -> list[Edges | None]:
+        if self.config.graph == "crystalnn":
+            return parallel_map(bonds, crystals, progress=progress, label="bonds")
+        work = partial(
+            neighbours, cutoff=self.config.cutoff, max_neighbours=self.config.max_neighbours
+        )
+        return [work(c) for c in crystals]
 
     def save(self, path: str | Path) -> None:
         """Write weights and facts to one safetensors file."""

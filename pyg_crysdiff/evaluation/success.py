@@ -29,19 +29,36 @@ def strict_success(
 
 
 def best_of_ten_success(
-    predicted: ArrayLike, valid: ArrayLike, threshold: float, first: ArrayLike | None = None
+    predicted: ArrayLike,
+    valid: ArrayLike,
+    threshold: float,
+    first: ArrayLike | None = None,
+    num_starts: int | None = None,
 ) -> NDArray[np.float64]:
     """Return 1 for every start of which the best of ten candidates succeeds, else 0.
 
     Samples are ten candidates for each start, candidate-major (sample c * starts + s); invalid
     ones get +inf; the smallest prediction counts. What is left over when the number of samples
-    is no multiple of ten is not used; fewer than ten samples give an empty array.
+    is no multiple of the number of starts is not used; too few samples give an empty array.
+
+    Args:
+        predicted: See :func:`strict_success`.
+        valid: See :func:`strict_success`.
+        threshold: Upper limit of the property.
+        first: See :func:`strict_success`.
+        num_starts: Starts, for files with another number of candidates than ten (CDVAE's script
+            with its default settings saves eleven for each of 100 starts).
 
     Source: ``OptEval`` in CDVAE's ``compute_metrics.py`` (arXiv 2110.06197, section 5.4).
     """
     ok = strict_success(predicted, valid, threshold, first)
-    starts = len(ok) // CANDIDATES
-    return ok[: starts * CANDIDATES].reshape(CANDIDATES, starts).max(0, initial=0.0)
+    starts = len(ok) // CANDIDATES if num_starts is None else num_starts
+    candidates = len(ok) // starts if starts else 0
+    return (
+        ok[: starts * candidates]
+        .reshape(candidates, starts)
+        .max(0, initial=0.0)[: starts if candidates else 0]
+    )
 
 
 def _passes(predicted: ArrayLike, valid: ArrayLike, threshold: float) -> NDArray[np.bool_]:

@@ -1,0 +1,151 @@
+"""Stand-ins for packages and names that peers' code of 2021 to 2023 expects.
+
+Installed only in the child process of a live run, and only where the real thing is missing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.utils import scatter as pyg_scatter
+
+from pyg_crysdiff.baselines.sparse_tensor import SparseTensor
+
+
+def install_shims(device: str) -> None:
+    """Install every stand-in that this environment needs.
+
+    Args:
+        device: ``cpu`` makes code that says ``'cuda'`` run on the CPU.
+    """
+    _geometric()
+    _offer("torch_scatter", scatter=scatter, segment_csr=segment_csr)
+    _offer("torch_sparse", SparseTensor=SparseTensor)
+    _offer("p_tqdm", p_map=p_map, p_umap=p_map)
+    _offer("dotenv", load_dotenv=lambda *_, **__: False)
+    _hydra()
+    _pymatgen()
+    _numpy()
+    _torch()
+    if device == "cpu":
+        _cuda_means_cpu()
+
+
+def scatter(
+    src: Tensor,
+    index: Tensor,
+    dim: int = -1,
+    out: Tensor | None = None,
+    dim_size: int | None = None,
+    reduce: str = "sum",
+) -> Tensor:
+    """``torch_scatter.scatter`` by PyG's function of the same meaning."""
+    if out is not None:
+        raise NotImplementedError("scatter into a given tensor")
+    return pyg_scatter(src, index, dim=dim, dim_size=dim_size, reduce=reduce)
+
+
+def segment_csr(src: Tensor, indptr: Tensor, out: None = None, reduce: str = "sum") -> Tensor:
+    """``torch_scatter.segment_csr`` over the first dimension: sums between neighbouring bounds."""
+    if reduce not in ("sum", "add") or out is not None:
+        raise NotImplementedError(f"segment_csr with reduce={reduce!r}")
+    total = torch.cat([src.new_zeros(1, *src.shape[1:]), src.cumsum(0)])
+    return total[indptr[1:]] - total[indptr[:-1]]
+
+
+def p_map(
+    function: Callable[..., Any], *iterables: Iterable[Any], num_cpus: int | None = None, **_: Any
+) -> list[Any]:
+    """``p_tqdm.p_map``: map over processes, in order; closures are allowed."""
+    from joblib import Parallel, delayed  # noqa: PLC0415
+
+    jobs = min(num_cpus or 64, torch.get_num_threads())
+    calls = (delayed(function)(*items) for items in zip(*iterables, strict=False))
+    return list(Parallel(n_jobs=jobs)(calls))
+
+
+def _offer(name: str, **names: Any) -> None:
+    if importlib.util.find_spec(name) is None:
+        module = types.ModuleType(name)
+        vars(module).update(names)
+        sys.modules[name] = module
+
+
+def _geometric() -> None:
+    import torch_geometric.data  # noqa: PLC0415
+    import torch_geometric.loader  # noqa: PLC0415
+    import torch_geometric.nn  # noqa: PLC0415
+
+    torch_geometric.data.DataLoader = torch_geometric.loader.DataLoader
+    if importlib.util.find_spec("torch_geometric.nn.acts") is None:
+        acts = types.ModuleType("torch_geometric.nn.acts")
+        vars(acts)["swish"] = torch.nn.functional.silu
+        sys.modules["torch_geometric.nn.acts"] = acts
+
+
+def _hydra() -> None:
+    import hydra  # noqa: PLC0415
+
+    if importlib.util.find_spec("hydra.experimental") is None:
+        module = types.ModuleType("hydra.experimental")
+        vars(module).update(
+            compose=hydra.compose, initialize_config_dir=hydra.initialize_config_dir
+        )
+        sys.modules["hydra.experimental"] = module
+
+
+def _pymatgen() -> None:
+    from pymatgen.analysis.graphs import StructureGraph  # noqa: PLC0415
+
+    if not hasattr(StructureGraph, "with_local_env_strategy"):  # its name until 2023
+        today = StructureGraph.from_local_env_strategy
+        setattr(StructureGraph, "with_local_env_strategy", today)  # noqa: B010
+
+
+def _numpy() -> None:
+    gone = {"math": math, "int": int, "float": float, "bool": bool, "object": object}
+    for name, value in gone.items():
+        if name not in vars(np):
+            setattr(np, name, value)
+
+
+def _torch() -> None:
+    """Let ``torch.arange`` write into a parameter, which torch 1 allowed; without a gradient."""
+    arange = torch.arange
+
+    def without_gradient(*args: Any, out: Tensor | None = None, **kwargs: Any) -> Tensor:
+        if out is None:
+            return arange(*args, **kwargs)
+        found = out.detach()
+        arange(*args, out=found, **kwargs)
+        return found
+
+    torch.arange = without_gradient
+
+
+def _cuda_means_cpu() -> None:
+    """Send ``.to('cuda')`` and ``.cuda()`` of tensors and modules to the CPU."""
+
+    def redirected(move: Callable[..., Any]) -> Callable[..., Any]:
+        def to(self: Any, *args: Any, **kwargs: Any) -> Any:
+            args = tuple("cpu" if _is_cuda(a) else a for a in args)
+            kwargs = {k: "cpu" if k == "device" and _is_cuda(v) else v for k, v in kwargs.items()}
+            return move(self, *args, **kwargs)
+
+        return to
+
+    for cls in (Tensor, torch.nn.Module):
+        cls.to = redirected(cls.to)  # type: ignore[method-assign]
+        cls.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
+
+
+def _is_cuda(value: Any) -> bool:
+    return isinstance(value, str | torch.device) and str(value).startswith("cuda")

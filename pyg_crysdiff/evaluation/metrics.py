@@ -1,0 +1,176 @@
+"""Metrics from the table of an evaluation, with bootstrap intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pyg_crysdiff.evaluation import amd_distance
+from pyg_crysdiff.evaluation.coverage import coverage_metrics
+from pyg_crysdiff.evaluation.distribution import (
+    density,
+    earth_movers_distance,
+    num_elements,
+    space_group,
+    total_variation,
+)
+from pyg_crysdiff.evaluation.fingerprints import Fingerprints, fingerprint_crystals
+from pyg_crysdiff.evaluation.matching import best_rms_distances, rms_distances
+from pyg_crysdiff.evaluation.protocol import Entry, Protocol
+from pyg_crysdiff.evaluation.results import Estimate
+from pyg_crysdiff.evaluation.statistics import mean_estimate, statistic_estimate
+from pyg_crysdiff.evaluation.success import PERCENTILES, best_of_ten_success, strict_success
+from pyg_crysdiff.parallel import parallel_map
+
+_DRAW = 1000
+_STOL = 0.5
+
+
+def validity_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
+    """Return the shares of valid entries."""
+    keys = ("struct_valid", "comp_valid", "comp_valid_smact4", "valid")
+    return {key: _mean(table[key], protocol) for key in keys}
+
+
+def set_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
+    """Return uniqueness and novelty."""
+    valid = table[table["valid"]]
+    out = {"uniqueness": _mean(valid["first"], protocol)}
+    if "novel" in table:
+        out["novelty"] = _mean(valid["novel"], protocol)
+    for key, column in (("uniqueness_amd", "amd_earlier"), ("novelty_amd", "amd_train")):
+        if column in valid:
+            out[key] = _mean(valid[column] > amd_distance.SAME, protocol)
+    return out
+
+
+def stability_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
+    """Return stability after relaxation and S.U.N.; entries without a hull count as unstable."""
+    assert protocol.stability is not None
+    known = np.isfinite(table["e_above_hull"])
+    stable = known & (table["e_above_hull"] <= protocol.stability.stable_at)
+    out = {
+        "hull_known": _mean(known, protocol),
+        "stable": _mean(stable, protocol),
+        "e_above_hull": _mean(table["e_above_hull"][known], protocol),
+    }
+    relaxed = np.isfinite(table["relaxed_energy"])
+    out["relaxed_energy"] = _mean(table["relaxed_energy"][relaxed], protocol)
+    out["relax_rms"] = _mean(table["relax_rms"][relaxed], protocol)
+    if "first" in table and "novel" in table:
+        out["sun"] = _mean(stable & table["first"] & table["novel"], protocol)
+    return out
+
+
+def distribution_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
+    """Return EMDs and space-group statistics."""
+    valid = table[table["valid"]]
+    out: dict[str, Estimate] = {}
+    if protocol.space_groups:
+        out["p1_share"] = _mean(valid["space_group"] == 1, protocol)
+    if not protocol.reference:
+        return out
+    draw = np.random.default_rng(protocol.seed).permutation(len(valid))[:_DRAW]
+    for key, column, known in (
+        ("density_emd", "density", [density(c) for c in protocol.reference]),
+        ("num_elements_emd", "num_elements", [num_elements(c) for c in protocol.reference]),
+    ):
+        out[key] = _emd(valid[column], known, protocol)
+        drawn = earth_movers_distance(valid[column].to_numpy()[draw], known)
+        out[f"{key}_{_DRAW}"] = Estimate(drawn)
+    if not protocol.space_groups:
+        return out
+    groups = parallel_map(
+        space_group, protocol.reference, num_workers=protocol.num_workers,
+        progress=protocol.progress, label="space groups",
+    )  # fmt: skip
+    values = valid["space_group"].to_numpy()
+    out["spacegroup_tv"] = statistic_estimate(
+        lambda chosen: total_variation(values[chosen], groups),
+        len(values),
+        protocol.num_bootstrap,
+        protocol.seed,
+    )
+    return out
+
+
+def coverage_of(prints: Fingerprints, protocol: Protocol) -> dict[str, Estimate]:
+    """Return COV, AMSD and AMCD."""
+    reference = fingerprint_crystals(
+        protocol.reference,
+        num_workers=protocol.num_workers,
+        cache_dir=protocol.cache_dir,
+        progress=protocol.progress,
+    )
+    return coverage_metrics(
+        prints, reference, protocol.cutoffs, protocol.num_bootstrap, protocol.seed
+    )
+
+
+def property_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
+    """Return success rates, distance to the target and the property's EMD."""
+    valid = table["valid"] & np.isfinite(table["predicted"])
+    predicted = table["predicted"].to_numpy()
+    out: dict[str, Estimate] = {}
+    for p, limit in zip(PERCENTILES, protocol.success_thresholds() or (), strict=False):
+        variants = [("", None)] + ([("_unique", table["first"])] if "first" in table else [])
+        for suffix, first in variants:
+            strict = strict_success(predicted, valid, limit, first)
+            best = best_of_ten_success(predicted, valid, limit, first, protocol.num_starts)
+            out[f"sr{p}_strict{suffix}"] = _mean(strict, protocol)
+            if len(best):
+                out[f"sr{p}_best10{suffix}"] = _mean(best, protocol)
+    if protocol.target is not None:
+        out["target_mae"] = _mean(np.abs(predicted[valid] - protocol.target), protocol)
+    if protocol.reference and protocol.task == "generation" and protocol.evaluator is not None:
+        known = protocol.evaluator.predict(protocol.reference, progress=protocol.progress)
+        out["property_emd"] = _emd(predicted[valid], known, protocol)
+    return out
+
+
+def reconstruction_metrics(
+    samples: Sequence[Entry], table: pd.DataFrame, protocol: Protocol
+) -> dict[str, Estimate]:
+    """Return match rate, RMSE, METRe and cRMSE; adds the column ``rms``."""
+    rms = rms_distances(
+        samples,
+        protocol.reference,
+        valid=table["valid"].tolist(),
+        num_workers=protocol.num_workers,
+        progress=protocol.progress,
+    )
+    table["rms"] = rms
+    matched = np.isfinite(rms)
+    best = best_rms_distances(
+        samples,
+        protocol.reference,
+        valid=table["valid"].tolist(),
+        num_workers=protocol.num_workers,
+        progress=protocol.progress,
+    )
+    return {
+        "match_rate": _mean(matched, protocol),
+        "rmse": _mean(rms[matched], protocol),
+        "metre": _mean(np.isfinite(best), protocol),
+        "crmse": _mean(np.nan_to_num(best, nan=_STOL), protocol),
+    }
+
+
+def _mean(values: pd.Series | NDArray, protocol: Protocol) -> Estimate:
+    return mean_estimate(np.asarray(values, dtype=float), protocol.num_bootstrap, protocol.seed)
+
+
+def _emd(
+    generated: pd.Series | NDArray, known: Sequence[float] | NDArray, protocol: Protocol
+) -> Estimate:
+    values = np.asarray(generated, dtype=np.float64)
+    reference = np.asarray(known, dtype=np.float64)
+    return statistic_estimate(
+        lambda chosen: earth_movers_distance(values[chosen], reference),
+        len(values),
+        protocol.num_bootstrap,
+        protocol.seed,
+    )

@@ -1,0 +1,90 @@
+"""What samples are measured against, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.evaluation.property_model import PropertyModel
+from pyg_crysdiff.evaluation.results import Estimate
+from pyg_crysdiff.evaluation.stability import Stability
+from pyg_crysdiff.evaluation.success import percentile_thresholds
+
+TASKS = ("generation", "reconstruction", "optimisation")
+Entry = Crystal | BrokenEntry
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What samples are measured against; shared by all methods of one table.
+
+    Attributes:
+        task: ``generation``, ``reconstruction`` or ``optimisation``.
+        reference: Crystals for EMD, COV and, one by one, reconstruction.
+        train: Training crystals, for novelty (and percentiles).
+        evaluator: Property evaluator.
+        target: Requested property value.
+        thresholds: Limits of SR5, SR10, SR15; None for percentiles of the training set.
+        stability: Relax the samples and compare with a convex hull; None for neither.
+        num_starts: Starts of the optimisation in the best-of-ten rates; None for a tenth of the
+            samples.
+        space_groups: Find the space group of every crystal.
+        uniqueness: Compare the samples with each other and with the training set.
+        cutoffs: Family name to (structure, composition) cut-offs of COV; the first is the main one.
+        seed: Seed of the bootstrap.
+        num_bootstrap: Resamples; 0 for no intervals.
+        num_workers: Processes; None for all cores.
+        cache_dir: Folder for fingerprints of the reference set; None for no cache.
+        progress: Show progress.
+    """
+
+    task: str = "generation"
+    reference: Sequence[Crystal] = ()
+    train: Sequence[Crystal] = ()
+    evaluator: PropertyModel | None = None
+    target: float | None = None
+    thresholds: tuple[float, float, float] | None = None
+    stability: Stability | None = None
+    num_starts: int | None = None
+    space_groups: bool = True
+    uniqueness: bool = True
+    cutoffs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    seed: int = 0
+    num_bootstrap: int = 1000
+    num_workers: int | None = None
+    cache_dir: Path | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"task must be one of {TASKS}, got {self.task!r}")
+        if self.task == "optimisation" and self.evaluator is None:
+            raise ValueError("the optimisation task needs a property evaluator")
+        if self.task == "reconstruction" and not self.reference:
+            raise ValueError("the reconstruction task needs reference crystals")
+
+    def success_thresholds(self) -> tuple[float, float, float] | None:
+        """Return the limits of SR5, SR10 and SR15, or None where nothing fixes them."""
+        if self.thresholds is not None or self.evaluator is None or not self.train:
+            return self.thresholds
+        name = self.evaluator.property_name
+        return percentile_thresholds([c.info[name] for c in self.train])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Result of :func:`evaluate`.
+
+    Attributes:
+        metrics: Metric key to value with 95 % interval.
+        definitions: The meaning of each key.
+        table: One row per entry.
+    """
+
+    metrics: dict[str, Estimate]
+    definitions: dict[str, str]
+    table: pd.DataFrame

@@ -1,0 +1,261 @@
+"""Stability: relaxation with CHGNet and energy above a convex hull. Needs the extra ``stability``.
+
+CHGNet: Deng et al., Nature Machine Intelligence 5, 1031 (2023), arXiv 2302.14231; its weights ship
+in its wheel. Relaxations are slow (seconds each), so each is kept on disk as it ends.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.util
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
+from pymatgen.core import Composition
+from tqdm import tqdm
+
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.parallel import parallel_map
+
+_CHUNK = 32
+COLUMNS = ("relaxed_energy", "initial_energy", "relax_rms", "relax_converged", "e_above_hull")
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How stability is judged.
+
+    Attributes:
+        hull: JSON(.gz) file with a list of pymatgen entries (``composition``, ``energy``), on the
+            energy scale of CHGNet, i.e. Materials Project with its 2020 corrections; None for
+            CHGNet energies of the reference and training crystals.
+        stable_at: Largest energy above the hull of a stable crystal, eV/atom.
+        steps: Most relaxation steps.
+        fmax: Largest force at which relaxation ends, eV/A.
+        cache_dir: Folder in which finished relaxations and energies are kept; None for nowhere.
+        num_workers: Processes; None for all cores.
+    """
+
+    hull: Path | None = None
+    stable_at: float = 0.1
+    steps: int = 200
+    fmax: float = 0.1
+    cache_dir: Path | None = None
+    num_workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if importlib.util.find_spec("chgnet") is None:
+            raise ModuleNotFoundError(
+                "stability needs CHGNet: pip install 'pyg_crysdiff[stability]'"
+            )
+
+
+def stability_columns(
+    crystals: Sequence[Crystal], known: Sequence[Crystal], settings: Stability, progress: bool
+) -> dict[str, NDArray[np.float64]]:
+    """Relax crystals and place them above the hull.
+
+    Args:
+        crystals: Valid crystals.
+        known: Crystals of which the hull is made where no entries are given.
+        settings: Settings.
+        progress: Show progress.
+
+    Returns:
+        Columns :data:`COLUMNS`, each (M,): energies in eV/atom, distance in A, convergence 0 or 1;
+        NaN where CHGNet failed or no hull is known.
+    """
+    work = partial(_relax, steps=settings.steps, fmax=settings.fmax)
+    tag = f"relax-{settings.steps}-{settings.fmax:g}"
+    rows = np.array(list(_kept(work, crystals, tag, settings, progress))).reshape(-1, 4)
+    hull = Hull(
+        read_entries(settings.hull) if settings.hull else _entries(known, settings, progress)
+    )
+    above = [hull.energy_above(c, e) for c, e in zip(crystals, rows[:, 0], strict=True)]
+    values = [*rows.T, np.array(above, dtype=np.float64)]
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+class Hull:
+    """Convex hulls of formation energies, one per chemical system, made when asked for.
+
+    Args:
+        entries: Phases.
+    """
+
+    def __init__(self, entries: Sequence[PDEntry]) -> None:
+        # Of many phases with one composition only the lowest can touch the hull.
+        lowest: dict[str, PDEntry] = {}
+        for entry in entries:
+            formula = entry.composition.reduced_formula
+            other = lowest.get(formula)
+            if other is None or entry.energy_per_atom < other.energy_per_atom:
+                lowest[formula] = entry
+        self._entries = list(lowest.values())
+        self._elements = {
+            e.composition.elements[0].symbol
+            for e in self._entries
+            if len(e.composition.elements) == 1
+        }
+        self._diagrams: dict[frozenset[str], PhaseDiagram] = {}
+
+    def energy_above(self, crystal: Crystal, energy_per_atom: float) -> float:
+        """Return the energy above the hull in eV/atom (negative below); NaN where it is unknown."""
+        composition = Composition.from_dict(_counts(crystal))
+        system = frozenset(e.symbol for e in composition.elements)
+        if not np.isfinite(energy_per_atom) or not system <= self._elements:
+            return float("nan")
+        if system not in self._diagrams:
+            inside = [
+                e for e in self._entries if {x.symbol for x in e.composition.elements} <= system
+            ]
+            self._diagrams[system] = PhaseDiagram(inside)
+        entry = PDEntry(composition, energy_per_atom * composition.num_atoms)
+        above = self._diagrams[system].get_e_above_hull(entry, allow_negative=True)
+        return float("nan") if above is None else float(above)
+
+
+def read_entries(path: Path) -> list[PDEntry]:
+    """Read a JSON(.gz) list of entries with ``composition`` and ``energy`` (eV per formula given).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged or an entry lacks a field; the message gives its index.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no hull entries at {path}")
+    data = path.read_bytes()
+    try:
+        items = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
+    except (json.JSONDecodeError, OSError, EOFError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid JSON ({error})") from error
+    out = []
+    for i, item in enumerate(items):
+        try:
+            out.append(PDEntry(Composition(item["composition"]), float(item["energy"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path}, entry {i}: needs composition and energy ({error})"
+            ) from error
+    return out
+
+
+def _entries(known: Sequence[Crystal], settings: Stability, progress: bool) -> list[PDEntry]:
+    rows = _kept(_static, known, "static", settings, progress)
+    return [
+        PDEntry(Composition.from_dict(_counts(c)), row[0] * len(c))
+        for c, row in zip(known, rows, strict=True)
+        if np.isfinite(row[0])
+    ]
+
+
+def _counts(crystal: Crystal) -> dict[Any, float]:
+    composition = crystal.to_structure().composition
+    return {str(element): float(n) for element, n in composition.items()}
+
+
+def _kept(
+    work: Any, crystals: Sequence[Crystal], tag: str, settings: Stability, progress: bool
+) -> Iterator[list[float]]:
+    """Yield ``work(crystal)`` of each crystal; finished ones come from and go to a file."""
+    file = None
+    known: dict[str, list[float]] = {}
+    if settings.cache_dir is not None:
+        file = settings.cache_dir / f"chgnet-{tag}.jsonl"
+        known = _read_lines(file)
+    keys = [_digest(c) for c in crystals]
+    missing = [i for i, key in enumerate(keys) if key not in known]
+    bar = tqdm(total=len(missing), desc=tag, disable=not progress or not missing, leave=False)
+    for start in range(0, len(missing), _CHUNK):
+        part = missing[start : start + _CHUNK]
+        rows = parallel_map(
+            work, [crystals[i] for i in part], num_workers=settings.num_workers, progress=False,
+            serial_below=4, chunksize=1,
+        )  # fmt: skip
+        known |= {keys[i]: row for i, row in zip(part, rows, strict=True)}
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("a", encoding="utf-8") as handle:
+                handle.writelines(json.dumps([keys[i], known[keys[i]]]) + "\n" for i in part)
+        bar.update(len(part))
+    bar.close()
+    for key in keys:
+        yield known[key]
+
+
+def _read_lines(file: Path) -> dict[str, list[float]]:
+    """Read finished results; a line cut off by an interruption is left out."""
+    out: dict[str, list[float]] = {}
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                key, row = json.loads(line)
+            except ValueError:
+                continue
+            out[key] = row
+    return out
+
+
+def _digest(crystal: Crystal) -> str:
+    digest = hashlib.sha256()
+    for array in (crystal.lattice, crystal.frac_coords, crystal.atomic_numbers):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+@cache
+def _chgnet() -> Any:
+    from chgnet.model import CHGNet  # noqa: PLC0415
+
+    return CHGNet.load(use_device="cpu", verbose=False)
+
+
+def _static(crystal: Crystal) -> list[float]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return [float(_chgnet().predict_structure(crystal.to_structure(), task="e")["e"])]
+    except Exception:  # an element CHGNet does not know, an atom without neighbours, ...
+        return [float("nan")]
+
+
+def _relax(crystal: Crystal, steps: int, fmax: float) -> list[float]:
+    """Return energy after and before (eV/atom), distance moved (A), and whether it converged."""
+    from chgnet.model import StructOptimizer  # noqa: PLC0415
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            optimizer = StructOptimizer(model=_chgnet(), use_device="cpu")
+            found: Any = optimizer.relax(
+                crystal.to_structure(), fmax=fmax, steps=steps, verbose=False
+            )
+    except Exception:  # as above
+        return [float("nan")] * 4
+    path = found["trajectory"]
+    n = len(crystal)
+    final = Crystal.from_structure(found["final_structure"])
+    forces = float(np.linalg.norm(path.forces[-1], axis=1).max())
+    moved = rms_moved(crystal, final)
+    return [float(path.energies[-1]) / n, float(path.energies[0]) / n, moved, float(forces <= fmax)]
+
+
+def rms_moved(before: Crystal, after: Crystal) -> float:
+    """Return the root-mean-square distance between two states of the same atoms, A.
+
+    Fractional differences to the nearest image, without their common shift, times the mean cell.
+    """
+    shift = after.frac_coords - before.frac_coords
+    shift -= np.round(shift)
+    shift -= shift.mean(0)
+    distance = shift @ ((before.lattice + after.lattice) / 2)
+    return float(np.sqrt((distance**2).sum(1).mean()))

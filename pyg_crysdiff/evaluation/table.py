@@ -1,0 +1,97 @@
+"""The table of an evaluation: a row per entry of a sample file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.evaluation import amd_distance
+from pyg_crysdiff.evaluation.composition import smact_validity
+from pyg_crysdiff.evaluation.distribution import density, num_elements, reduced_formula, space_group
+from pyg_crysdiff.evaluation.fingerprints import Fingerprints
+from pyg_crysdiff.evaluation.protocol import Entry, Protocol
+from pyg_crysdiff.evaluation.stability import stability_columns
+from pyg_crysdiff.evaluation.uniqueness import first_occurrences, novel
+from pyg_crysdiff.evaluation.validity import structural_problem
+from pyg_crysdiff.parallel import parallel_map
+
+
+def describe(
+    samples: Sequence[Entry], protocol: Protocol, prints: Fingerprints | None
+) -> pd.DataFrame:
+    """Return the table with one row per entry."""
+    work = partial(_row, space_groups=protocol.space_groups)
+    rows = parallel_map(
+        work, samples, num_workers=protocol.num_workers, progress=protocol.progress,
+        label="validity",
+    )  # fmt: skip
+    table = pd.DataFrame(rows)
+    table.insert(0, "index", range(len(table)))
+    valid = table["struct_valid"] & table["comp_valid"]
+    if prints is not None:
+        lost = valid & ~prints.ok
+        table.loc[lost, "reason"] = "no fingerprint"
+        valid &= prints.ok
+    table["valid"] = valid
+    if protocol.evaluator is not None:
+        table["predicted"] = protocol.evaluator.predict(samples, progress=protocol.progress)
+    flags = valid.to_numpy(dtype=bool)
+    chosen = [c for c, ok in zip(samples, flags, strict=True) if ok and isinstance(c, Crystal)]
+    columns: dict[str, NDArray] = {}
+    if protocol.uniqueness and protocol.task != "reconstruction":
+        columns |= _repetition(chosen, protocol)
+    if protocol.stability is not None:
+        phases = [*protocol.reference, *protocol.train]
+        columns |= stability_columns(chosen, phases, protocol.stability, protocol.progress)
+    for name, values in columns.items():
+        table[name] = _spread(flags, values)
+    return table
+
+
+def _repetition(chosen: Sequence[Crystal], protocol: Protocol) -> dict[str, NDArray]:
+    """Columns on whether valid crystals repeat each other or the training set."""
+    options: dict[str, Any] = {"num_workers": protocol.num_workers, "progress": protocol.progress}
+    out: dict[str, NDArray] = {"first": first_occurrences(chosen, **options)}
+    if protocol.train:
+        out["novel"] = novel(chosen, protocol.train, **options)
+    if amd_distance.available():
+        out["amd_earlier"] = amd_distance.nearest_earlier(chosen, **options)
+        if protocol.train:
+            out["amd_train"] = amd_distance.nearest_known(chosen, protocol.train, **options)
+    return out
+
+
+def _spread(chosen: NDArray[np.bool_], values: NDArray) -> NDArray:
+    """Put values of the chosen rows in their places; False or NaN elsewhere."""
+    empty = False if values.dtype == bool else np.nan
+    out = np.full(len(chosen), empty, dtype=values.dtype)
+    out[chosen] = values
+    return out
+
+
+def _row(entry: Entry, space_groups: bool) -> dict[str, object]:
+    problem = structural_problem(entry)
+    row: dict[str, object] = {"formula": "", "num_atoms": 0, "space_group": 0}
+    comp_valid = comp_valid_today = False
+    row |= {"density": np.nan, "num_elements": np.nan, "volume": np.nan}
+    if isinstance(entry, Crystal) and len(entry):
+        comp_valid = smact_validity(entry.atomic_numbers)
+        comp_valid_today = smact_validity(entry.atomic_numbers, "smact4")
+        row |= {"num_atoms": len(entry), "num_elements": num_elements(entry)}
+        row |= {"volume": entry.volume, "density": density(entry)}
+        if problem is None:
+            row["formula"] = reduced_formula(entry)
+            row["space_group"] = space_group(entry) if space_groups else 0
+    row |= {
+        "struct_valid": problem is None,
+        "comp_valid": comp_valid,
+        "comp_valid_smact4": comp_valid_today,
+        "reason": problem or ("" if comp_valid else "composition"),
+    }
+    return row

@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+import torch
+from pymatgen.core import Lattice, Structure
+
+from pyg_crysdiff.data import Crystal
+from pyg_crysdiff.evaluation.cdvae_evaluator import load_cdvae_evaluator
+from pyg_crysdiff.evaluation.property_graphs import bonds, build_graph
+from pyg_crysdiff.evaluation.property_model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
+from tests.conftest import make_crystal
+
+CONFIG = EvaluatorConfig(
+    hidden_channels=16, num_blocks=1, int_emb_size=8, basis_emb_size=4, out_emb_channels=16,
+    num_spherical=3, num_radial=4, cutoff=7.0, max_neighbours=20, graph="crystalnn",
+    output_bias=True,
+)  # fmt: skip
+HPARAMS = """
+data: {prop: energy_per_atom, num_targets: 1, readout: mean, otf_graph: %s,
+  root_path: "${oc.env:NOT_SET_ANYWHERE}/data"}
+model:
+  _target_: cdvae.pl_modules.model.CrystGNN_Supervise
+  encoder: {_target_: cdvae.pl_modules.gnn.DimeNetPlusPlusWrap, num_targets: "${data.num_targets}",
+    hidden_channels: 16, num_blocks: 1, int_emb_size: 8, basis_emb_size: 4, out_emb_channels: 16,
+    num_spherical: 3, num_radial: 4, otf_graph: "${data.otf_graph}", cutoff: 7.0,
+    max_num_neighbors: 20, readout: "${data.readout}"}
+"""
+
+
+class Scaler:
+    """Stands for CDVAE's class, which nobody needs to import."""
+
+    def __init__(self, means, stds):
+        self.means, self.stds = means, stds
+
+
+class Bomb:
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('executed')",))
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    found = PeriodicDimeNet(CONFIG)
+    for block in found.output_blocks:
+        torch.nn.init.normal_(block.lin.weight)
+        torch.nn.init.normal_(block.lin_up.bias)
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path, network):
+    (tmp_path / "hparams.yaml").write_text(HPARAMS % "false")
+    weights = {f"encoder.{k}": v for k, v in network.state_dict().items()}
+    other = {k: torch.zeros_like(v) for k, v in weights.items()}
+    torch.save({"state_dict": other}, tmp_path / "epoch=5-step=9.ckpt")
+    content = {"state_dict": weights, "hyper_parameters": Scaler(1, 2), "callbacks": {Bomb: Bomb()}}
+    torch.save(content, tmp_path / "epoch=12-step=9.ckpt")
+    torch.save(Scaler(torch.tensor(-3.0), torch.tensor(2.0)), tmp_path / "prop_scaler.pt")
+    return tmp_path
+
+
+def test_conversion_keeps_predictions_and_executes_nothing(folder, network, rng, tmp_path):
+    crystals = [make_crystal(rng, n) for n in (2, 3, 5)]
+    ours = load_cdvae_evaluator(folder)
+    expected = PropertyModel(network, CONFIG, -3.0, 2.0, {"property": "energy_per_atom"})
+    assert ours.property_name == "energy_per_atom"
+    assert np.array_equal(ours.predict(crystals), expected.predict(crystals))
+    ours.save(tmp_path / "kept.safetensors")
+    kept = PropertyModel.load(tmp_path / "kept.safetensors")
+    assert np.array_equal(kept.predict(crystals), expected.predict(crystals))
+
+
+def test_missing_damaged_and_other_models_are_named(folder):
+    (folder / "hparams.yaml").write_text(HPARAMS % "true")
+    with pytest.raises(ValueError, match="only DimeNet\\+\\+ on CrystalNN graphs"):
+        load_cdvae_evaluator(folder)
+    (folder / "hparams.yaml").write_text(
+        HPARAMS.replace("num_blocks: 1", "num_blocks: 2") % "false"
+    )
+    with pytest.raises(ValueError, match="does not fit its hparams"):
+        load_cdvae_evaluator(folder)
+    (folder / "hparams.yaml").write_text(HPARAMS % "false")
+    newest = folder / "epoch=12-step=9.ckpt"
+    newest.write_bytes(newest.read_bytes()[:-500])
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        load_cdvae_evaluator(folder)
+    (folder / "prop_scaler.pt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"it lacks prop_scaler\.pt"):
+        load_cdvae_evaluator(folder)
+
+
+def test_bonds_of_rock_salt_are_its_six_neighbours_both_ways():
+    salt = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0, 0]]
+    ).get_primitive_structure()
+    crystal = Crystal.from_structure(salt)
+    i, j, vectors = bonds(crystal)
+    assert np.bincount(i).tolist() == [6, 6]
+    assert (i != j).all()
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 2.82)
+    graph = build_graph(crystal, (i, j, vectors), same_atom_is_back=True)
+    # every k -> j -> i has k = i up to an image here, so CDVAE's rule leaves no triplet
+    assert len(graph.angle) == 0
+    assert len(build_graph(crystal, (i, j, vectors)).angle) == 12 * 5
+
+
+def test_atoms_without_bonds_give_no_edges():
+    lonely = Crystal(np.eye(3) * 40.0, np.zeros((1, 3)), np.array([2]))
+    found = bonds(lonely)
+    assert found is None or np.isfinite(found[2]).all()

@@ -1,0 +1,114 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from pymatgen.analysis.phase_diagram import PDEntry
+from pymatgen.core import Composition
+
+from pyg_crysdiff.data import Crystal
+from pyg_crysdiff.evaluation import stability
+from pyg_crysdiff.evaluation.metrics import stability_metrics
+from pyg_crysdiff.evaluation.protocol import Protocol
+from pyg_crysdiff.evaluation.stability import Hull, Stability, read_entries, rms_moved
+from tests.conftest import make_crystal
+
+pytest.importorskip("chgnet", reason="extra stability")
+
+
+def _crystal(*numbers):
+    frac = np.linspace(0, 0.9, len(numbers))[:, None].repeat(3, 1)
+    return Crystal(np.eye(3) * 5, frac, np.array(numbers))
+
+
+def _entry(formula, per_atom):
+    composition = Composition(formula)
+    return PDEntry(composition, per_atom * composition.num_atoms)
+
+
+def test_energy_above_hull_equals_the_tie_line_by_hand():
+    # Na -1, Cl -2, NaCl -3 eV/atom; a second, higher Na must not matter
+    hull = Hull([_entry("Na", -1), _entry("Na", -0.5), _entry("Cl", -2), _entry("NaCl", -3)])
+    assert hull.energy_above(_crystal(11, 17), -2.7) == pytest.approx(0.3)
+    assert hull.energy_above(_crystal(11), -1.2) == pytest.approx(-0.2)
+    # Na3Cl = half Na2, half NaCl (by atoms): (-1 - 3) / 2
+    assert hull.energy_above(_crystal(11, 11, 11, 17), -1.9) == pytest.approx(0.1)
+    assert np.isnan(hull.energy_above(_crystal(11, 8), -3.0))
+    assert np.isnan(hull.energy_above(_crystal(11), float("nan")))
+
+
+def test_entries_file_is_read_and_bad_entries_are_named(tmp_path):
+    file = tmp_path / "hull.json"
+    file.write_text(json.dumps([{"composition": {"Na": 2}, "energy": -2.6}]))
+    (entry,) = read_entries(file)
+    assert entry.energy_per_atom == pytest.approx(-1.3)
+    file.write_text(json.dumps([{"composition": "Na", "energy": -1}, {"composition": "Cl"}]))
+    with pytest.raises(ValueError, match="entry 1: needs composition and energy"):
+        read_entries(file)
+    file.write_text("[")
+    with pytest.raises(ValueError, match="not valid JSON"):
+        read_entries(file)
+    with pytest.raises(FileNotFoundError, match="no hull entries"):
+        read_entries(tmp_path / "none.json")
+
+
+def test_distance_moved_ignores_a_common_shift_and_cell_borders():
+    before = _crystal(6, 6)
+    moved = before.frac_coords + np.array([0.3, 0.0, 0.98])
+    moved[1, 0] += 0.04  # 0.2 A, of which each atom takes a half once the mean is removed
+    after = Crystal(before.lattice, moved % 1.0, before.atomic_numbers)
+    assert rms_moved(before, after) == pytest.approx(0.1)
+    assert rms_moved(before, before) == 0.0
+
+
+def test_stable_unique_novel_counts_all_entries():
+    table = pd.DataFrame(
+        {
+            "e_above_hull": [0.05, 0.05, 0.05, 0.3, np.nan, np.nan],
+            "relaxed_energy": [-1.0, -1.0, -1.0, -1.0, -4.0, np.nan],
+            "relax_rms": [0.1, 0.1, 0.1, 0.1, 0.6, np.nan],
+            "first": [True, False, True, True, True, False],
+            "novel": [True, True, False, True, True, False],
+        }
+    )
+    found = stability_metrics(table, Protocol(stability=Stability(), num_bootstrap=0))
+    assert found["stable"].value == pytest.approx(3 / 6)
+    assert found["sun"].value == pytest.approx(1 / 6)
+    assert found["hull_known"].value == pytest.approx(4 / 6)
+    assert found["e_above_hull"].value == pytest.approx(0.45 / 4)
+    assert found["relaxed_energy"].value == pytest.approx(-8 / 5)
+    assert found["relax_rms"].value == pytest.approx(0.2)
+
+
+def test_finished_work_is_kept_and_a_cut_line_is_done_again(tmp_path, rng):
+    crystals = [make_crystal(rng, 2) for _ in range(3)]
+    settings = Stability(cache_dir=tmp_path, num_workers=1)
+    calls = []
+
+    def work(crystal):
+        calls.append(crystal)
+        return [float(len(calls))]
+
+    first = list(stability._kept(work, crystals, "x", settings, progress=False))
+    assert first == [[1.0], [2.0], [3.0]]
+    file = tmp_path / "chgnet-x.jsonl"
+    file.write_text(file.read_text()[:-8])  # the last line loses its end
+    again = list(stability._kept(work, crystals, "x", settings, progress=False))
+    assert again == [[1.0], [2.0], [4.0]]
+    assert len(calls) == 4
+
+
+@pytest.mark.slow
+def test_relaxation_of_strained_diamond_goes_downhill_and_unknown_elements_give_nan():
+    diamond = Crystal(
+        np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 1.85,
+        np.array([[0.0, 0, 0], [0.26, 0.25, 0.25]]),
+        np.array([6, 6]),
+    )
+    after, before, moved, converged = stability._relax(diamond, steps=100, fmax=0.1)
+    assert after < before - 0.05
+    assert after == pytest.approx(-9.0, abs=0.3)
+    assert 0 < moved < 0.2
+    assert converged == 1.0
+    exotic = Crystal(diamond.lattice, diamond.frac_coords, np.array([118, 118]))
+    assert np.isnan(stability._relax(exotic, steps=5, fmax=0.1)).all()
