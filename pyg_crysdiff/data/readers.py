@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import datetime as dt
 import gzip
 import io
@@ -10,6 +11,7 @@ import json
 import pickle
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,10 @@ from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.parsing import STRUCTURE_SUFFIXES, RawEntry, parse_entries, read_table
 
 Entry = Crystal | BrokenEntry
+_DAMAGE = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, UnicodeDecodeError,
+    NotImplementedError, RuntimeError, RecursionError, csv.Error,
+)  # fmt: skip
 _HARMLESS: list[Any] = [argparse.Namespace, dt.timedelta, dt.datetime, np.dtype, np.ndarray]
 
 
@@ -59,7 +65,7 @@ def read_crystals(
         return _read_tensors(path, evaluation)
     try:
         found = reader(path)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, UnicodeDecodeError) as error:
+    except _DAMAGE as error:
         raise ValueError(f"{path} is damaged or incomplete ({error}); copy it again") from error
     entries = [item for item in found if isinstance(item, RawEntry)]
     parsed = iter(parse_entries(entries, num_workers=num_workers, label=f"reading {path.name}"))
@@ -82,40 +88,79 @@ def _read_tensors(path: Path, evaluation: int) -> list[Entry]:
             f"{path} holds more than tensors and plain data and was not loaded, since loading "
             f"would execute code ({str(error).splitlines()[0]}); save the tensors alone"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # the unpickler raises whatever it meets in damaged bytes
         raise ValueError(f"{path} is truncated or damaged ({error}); copy it again") from error
-    keys = ("frac_coords", "atom_types", "lengths", "angles", "num_atoms")
-    if not isinstance(content, dict) or any(key not in content for key in keys[:2] + keys[4:]):
-        raise ValueError(f"{path} is not a sample file: it needs the keys {list(keys)}")
-    if "lengths" not in content and "lattices" not in content:
+    if not isinstance(content, dict) or any(key not in content for key in _NEEDED):
+        raise ValueError(f"{path} is not a sample file: it needs the keys {list(_NEEDED)}")
+    if "lattices" not in content and not ("lengths" in content and "angles" in content):
         raise ValueError(f"{path} has neither lengths and angles nor lattices")
-    ranks = {"frac_coords": 2, "atom_types": 1, "num_atoms": 1, "lengths": 2, "angles": 2}
-    ranks["lattices"] = 3
-    arrays: dict[str, np.ndarray] = {}
-    for key, rank in ranks.items():
-        if key not in content:
-            continue
-        value = torch.as_tensor(content[key]).detach()
-        # one-hot or logits over the elements 1, 2, ... (CDVAE keeps both forms)
-        one_hot = key == "atom_types" and value.ndim >= 2 and value.shape[-1] >= 100
-        if one_hot and value.shape[-1] != arrays["frac_coords"].shape[0]:
-            value = value.argmax(-1) + 1
-        if value.ndim == rank + 1:
-            if not 0 <= evaluation < len(value):
-                raise ValueError(f"{path} holds {len(value)} evaluations, not {evaluation + 1}")
-            value = value[evaluation]
-        arrays[key] = value.double().numpy() if value.is_floating_point() else value.numpy()
+    fields = {key: content[key] for key in _SHAPES if key in content}
+    if "lattices" in fields and not ("lengths" in fields and "angles" in fields):
+        fields = {key: v for key, v in fields.items() if key not in ("lengths", "angles")}
+    arrays = {key: _array(path, key, value, evaluation) for key, value in fields.items()}
     return _cut(path, arrays, content.get("provenance"))
 
 
+# One evaluation's shapes; None is any length.
+_SHAPES: dict[str, tuple[int | None, ...]] = {
+    "num_atoms": (None,),
+    "frac_coords": (None, 3),
+    "atom_types": (None,),
+    "lengths": (None, 3),
+    "angles": (None, 3),
+    "lattices": (None, 3, 3),
+}
+_NEEDED = ("frac_coords", "atom_types", "num_atoms")
+_ONE_HOT = 100  # from here on the last axis of atom_types is one over elements
+
+
+def _array(path: Path, key: str, value: Any, evaluation: int) -> np.ndarray:
+    """Return one field of one evaluation; whole numbers for sizes and species."""
+    shape = _SHAPES[key]
+    try:
+        tensor = torch.as_tensor(value).detach()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path}: {key} is no array of numbers ({error})") from error
+    if key == "atom_types" and _over_elements(tensor):
+        tensor = tensor.argmax(-1) + 1
+    if tensor.ndim == len(shape) + 1:
+        if not 0 <= evaluation < len(tensor):
+            raise ValueError(f"{path} holds {len(tensor)} evaluations, not {evaluation + 1}")
+        tensor = tensor[evaluation]
+    fits = tensor.ndim == len(shape)
+    if not fits or any(n not in (None, m) for n, m in zip(shape, tensor.shape, strict=True)):
+        wanted = tuple("n" if n is None else n for n in shape)
+        raise ValueError(f"{path}: {key} has shape {tuple(tensor.shape)}, expected {wanted}")
+    if key in ("num_atoms", "atom_types"):
+        numbers = tensor.double().numpy()
+        if not np.isfinite(numbers).all() or (numbers != np.round(numbers)).any():
+            raise ValueError(f"{path}: {key} holds something that is no whole number")
+        return numbers.astype(np.int64)
+    return tensor.double().numpy()
+
+
+def _over_elements(types: torch.Tensor) -> bool:
+    """Whether the last axis is one-hot or logits over the elements 1, 2, ... (CDVAE keeps both)."""
+    if types.ndim < 2 or types.shape[-1] not in (_ONE_HOT, _ONE_HOT + 1):
+        return False
+    values = types.double()
+    one_hot = bool((values.sum(-1) == 1).all())
+    return types.ndim == 3 or one_hot or bool((values != values.round()).any())
+
+
 def _cut(path: Path, arrays: dict[str, np.ndarray], provenance: Any) -> list[Entry]:
-    sizes = arrays["num_atoms"].astype(int)
+    sizes = arrays["num_atoms"]
+    if len(sizes) == 0 or (sizes < 0).any():
+        raise ValueError(f"{path} holds no structures or a negative number of atoms")
+    for key in ("lengths", "angles", "lattices"):
+        if key in arrays and len(arrays[key]) != len(sizes):
+            raise ValueError(f"{path}: {len(sizes)} crystals, but {len(arrays[key])} {key}")
     if sizes.sum() != len(arrays["frac_coords"]) or sizes.sum() != len(arrays["atom_types"]):
         raise ValueError(
             f"{path}: num_atoms adds up to {sizes.sum()}, but there are "
             f"{len(arrays['frac_coords'])} coordinates and {len(arrays['atom_types'])} species"
         )
-    infos = json.loads(provenance) if isinstance(provenance, str) else [{}] * len(sizes)
+    infos = _provenance(provenance, len(sizes))
     ends = np.cumsum(sizes)
     out: list[Entry] = []
     for i, (n, end) in enumerate(zip(sizes, ends, strict=True)):
@@ -134,6 +179,17 @@ def _cut(path: Path, arrays: dict[str, np.ndarray], provenance: Any) -> list[Ent
         except (ValueError, ZeroDivisionError, FloatingPointError) as error:
             out.append(BrokenEntry(i, str(error), f"{path.name}, entry {i}"))
     return out
+
+
+def _provenance(text: Any, count: int) -> list[dict[str, Any]]:
+    """Facts on each crystal, as this package writes them; nothing where they do not fit."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else None
+    except json.JSONDecodeError:
+        found = None
+    if isinstance(found, list) and len(found) == count and all(isinstance(f, dict) for f in found):
+        return found
+    return [{}] * count
 
 
 def _read_extxyz(path: Path) -> Iterable[RawEntry]:
