@@ -63,7 +63,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("--guidance", type=float, help="scale of classifier-free guidance; 1 = none")
     add("--num-atoms", choices=["distribution", "target"], help="sizes: p(N) or p(N | target)")
     add("--target", type=float, help="requested property; default: the training minimum")
-    add("--evaluator", help="preset (fast, standard, cdvae) or file of a trained evaluator")
+    add(
+        "--evaluator",
+        help="preset (fast, standard, cdvae), a file, or a prop_models folder of CDVAE",
+    )
     add("--evaluator-budget", type=float, metavar="MINUTES", help="training time of the evaluator")
     add("--no-coverage", action="store_true", help="leave out COV and AMSD")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="override of train.yaml")

@@ -26,6 +26,7 @@ from pyg_crysdiff.benchmark.plots import write_plots
 from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import BrokenEntry, Crystal, CrystalDataset, read_crystals
+from pyg_crysdiff.evaluation.cdvae_evaluator import load_evaluator
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
 from pyg_crysdiff.evaluation.property_model import PRESETS, PropertyModel
@@ -96,7 +97,7 @@ class _Run:
     def _evaluator(self) -> PropertyModel:
         settings = self.settings
         if settings.evaluator not in PRESETS:
-            model = PropertyModel.load(settings.evaluator)
+            model = load_evaluator(settings.evaluator)
         else:
             self.say(
                 f"evaluator: DimeNet++ ({settings.evaluator}) on the test split, "

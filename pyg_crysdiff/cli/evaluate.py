@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--train", help="data set (its train part) or file, for novelty and percentiles")
     add_data_options(parser)
     add("--task", default="generation", choices=["generation", "reconstruction", "optimisation"])
-    add("--evaluator", type=Path, help="property evaluator, for success rates")
+    add("--evaluator", type=Path, help="evaluator file, or a prop_models folder of CDVAE")
     add("--starts", type=int, help="starts of an optimisation (default: a tenth of the samples)")
     add("--target", type=float, help="requested property value")
     add(
@@ -77,12 +77,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
+    from pyg_crysdiff.evaluation.cdvae_evaluator import load_evaluator  # noqa: PLC0415
     from pyg_crysdiff.evaluation.harness import Protocol  # noqa: PLC0415
-    from pyg_crysdiff.evaluation.property_model import PropertyModel  # noqa: PLC0415
 
     reference, reference_set = _crystals(args.reference, "test", args)
     train, train_set = _crystals(args.train, "train", args)
-    evaluator = None if args.evaluator is None else PropertyModel.load(args.evaluator)
+    evaluator = None if args.evaluator is None else load_evaluator(args.evaluator)
     named = reference_set or train_set
     cutoffs = dict(reference_set.coverage_cutoffs) if reference_set is not None else {}
     if args.cutoffs:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
+_MOST_POINTS = 1e6
+
+
 @dataclass(frozen=True, eq=False)
 class Crystal:
     """A crystal as plain float64 arrays, without any check of its physics.
@@ -140,6 +143,17 @@ class Crystal:
             unit = self.lattice / lengths[:, None]
             cosines = np.array([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]])
         return lengths, np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
+
+    @property
+    def reducible(self) -> bool:
+        """Whether cell reduction ends within seconds.
+
+        pymatgen lists the lattice points in a sphere of the longest vector's length. More than a
+        million mean a cell hundreds of times longer than wide, which is no crystal, but may come
+        out of a model or a damaged file.
+        """
+        longest = float(np.linalg.norm(self.lattice, axis=1).max())
+        return bool(4.19 * longest**3 <= _MOST_POINTS * self.volume)
 
     @property
     def volume(self) -> float:

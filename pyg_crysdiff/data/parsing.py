@@ -50,7 +50,12 @@ def canonical(crystal: Crystal, *, niggli: bool = True, primitive: bool = False)
         crystal: Any crystal.
         niggli: Reduce the cell.
         primitive: Reduce to a primitive cell first.
+
+    Raises:
+        ValueError: If the cell is hundreds of times longer than wide.
     """
+    if not crystal.reducible:
+        raise ValueError("the cell is too flat or too long to be a crystal's")
     structure = crystal.to_structure()
     if primitive:
         structure = structure.get_primitive_structure()
@@ -78,18 +83,7 @@ def parse_text(text: str, fmt: str) -> Crystal:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if fmt == "extxyz":
-                from io import StringIO  # noqa: PLC0415
-
-                from ase import Atoms  # noqa: PLC0415
-                from ase.io import read  # noqa: PLC0415
-
-                atoms = read(StringIO(text), format="extxyz", index=0)
-                assert isinstance(atoms, Atoms)
-                if not all(atoms.pbc):
-                    raise ValueError("not periodic in three dimensions")
-                crystal = Crystal(
-                    atoms.cell.array, atoms.get_scaled_positions(wrap=False), atoms.numbers
-                )
+                crystal = _parse_extxyz(text)
             else:
                 crystal = Crystal.from_structure(Structure.from_str(text, fmt=fmt))  # type: ignore[arg-type]
     except Exception as error:  # parsers of text from outside raise whatever they meet
@@ -100,6 +94,23 @@ def parse_text(text: str, fmt: str) -> Crystal:
     if not (np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac_coords).all()):
         raise ValueError("a coordinate or lattice vector is not finite")
     return crystal
+
+
+def _parse_extxyz(text: str) -> Crystal:
+    from io import StringIO  # noqa: PLC0415
+
+    from ase import Atoms  # noqa: PLC0415
+    from ase.io import read  # noqa: PLC0415
+
+    lines = text.splitlines()
+    said, there = int(lines[0]), len(lines) - 2
+    if said > there:  # ASE would go on counting to whatever number stands there
+        raise ValueError(f"the frame says {said} atoms, but {there} lines follow")
+    atoms = read(StringIO(text), format="extxyz", index=0)
+    assert isinstance(atoms, Atoms)
+    if not all(atoms.pbc):
+        raise ValueError("not periodic in three dimensions")
+    return Crystal(atoms.cell.array, atoms.get_scaled_positions(wrap=False), atoms.numbers)
 
 
 def _convert(entry: RawEntry, *, niggli: bool, primitive: bool) -> Crystal | str:

@@ -28,8 +28,12 @@ def average_minimum_distances(crystal: Crystal) -> NDArray[np.float64]:
 
     Invariant under the choice of cell, origin and orientation, and continuous.
 
+    NaN for a cell that is too flat or too long to be a crystal's.
+
     Source: Widdowson et al., MATCH 87, 529 (2022); package ``average-minimum-distance``.
     """
+    if not crystal.reducible:
+        return np.full(NEIGHBOURS, np.nan)
     import amd  # noqa: PLC0415
 
     positions = crystal.frac_coords % 1.0 @ crystal.lattice
@@ -47,7 +51,7 @@ def nearest_earlier(
     out = np.full(len(crystals), np.inf)
     vectors = _vectors(crystals, num_workers, progress)
     for group in _by_formula(crystals).values():
-        distance = cdist(vectors[group], vectors[group], "chebyshev")
+        distance = _distances(vectors[group], vectors[group])
         distance[np.triu_indices(len(group))] = np.inf
         out[group] = distance.min(1)
     return out
@@ -71,8 +75,16 @@ def nearest_known(
     for formula, group in wanted.items():
         if formula in theirs:
             rows = np.stack([others[i] for i in theirs[formula]])
-            out[group] = cdist(vectors[group], rows, "chebyshev").min(1)
+            out[group] = _distances(vectors[group], rows).min(1)
     return out
+
+
+def _distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Chebyshev distances; infinite where a vector is not known."""
+    out = cdist(a, b, "chebyshev")
+    out[np.isnan(a).any(1)] = np.inf
+    out[:, np.isnan(b).any(1)] = np.inf
+    return np.asarray(out, dtype=np.float64)
 
 
 def _vectors(

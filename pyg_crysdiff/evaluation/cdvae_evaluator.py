@@ -66,6 +66,16 @@ def load_cdvae_evaluator(folder: str | Path) -> PropertyModel:
     return PropertyModel(network, config, _number(mean), _number(std), card)
 
 
+def load_evaluator(path: str | Path) -> PropertyModel:
+    """Load an evaluator of this package (a file) or one of CDVAE's ``prop_models`` (a folder).
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is damaged or of another kind.
+    """
+    return load_cdvae_evaluator(path) if Path(path).is_dir() else PropertyModel.load(path)
+
+
 def _epoch(file: Path) -> int:
     digits = file.name.split("-")[0].partition("=")[2]
     return int(digits) if digits.isdigit() else -1

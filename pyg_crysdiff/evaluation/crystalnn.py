@@ -107,6 +107,8 @@ def coordination(crystal: Crystal) -> list[tuple[dict[int, float], Array]]:
         NoFingerprintError: If the Voronoi cell of a site does not close.
         QhullError: If the atoms are degenerate.
     """
+    if not crystal.reducible:  # the search radius would grow to the length of the cell
+        raise NoFingerprintError("the cell is too flat or too long to be a crystal's")
     faces = voronoi_faces(crystal)
     weight = _weights(crystal, faces)
     out = []

@@ -117,7 +117,7 @@ def _best_rms(
 def _rms(
     pair: tuple[Crystal | BrokenEntry, Crystal] | None, ltol: float, stol: float, angle_tol: float
 ) -> float:
-    if pair is None or isinstance(pair[0], BrokenEntry):
+    if pair is None or isinstance(pair[0], BrokenEntry) or not pair[0].reducible:
         return float("nan")
     matcher = StructureMatcher(stol=stol, angle_tol=angle_tol, ltol=ltol)
     with warnings.catch_warnings():

@@ -22,12 +22,15 @@ LTOL, STOL, ANGLE_TOL = 0.2, 0.3, 5.0
 Key = tuple[str, int]
 
 
-def matching_key(crystal: Crystal) -> tuple[Key, Structure]:
+def matching_key(crystal: Crystal) -> tuple[Key | None, Structure]:
     """Return the reduced primitive cell and what two crystals must share to match at all.
 
     The key is the reduced formula with the number of atoms of the primitive cell: the matcher
-    compares primitive cells of equal content only.
+    compares primitive cells of equal content only. A cell that cannot be reduced has no key and
+    matches nothing.
     """
+    if not crystal.reducible:
+        return None, crystal.to_structure()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         structure = crystal.to_structure()
@@ -53,9 +56,9 @@ def first_occurrences(
         progress: Show a progress bar.
     """
     keyed = _keyed(crystals, num_workers, progress)
-    groups: dict[Key, list[int]] = defaultdict(list)
+    groups: dict[object, list[int]] = defaultdict(list)
     for index, (key, _) in enumerate(keyed):
-        groups[key].append(index)
+        groups[index if key is None else key].append(index)
     members = [[keyed[i][1] for i in group] for group in groups.values()]
     flags = parallel_map(
         _first_in_group, members, num_workers=num_workers, progress=progress,
@@ -83,12 +86,12 @@ def novel(
         progress: Show a progress bar.
     """
     keyed = _keyed(crystals, num_workers, progress)
-    wanted = {key for key, _ in keyed}
+    wanted = {key for key, _ in keyed if key is not None}
     formulas = {formula for formula, _ in wanted}
     groups: dict[Key, list[Structure]] = defaultdict(list)
     possible = [c for c in known if reduced_formula(c) in formulas]
     for key, structure in _keyed(possible, num_workers, progress):
-        if key in wanted:
+        if key is not None and key in wanted:
             groups[key].append(structure)
     if not groups:
         return np.ones(len(crystals), dtype=bool)
@@ -103,7 +106,7 @@ def novel(
 
 def _keyed(
     crystals: Sequence[Crystal], num_workers: int | None, progress: bool
-) -> list[tuple[Key, Structure]]:
+) -> list[tuple[Key | None, Structure]]:
     return parallel_map(
         matching_key, crystals, num_workers=num_workers, progress=progress, label="primitive cells"
     )
@@ -131,8 +134,10 @@ def _first_in_group(structures: Sequence[Structure]) -> list[bool]:
     return first
 
 
-def _is_novel(groups: dict[Key, list[Structure]], item: tuple[Key, Structure]) -> bool:
+def _is_novel(groups: dict[Key, list[Structure]], item: tuple[Key | None, Structure]) -> bool:
     key, structure = item
+    if key is None:
+        return True
     matcher = _matcher()
     # Nearest volumes first: a match ends the search.
     others = sorted(groups.get(key, []), key=lambda s: abs(s.volume - structure.volume))

@@ -196,4 +196,5 @@ def test_small_and_large_cells_and_the_heaviest_element(size, rng):
     heaviest = Crystal(crystal.lattice, crystal.frac_coords, np.full(size, 118))
     flat = Crystal(crystal.lattice * [[1], [1], [0]], crystal.frac_coords, crystal.atomic_numbers)
     tiny = Crystal(np.eye(3) * 0.5, np.zeros((1, 3)), np.array([6]))
-    score([crystal, heaviest, flat, tiny], prints=True)
+    needle = Crystal(np.diag([1e5, 1.0, 1.0]), crystal.frac_coords, crystal.atomic_numbers)
+    score([crystal, heaviest, flat, tiny, needle, needle], prints=True)
