@@ -85,6 +85,8 @@ def parse_text(text: str, fmt: str) -> Crystal:
             if fmt == "extxyz":
                 crystal = _parse_extxyz(text)
             else:
+                if fmt == "poscar":
+                    _check_poscar_counts(text)
                 crystal = Crystal.from_structure(Structure.from_str(text, fmt=fmt))  # type: ignore[arg-type]
     except Exception as error:  # parsers of text from outside raise whatever they meet
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
@@ -111,6 +113,15 @@ def _parse_extxyz(text: str) -> Crystal:
     if not all(atoms.pbc):
         raise ValueError("not periodic in three dimensions")
     return Crystal(atoms.cell.array, atoms.get_scaled_positions(wrap=False), atoms.numbers)
+
+
+def _check_poscar_counts(text: str) -> None:
+    """Refuse counts beyond the lines that follow: pymatgen would make lists of that length."""
+    lines = text.splitlines()
+    for line in lines[5:7]:  # VASP 4 and 5 differ in where the counts stand
+        said = [int(word) for word in line.split() if word.isdigit()]
+        if sum(said) > len(lines):
+            raise ValueError(f"the file says {sum(said)} atoms, but has {len(lines)} lines")
 
 
 def _convert(entry: RawEntry, *, niggli: bool, primitive: bool) -> Crystal | str:

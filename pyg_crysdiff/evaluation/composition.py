@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ import smact
 import smact.screening
 from numpy.typing import ArrayLike
 from pymatgen.core import Element
+from smact.utils.oxidation import ICSD24OxStatesFilter
 
 Profile = Literal["cdvae", "cdvae-2.2.1", "smact4"]
 
@@ -19,6 +20,7 @@ Profile = Literal["cdvae", "cdvae-2.2.1", "smact4"]
 # those of today's package: Pauling electronegativity of Zr, oxidation states of Ir.
 _ZR_ELECTRONEGATIVITY = 0.33
 _IR_EXTRA, _IR_MISSING = -2, -3
+_MOST_CHOICES = 20_000  # combinations of oxidation states that smact may try, some 0.1 s
 
 
 def smact_validity(numbers: ArrayLike, profile: Profile = "cdvae") -> bool:
@@ -51,17 +53,37 @@ def smact_validity(numbers: ArrayLike, profile: Profile = "cdvae") -> bool:
 def _validity(elements: tuple[int, ...], counts: tuple[int, ...], profile: Profile) -> bool:
     symbols = [Element.from_Z(z).symbol for z in elements]
     if profile == "smact4":
-        formula = "".join(f"{s}{n}" for s, n in zip(symbols, counts, strict=True))
-        try:
-            return bool(smact.screening.smact_validity(formula))
-        except (KeyError, NameError, TypeError, ValueError):  # elements without data
-            return False
+        return _smact4(symbols, counts)
     if len(symbols) == 1 or all(s in smact.metals for s in symbols):
         return True
     facts = [_facts(s, profile == "cdvae-2.2.1") for s in symbols]
     if any(states is None or eneg is None for states, eneg in facts):
         return False
     return _neutral(counts, facts)  # type: ignore[arg-type]
+
+
+def _smact4(symbols: list[str], counts: tuple[int, ...]) -> bool:
+    """The installed package's own verdict, or the same by our search where it would take ages."""
+    states = [_smact4_states().get(s, ()) for s in symbols]
+    if math.prod(map(len, states)) <= _MOST_CHOICES:
+        formula = "".join(f"{s}{n}" for s, n in zip(symbols, counts, strict=True))
+        try:
+            return bool(smact.screening.smact_validity(formula))
+        except (KeyError, NameError, TypeError, ValueError):  # elements without data
+            return False
+    if all(s in smact.metals for s in symbols):
+        return True
+    enegs = [smact.Element(s).pauling_eneg for s in symbols]
+    facts = [(s, e) for s, e in zip(states, enegs, strict=True) if e is not None]
+    return len(facts) == len(symbols) and _neutral(counts, facts)
+
+
+@cache
+def _smact4_states() -> dict[str, tuple[int, ...]]:
+    """Oxidation states that ``smact.screening.smact_validity`` considers by default."""
+    table = ICSD24OxStatesFilter().filter(consensus=3, include_zero=False, commonality="low")
+    pairs = zip(table["element"], table["oxidation_state"], strict=True)
+    return {str(s): tuple(int(x) for x in str(states).split()) for s, states in pairs}
 
 
 @lru_cache(maxsize=1000)

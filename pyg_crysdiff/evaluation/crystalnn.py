@@ -38,6 +38,9 @@ _PRESET = Path(__file__).parent / "constants" / "order_parameters.json"
 _BATCH = 256  # sites per array of order parameters
 
 
+_FAR = 100.0  # unit cells
+
+
 class NoFingerprintError(ValueError):
     """CrystalNN finds no neighbours of a site."""
 
@@ -183,7 +186,10 @@ def voronoi_faces(crystal: Crystal) -> Faces:
     while it is open the radius doubles, up to the longest diagonal of the unit cell.
     """
     lattice = np.ascontiguousarray(crystal.lattice)
-    positions = np.ascontiguousarray(crystal.frac_coords @ lattice)
+    frac = crystal.frac_coords
+    if np.abs(frac).max(initial=0.0) > _FAR:  # the search lists every cell on the way out there
+        frac = frac % 1.0
+    positions = np.ascontiguousarray(frac @ lattice)
     corners = np.array([c for c in product((1, -1), repeat=3) if sum(c) >= 1]) @ lattice
     max_cutoff = np.linalg.norm(corners, axis=1).max() + 0.01
     pending = list(range(len(crystal)))

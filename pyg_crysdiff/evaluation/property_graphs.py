@@ -92,7 +92,7 @@ def bonds(crystal: Crystal) -> Edges | None:
 
     # CDVAE writes the cell in this orientation; bonds do not depend on it, rounding does.
     cell = Lattice.from_parameters(*np.concatenate(crystal.parameters()))
-    structure = Structure(cell, crystal.atomic_numbers.tolist(), crystal.frac_coords)
+    structure = Structure(cell, crystal.atomic_numbers.tolist(), crystal.frac_coords % 1.0)
     strategy = CrystalNN(distance_cutoffs=None, x_diff_weight=-1, porous_adjustment=False)
     try:
         with warnings.catch_warnings():

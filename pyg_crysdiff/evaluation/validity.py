@@ -24,7 +24,14 @@ def structural_problem(crystal: Crystal | BrokenEntry) -> str | None:
     """
     if isinstance(crystal, BrokenEntry):
         return f"unreadable: {crystal.reason}"
-    return next((reason for fails, reason in _CHECKS if fails(crystal)), None)
+    found = next((reason for fails, reason in _CHECKS if fails(crystal)), None)
+    if found is None and len(crystal) > 1:
+        try:
+            if min_distance(crystal) < MIN_DISTANCE:
+                found = f"atoms closer than {MIN_DISTANCE} Angstrom"
+        except (ArithmeticError, ValueError):  # vectors of very different or huge length
+            found = "distances cannot be computed in this cell"
+    return found
 
 
 def min_distance(crystal: Crystal) -> float:
@@ -43,10 +50,7 @@ _CHECKS: list[tuple[Callable[[Crystal], bool], str]] = [
     (lambda c: not np.isfinite(c.lattice).all(), "the lattice is not finite"),
     (lambda c: not np.isfinite(c.frac_coords).all(), "a coordinate is not finite"),
     (lambda c: not np.linalg.norm(c.lattice, axis=1).all(), "a lattice vector has no length"),
+    (lambda c: not np.isfinite(c.volume), "the volume is not finite"),
     (lambda c: c.volume < MIN_VOLUME, f"volume below {MIN_VOLUME} cubic Angstrom"),
     (lambda c: not ((c.atomic_numbers > 0) & (c.atomic_numbers < 119)).all(), "unknown element"),
-    (
-        lambda c: len(c) > 1 and min_distance(c) < MIN_DISTANCE,
-        f"atoms closer than {MIN_DISTANCE} Angstrom",
-    ),
 ]

@@ -153,19 +153,19 @@ def tensor_file(draw):
         "num_atoms": torch.tensor([sizes]),
     }
     for key in draw(st.lists(st.sampled_from(sorted(content)), max_size=3)):
-        if key not in content:
+        if not isinstance(content.get(key), torch.Tensor):
             continue
         how = draw(st.sampled_from(["value", "value", "value", "drop", "squeeze", "dtype", "text"]))
         value = content[key]
         if how == "drop":
             del content[key]
-        elif how == "squeeze":
+        elif how == "squeeze" and len(value):
             content[key] = value[0]
         elif how == "dtype":
             content[key] = value.to(draw(st.sampled_from([torch.float16, torch.int32, torch.bool])))
         elif how == "text":
             content[key] = draw(st.sampled_from(["x", None, [], [1.0, "a"], {}]))
-        elif value.numel():
+        elif value.numel() and value.ndim:
             value = value.double() if key != "num_atoms" else value.clone()
             place = draw(st.integers(0, value.numel() - 1))
             value.view(-1)[place] = draw(

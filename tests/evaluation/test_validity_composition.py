@@ -7,6 +7,7 @@ from pymatgen.core import Element
 from smact.screening import pauling_test
 
 from pyg_crysdiff.data import BrokenEntry, Crystal
+from pyg_crysdiff.evaluation import composition
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.evaluation.validity import min_distance, structural_problem
 from tests.conftest import make_crystal
@@ -102,3 +103,24 @@ def test_profiles_differ_where_their_data_do():
 
 def test_many_elements_do_not_explode():
     assert smact_validity(list(range(20, 50)) * 2) in (True, False)
+
+
+def test_own_search_gives_the_verdict_of_smact_4(rng, monkeypatch):
+    compositions = []
+    for _ in range(300):
+        elements = rng.choice(np.arange(1, 95), rng.integers(2, 5), replace=False)
+        compositions.append(np.repeat(elements, rng.integers(1, 5, len(elements))))
+    theirs = [smact_validity(c, "smact4") for c in compositions]
+    monkeypatch.setattr(composition, "_MOST_CHOICES", 0)
+    composition._validity.cache_clear()
+    ours = [smact_validity(c, "smact4") for c in compositions]
+    composition._validity.cache_clear()
+    assert ours == theirs
+    assert 20 < sum(ours) < 280
+
+
+def test_many_elements_end_in_a_verdict():
+    # 10^20 combinations of oxidation states: only a search that merges equal futures ends
+    soup = np.array([1, 8, 15, 16, 17, 24, 25, 26, 27, 34, 35, 44, 52, 53, 74, 75, 76, 77, 83, 92])
+    for profile in ("cdvae", "smact4"):
+        assert smact_validity(np.repeat(soup, 3), profile) in (True, False)
