@@ -82,7 +82,7 @@ def _histograms(
                 shown, bins, density=True, histtype="step", lw=1.6, ls=style, color=colour,
                 label=text,
             )  # fmt: skip
-        axes.axvline(target, color="black", lw=1, ls=":", label=f"requested {target:.4g}")
+        axes.axvline(target, color="black", lw=1, ls=":", label=f"requested {target:.6g}")
         axes.set(xlabel=f"{name} (evaluator's prediction)", ylabel="density", xlim=(low, high))
         axes.legend(fontsize=8)
     return figure
@@ -113,7 +113,7 @@ def _requested(
                 color=COLOURS[0], transform=axes.get_xaxis_transform(),
             )  # fmt: skip
         low, high = _window(train, target)
-        axes.set(xlabel=f"achieved {name}; dotted: requested {target:.4g}", xlim=(low, high))
+        axes.set(xlabel=f"achieved {name}; dotted: requested {target:.6g}", xlim=(low, high))
     return figure
 
 

@@ -143,7 +143,7 @@ def _cards(
         for _, entry in good.nsmallest(_SHOWN, "off").iterrows():
             crystal = crystals[name][int(entry["index"])]
             if isinstance(crystal, Crystal):
-                caption = f"{name}: {entry['formula']}, predicted {entry['predicted']:.4g}"
+                caption = f"{name}: {entry['formula']}, predicted {entry['predicted']:.6g}"
                 if "novel" in entry:
                     caption += ", novel" if entry["novel"] else ", in the training set"
                 figure = structure_figure(crystal)

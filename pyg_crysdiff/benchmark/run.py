@@ -157,7 +157,8 @@ class _Run:
             name = label if target is not None else f"{label}, {UNCONDITIONAL}"
             what = f"target {self.property} = {self.target:g}" if target else UNCONDITIONAL
             self.say(f"{label}: {self.settings.num_samples} crystals, {what}")
-            start = time.perf_counter()
+            folder = self.out / "samples" / name.replace(", ", "-")
+            clock = _Clock(folder)
             crystals = sample(
                 model,
                 self.settings.num_samples,
@@ -168,14 +169,13 @@ class _Run:
                 guidance=self.settings.guidance,
                 corrector_steps=self.settings.corrector_steps,
                 device=self.settings.device,
-                out=self.out / "samples" / name.replace(", ", "-"),
+                out=folder,
                 progress=self.progress,
             )
-            seconds = round(time.perf_counter() - start, 1)
             details = {
                 **facts,
                 "checkpoint": model.digest,
-                "sampling_seconds": seconds,
+                **clock.stop(),
                 "steps": self.settings.steps,
                 "corrector_steps": self.settings.corrector_steps,
                 "guidance": self.settings.guidance if target else None,
@@ -263,6 +263,23 @@ class _Run:
                 "seconds": round(time.perf_counter() - self.started, 1),
             },
         )
+
+
+class _Clock:
+    """Wall time of sampling into a folder; silent where part of it came from an interrupted run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "seconds.json"
+        self._fresh = not folder.exists()
+        self._start = time.perf_counter()
+
+    def stop(self) -> dict[str, float]:
+        """Return what is known, and keep it for the next run with the same samples."""
+        if self._fresh:
+            self._file.write_text(json.dumps(round(time.perf_counter() - self._start, 1)))
+        if not self._file.is_file():
+            return {}
+        return {"sampling_seconds": json.loads(self._file.read_text())}
 
 
 def _origin(dataset: CrystalDataset) -> str:

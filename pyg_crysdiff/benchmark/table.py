@@ -44,12 +44,12 @@ def heading(results: Results) -> list[str]:
     """Return the lines that belong above every form of the table."""
     s = results.settings
     card = s["evaluator"]
-    limits = ", ".join(f"{k.upper()} <= {v:.4g}" for k, v in s["thresholds"].items())
+    limits = ", ".join(f"{k.upper()} <= {v:.6g}" for k, v in s["thresholds"].items())
     held_out = f"held-out MAE {card['held_out_mae']:.4f} on {card['num_held_out']} crystals"
     return [
         f"{results.dataset}; split {results.split}: {s['num_train']} crystals train, "
         f"{s['num_reference']} test; seed {results.seed}",
-        f"property {s['property']}, target {s['target']:.5g}; {limits} ({s['thresholds_from']})",
+        f"property {s['property']}, target {s['target']:.6g}; {limits} ({s['thresholds_from']})",
         f"evaluator: DimeNet++ trained on the test split, which no generator saw; {held_out}",
     ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from pyg_crysdiff.diffusion.field import FieldDiffusion, per_row
@@ -81,8 +80,3 @@ class LatticeDDPM(FieldDiffusion):
         mean = (a_s.sqrt() * (1 - ratio) * x0 + ratio.sqrt() * (1 - a_s) * x_t) / (1 - a_t)
         variance = (1 - ratio) * (1 - a_s) / (1 - a_t)
         return mean + variance.clamp(min=0).sqrt() * noise.view(-1, 3, 3)
-
-
-def gram(lattice: Tensor) -> Tensor:
-    """Return the rotation-invariant Gram matrix L L^T of row lattices, (B, 3, 3)."""
-    return torch.einsum("bik,bjk->bij", lattice, lattice)

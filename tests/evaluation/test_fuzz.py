@@ -5,6 +5,7 @@ import io
 import json
 import zipfile
 from datetime import timedelta
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -122,10 +123,7 @@ mutations = st.lists(mutation(), min_size=1, max_size=4)
 @given(changes=mutations, prints=st.integers(0, 9).map(lambda n: n == 0))
 @quick
 def test_mutated_files(name, changes, prints, originals, tmp_path):
-    data = originals[name]
-    for change in changes:
-        data = mutate(data, change)
-    survive(tmp_path / name, data, prints)
+    survive(tmp_path / name, reduce(mutate, changes, originals[name]), prints)
 
 
 @pytest.mark.slow
@@ -133,10 +131,7 @@ def test_mutated_files(name, changes, prints, originals, tmp_path):
 @given(changes=mutations, prints=st.integers(0, 9).map(lambda n: n == 0))
 @long
 def test_a_thousand_mutated_files(name, changes, prints, originals, tmp_path):
-    data = originals[name]
-    for change in changes:
-        data = mutate(data, change)
-    survive(tmp_path / name, data, prints)
+    survive(tmp_path / name, reduce(mutate, changes, originals[name]), prints)
 
 
 @st.composite
