@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.utils import scatter as pyg_scatter
+from torch_geometric.utils import softmax
 
 from pyg_crysdiff.baselines.sparse_tensor import SparseTensor
 
@@ -27,7 +28,13 @@ def install_shims(device: str) -> None:
         device: ``cpu`` makes code that says ``'cuda'`` run on the CPU.
     """
     _geometric()
-    _offer("torch_scatter", scatter=scatter, segment_csr=segment_csr)
+    _offer("torch_scatter", scatter=scatter, segment_csr=segment_csr, segment_coo=segment_coo)
+    _offer("torch_scatter.composite", scatter_softmax=softmax)
+    _offer("einops", rearrange=_missing("einops"), repeat=_missing("einops"))
+    _offer("pathos")
+    _offer("pathos.pools", ProcessPool=_missing("pathos"))
+    _offer("pyxtal", pyxtal=_missing("pyxtal"))
+    _offer("pyxtal.symmetry", Group=_missing("pyxtal"))
     _offer("torch_sparse", SparseTensor=SparseTensor)
     _offer("p_tqdm", p_map=p_map, p_umap=p_map)
     _offer("dotenv", load_dotenv=lambda *_, **__: False)
@@ -61,6 +68,26 @@ def segment_csr(src: Tensor, indptr: Tensor, out: None = None, reduce: str = "su
     return total[indptr[1:]] - total[indptr[:-1]]
 
 
+def segment_coo(
+    src: Tensor,
+    index: Tensor,
+    out: None = None,
+    dim_size: int | None = None,
+    reduce: str = "sum",
+) -> Tensor:
+    """``torch_scatter.segment_coo``: a scatter over the first dimension by a sorted index."""
+    return scatter(src, index, 0, out, dim_size, reduce)
+
+
+def _missing(package: str) -> Callable[..., Any]:
+    """A name that peers import without using it; whoever does use it is told what to install."""
+
+    def call(*_: Any, **__: Any) -> Any:
+        raise ModuleNotFoundError(f"this code of the peer needs {package}: pip install {package}")
+
+    return call
+
+
 def p_map(
     function: Callable[..., Any], *iterables: Iterable[Any], num_cpus: int | None = None, **_: Any
 ) -> list[Any]:
@@ -73,7 +100,11 @@ def p_map(
 
 
 def _offer(name: str, **names: Any) -> None:
-    if importlib.util.find_spec(name) is None:
+    try:
+        known = importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # the parent is missing, or a stand-in of ours
+        known = False
+    if not known:
         module = types.ModuleType(name)
         vars(module).update(names)
         sys.modules[name] = module
