@@ -35,7 +35,10 @@ def mean_estimate(values: ArrayLike, num_bootstrap: int, seed: int) -> Estimate:
 def statistic_estimate(
     statistic: Callable[[NDArray[np.int64]], float], count: int, num_bootstrap: int, seed: int
 ) -> Estimate:
-    """Return a statistic of resampled items with its 95 % percentile-bootstrap interval.
+    """Return a statistic of resampled items with its 95 % bootstrap interval.
+
+    Distances between distributions grow by resampling, which repeats items. The percentile
+    interval is shifted by this bias, as the resamples show it, but not below zero.
 
     Args:
         statistic: Maps indices of the (resampled) items to a value.
@@ -50,7 +53,9 @@ def statistic_estimate(
         return Estimate(value)
     rng = np.random.default_rng(seed)
     draws = [statistic(rng.integers(0, count, count)) for _ in range(num_bootstrap)]
-    return _interval(value, np.array(draws))
+    values = np.array(draws)
+    lowest = min(0.0, float(values.min()))
+    return _interval(value, np.maximum(values - (values.mean() - value), lowest))
 
 
 def _interval(value: float, draws: NDArray[np.float64]) -> Estimate:

@@ -93,6 +93,13 @@ def test_statistic_bootstrap_equals_mean_bootstrap(rng):
     assert a.low == pytest.approx(b.low, abs=0.1)
 
 
+def test_interval_of_a_distance_holds_its_value(rng):
+    # The distance of 200 draws to their own distribution: resampling only ever makes it larger.
+    groups, known = rng.integers(0, 40, 200), np.repeat(np.arange(40), 25)
+    found = statistic_estimate(lambda i: total_variation(groups[i], known), len(groups), 300, 0)
+    assert found.low < found.value < found.high
+
+
 def test_duplicates_in_other_descriptions_are_found(rng):
     a, b = make_crystal(rng, 3), make_crystal(rng, 4)
     crystals = [a, b, moved(a, rng), moved(b, rng), make_crystal(rng, 3)]
