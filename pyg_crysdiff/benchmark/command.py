@@ -59,7 +59,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--budget", type=float, metavar="MINUTES", help="training time per model")
     add("--num-samples", type=int, help="crystals per row; a multiple of ten")
     add("--steps", type=int, help="reverse steps of the sampler")
-    add("--corrector-steps", type=int, help="Langevin moves of the coordinates per step")
+    add("--corrector-steps", type=int, help="corrector moves of the coordinates per step")
+    add("--renewal", type=float, help="share of noise a move replaces; 0 = Langevin")
     add("--guidance", type=float, help="scale of classifier-free guidance; 1 = none")
     add("--num-atoms", choices=["distribution", "target"], help="sizes: p(N) or p(N | target)")
     add("--target", type=float, help="requested property; default: the training minimum")
@@ -93,6 +94,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         num_samples=args.num_samples,
         steps=args.steps,
         corrector_steps=args.corrector_steps,
+        renewal=args.renewal,
         guidance=args.guidance,
         num_atoms=args.num_atoms,
         target=args.target,

@@ -28,7 +28,8 @@ class Settings:
         budget_minutes: Training time per model.
         num_samples: Crystals per row.
         steps: Reverse steps.
-        corrector_steps: Langevin moves per step.
+        corrector_steps: Corrector moves per step.
+        renewal: Share of the noise that such a move replaces; 0 for Langevin.
         guidance: Scale of classifier-free guidance.
         num_atoms: ``distribution`` or ``target``.
         target: Requested property value; None for the training minimum.
@@ -54,6 +55,7 @@ class Settings:
     num_samples: int = 1000
     steps: int = 250
     corrector_steps: int = 3
+    renewal: float = 0.0
     guidance: float = 1.0
     num_atoms: str = "distribution"
     target: float | None = None

@@ -25,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0)
     add("--steps", type=int, help="reverse steps (default: all)")
     add("--guidance", type=float, default=1.0, help="classifier-free guidance; 1 = none")
-    add("--corrector-steps", type=int, default=1, help="Langevin moves per step")
+    add("--corrector-steps", type=int, default=1, help="corrector moves per step")
+    add(
+        "--renewal", type=float, default=0.0,
+        help="share of noise a corrector move replaces, e.g. 0.7; 0 = Langevin (DiffCSP)",
+    )  # fmt: skip
     add("--batch-size", type=int, help="crystals per batch (default: bounded memory)")
     add("--device", default="auto")
     add("--precision", default="auto", choices=["auto", "32-true", "bf16-mixed"])
@@ -47,6 +51,7 @@ def run(args: argparse.Namespace) -> None:
         steps=args.steps,
         guidance=args.guidance,
         corrector_steps=args.corrector_steps,
+        renewal=args.renewal,
         batch_size=args.batch_size,
         device=args.device,
         precision=args.precision,

@@ -61,13 +61,13 @@ class WrappedNormalDiffusion(FieldDiffusion):
     The network predicts the normalised score :math:`\sqrt{\lambda_t} \nabla \log q(F_t | F_0)`
     with :math:`\lambda_t = 1 / E|\nabla \log q|^2`, so that its target has unit variance at
     every t. Sampling is the ancestral predictor with Langevin corrector of DiffCSP
-    (arXiv 2309.04475, Algorithm 2).
+    (arXiv 2309.04475, Algorithm 2); see :meth:`correct` for a second corrector.
 
     Args:
         num_steps: T.
         sigma_min: sigma_1, in fractional coordinates.
         sigma_max: sigma_T.
-        step_size: Corrector step at t = 1; it grows with (sigma_t / sigma_1)^2.
+        step_size: Langevin step at t = 1; it grows with (sigma_t / sigma_1)^2.
         images: Periodic images on either side in the wrapped sums.
     """
 
@@ -120,8 +120,26 @@ class WrappedNormalDiffusion(FieldDiffusion):
         spread = (var_s * (var_t - var_s) / var_t).sqrt()
         return (x_t + (var_t - var_s) * score + spread * noise) % 1.0
 
-    def correct(self, x_t: Tensor, prediction: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """One Langevin step at fixed t with step size step_size (sigma_t / sigma_1)^2."""
-        step = self.step_size * (per_row(self.sigma, t, x_t) / self.sigma[1].to(x_t.dtype)) ** 2
+    def correct(
+        self, x_t: Tensor, prediction: Tensor, t: Tensor, noise: Tensor, renewal: float = 0.0
+    ) -> Tensor:
+        r"""One move at fixed t.
+
+        With renewal 0, DiffCSP's Langevin step of size step_size (sigma_t / sigma_1)^2. It
+        leaves a normal distribution of variance sigma^2 wider by 1 / (1 - step / 2 sigma^2), so
+        that only small steps are any good.
+
+        With renewal r in (0, 1]: :math:`F + r \sigma^2 s + \sqrt{1 - (1 - r)^2} \sigma z`, the
+        exact step of an Ornstein-Uhlenbeck process, which may replace the noise at once: a few
+        moves go as far as dozens of Langevin steps. It is exact where the score s is that of
+        N(F_0, sigma^2), i.e. where the data are points at the scale of sigma; spread data it
+        narrows by up to r^2 sigma^2, in favour of heavy modes. A choice of quality over
+        diversity, made in sampling.
+        """
+        sigma = per_row(self.sigma, t, x_t)
         score = prediction * per_row(self.score_scale, t, x_t)
+        if renewal:
+            spread = math.sqrt(1 - (1 - renewal) ** 2) * sigma
+            return (x_t + renewal * sigma.square() * score + spread * noise) % 1.0
+        step = self.step_size * (sigma / self.sigma[1].to(x_t.dtype)) ** 2
         return (x_t + step * score + (2 * step).sqrt() * noise) % 1.0

@@ -47,9 +47,11 @@ class FieldDiffusion(nn.Module, ABC):
     def step(self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
         """Sample p(x_s | x_t) with the network's prediction at t."""
 
-    def correct(self, x_t: Tensor, prediction: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Move x_t towards its own marginal at time t (Langevin); no move by default."""
-        del prediction, t, noise
+    def correct(
+        self, x_t: Tensor, prediction: Tensor, t: Tensor, noise: Tensor, renewal: float = 0.0
+    ) -> Tensor:
+        """Move x_t towards its own marginal at time t; no move by default."""
+        del prediction, t, noise, renewal
         return x_t
 
 

@@ -180,10 +180,11 @@ class JointDiffusion(nn.Module):
         noise: CrystalNoise,
         times: list[int],
         corrector_steps: int = 1,
+        renewal: float = 0.0,
     ) -> Iterator[tuple[int, CrystalState]]:
         """Run the reverse process, yielding (s, state at s) after every step.
 
-        At each time the coordinates first make ``corrector_steps`` Langevin moves at fixed t,
+        At each time the coordinates first make ``corrector_steps`` moves at fixed t (Langevin),
         each with a network call of its own, then all fields step to the next time with one
         more call (DiffCSP, arXiv 2309.04475, Algorithm 2). More than one corrector move draws
         further noise from the same streams.
@@ -193,7 +194,8 @@ class JointDiffusion(nn.Module):
             denoise: The network with condition and guidance bound to it.
             noise: Noise source of these crystals.
             times: Strictly descending times, the last one 0.
-            corrector_steps: Langevin moves per time; 0 for the plain predictor.
+            corrector_steps: Corrector moves per time; 0 for the plain predictor.
+            renewal: Kind of these moves; see :meth:`WrappedNormalDiffusion.correct`.
         """
         for t, s in itertools.pairwise(times):
             crystal_t = torch.full_like(state.num_atoms, t)
@@ -203,7 +205,7 @@ class JointDiffusion(nn.Module):
                 z = numbers["corrector"] if move == 0 else noise.step()["corrector"]
                 prediction = denoise(state, crystal_t)
                 moved = self.field("coordinates").correct(
-                    state.coordinates, prediction.coordinates, atom_t, z
+                    state.coordinates, prediction.coordinates, atom_t, z, renewal
                 )
                 state = replace(state, coordinates=moved)
             prediction = denoise(state, crystal_t)

@@ -217,6 +217,7 @@ class CrystalDiffusion(nn.Module):
         condition: Mapping[str, Tensor] | None = None,
         guidance: float = 1.0,
         corrector_steps: int = 1,
+        renewal: float = 0.0,
     ) -> Iterator[tuple[int, CrystalState]]:
         """Generate one batch, yielding (s, state at s) after every reverse step.
 
@@ -226,10 +227,11 @@ class CrystalDiffusion(nn.Module):
             times: Descending times from T to 0.
             condition: Property name to values (B,).
             guidance: Scale of classifier-free guidance.
-            corrector_steps: Langevin moves per time.
+            corrector_steps: Corrector moves per time.
+            renewal: Kind of these moves; see :meth:`WrappedNormalDiffusion.correct`.
         """
         device = self.elements.device
         noise = CrystalNoise(seeds, num_atoms, device)
         state = self.process.prior(torch.tensor(num_atoms), noise)
         denoise = self.denoise(state.num_atoms, condition, guidance)
-        yield from self.process.reverse(state, denoise, noise, times, corrector_steps)
+        yield from self.process.reverse(state, denoise, noise, times, corrector_steps, renewal)

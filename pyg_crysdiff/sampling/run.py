@@ -32,6 +32,7 @@ class _Settings:
     guidance: float
     steps: int
     corrector_steps: int
+    renewal: float
 
 
 def sample(
@@ -44,6 +45,7 @@ def sample(
     steps: int | None = None,
     guidance: float = 1.0,
     corrector_steps: int = 1,
+    renewal: float = 0.0,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     precision: str = "auto",
@@ -69,7 +71,10 @@ def sample(
         seed: Seed.
         steps: Number of reverse steps, 1 to T; None for all T.
         guidance: Scale of classifier-free guidance; 1 is the plain conditional model.
-        corrector_steps: Langevin moves of the coordinates per step.
+        corrector_steps: Corrector moves of the coordinates per step.
+        renewal: 0 for Langevin moves (DiffCSP); up to 1 for moves that replace this share of the
+            noise at once: better structures from far fewer steps, less diversity
+            (:meth:`pyg_crysdiff.diffusion.coordinates.WrappedNormalDiffusion.correct`).
         batch_size: Crystals per batch; None chooses batches of bounded memory.
         device: Device; None for the best there is.
         precision: ``auto``, ``32-true`` or ``bf16-mixed``.
@@ -92,6 +97,8 @@ def sample(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if corrector_steps < 0:
         raise ValueError(f"corrector_steps must not be negative, got {corrector_steps}")
+    if not 0 <= renewal <= 1:
+        raise ValueError(f"renewal must lie between 0 and 1, got {renewal}")
     where = choose_device(device)
     if isinstance(checkpoint, LoadedModel):
         loaded = checkpoint
@@ -103,7 +110,9 @@ def sample(
     wanted = resolve_target(target, model.statistics, extrapolate=extrapolate)
     rule = Sizes(num_atoms)
     sizes = [rule.draw(seed, i, model.statistics, wanted) for i in range(num_samples)]
-    settings = _Settings(loaded.digest, seed, wanted, guidance, len(times) - 1, corrector_steps)
+    settings = _Settings(
+        loaded.digest, seed, wanted, guidance, len(times) - 1, corrector_steps, renewal
+    )
     batches = _batches(sizes, batch_size)
     autocast = choose_precision(precision, where) == "bf16-mixed"
     request = {
@@ -176,6 +185,7 @@ def _generate(
         condition,
         guidance=settings.guidance,
         corrector_steps=settings.corrector_steps,
+        renewal=settings.renewal,
     )
     final = None
     while True:

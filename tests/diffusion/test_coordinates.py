@@ -60,6 +60,36 @@ def test_loss_ignores_whole_turns(generator):
     assert (process.loss(process.target(x0, x_t, t), x0, x_t, t, noise) < 1e-10).all()
 
 
+@pytest.mark.parametrize(("renewal", "inflation"), [(0.7, 1.0), (1.0, 1.0), (0.0, 1.25)])
+def test_corrector_keeps_a_normal_distribution(renewal, inflation, generator):
+    """Of x_t ~ N(0.5, sigma_t^2); a Langevin step of 0.4 sigma^2 widens it, as theory says."""
+    process = WrappedNormalDiffusion(num_steps=100, step_size=0.4 * 0.005**2)
+    t = torch.full((20_000,), 40)
+    sigma = float(process.sigma[40])
+
+    def draw():
+        return torch.randn(len(t), 3, generator=generator, dtype=torch.float64)
+
+    x = 0.5 + sigma * draw()
+    for _ in range(30):
+        score = (0.5 - x) / sigma**2 / process.score_scale[40]
+        x = process.correct(x, score, t, draw(), renewal)
+    assert float(x.mean()) == pytest.approx(0.5, abs=3 * sigma / 100)
+    assert float(x.var()) == pytest.approx(inflation * sigma**2, rel=0.03)
+
+
+def test_renewal_narrows_spread_data_by_what_is_said(generator):
+    """x_t ~ N(0.5, sigma^2 + w^2), score of that: variance falls by r^2 sigma^2 w^2 / V."""
+    process, r = WrappedNormalDiffusion(num_steps=100), 0.7
+    var = float(process.sigma[40]) ** 2
+    total = 2 * var  # w = sigma
+    z = torch.randn(2, 20_000, 3, generator=generator, dtype=torch.float64)
+    x = 0.5 + total**0.5 * z[0]
+    t = torch.full((20_000,), 40)
+    moved = process.correct(x, (0.5 - x) / total / process.score_scale[40], t, z[1], r)
+    assert float(moved.var()) == pytest.approx(total - r**2 * var * var / total, rel=0.02)
+
+
 @pytest.mark.parametrize(("steps", "corrector"), [(None, 1), (None, 0), (50, 1)])
 def test_sampler_with_the_exact_score_recovers_the_data(steps, corrector, generator):
     """Data: two peaks at 0.2 and 0.7 with weights 3 to 1, each a wrapped normal of width 0.02."""

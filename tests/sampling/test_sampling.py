@@ -102,6 +102,7 @@ def test_number_of_atoms(checkpoint, rule, sizes):
         ({"steps": 0}, "steps"),
         ({"batch_size": 0}, "batch_size"),
         ({"corrector_steps": -1}, "corrector_steps"),
+        ({"renewal": 1.5}, "renewal must lie between 0 and 1"),
     ],
 )
 def test_bad_requests(checkpoint, options, message):
