@@ -37,10 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
         module.add_arguments(sub)
         sub.set_defaults(run=module.run)
-    args = parser.parse_args(arguments)
+    args, rest = parser.parse_known_args(arguments)
+    # argparse takes positional arguments of a subcommand from one place only; overrides may stand
+    # before and after options.
+    late = [word for word in rest if "=" in word and not word.startswith("-")]
+    if late != rest or (rest and args.command != "train"):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if late:
+        args.overrides = [*args.overrides, *late]
     try:
         args.run(args)
-    except (ValueError, FileNotFoundError, ConnectionError) as error:
+    except (ValueError, FileNotFoundError, ConnectionError, ModuleNotFoundError) as error:
         if args.debug:
             raise
         parser.exit(2, f"error: {error}\n")

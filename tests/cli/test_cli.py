@@ -16,7 +16,8 @@ TINY = [
 
 
 def test_train_sample_evaluate(tmp_path, capsys):
-    main(["train", *TINY, "--out", str(tmp_path / "run")])
+    # overrides may stand on both sides of options
+    main(["train", *TINY[:3], "--out", str(tmp_path / "run"), *TINY[3:]])
     assert "1 epochs" in capsys.readouterr().out
     checkpoint = str(tmp_path / "run" / "last.ckpt")
     main([
@@ -113,3 +114,13 @@ def test_a_conditioner_of_ones_own_is_one_class_and_one_yaml(tmp_path, monkeypat
     with pytest.raises(SystemExit):
         main(sample)
     main([*sample, "--trust", "own_package_for_test"])
+
+
+@pytest.mark.parametrize(
+    "words", [["train", "--out", "x", "--colour"], ["sample", "--checkpoint", "x", "steps=3"]]
+)
+def test_words_that_nobody_asked_for_are_refused(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    assert "unrecognized arguments" in capsys.readouterr().err
