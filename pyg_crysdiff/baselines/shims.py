@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import multiprocessing
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -91,12 +92,24 @@ def _missing(package: str) -> Callable[..., Any]:
 def p_map(
     function: Callable[..., Any], *iterables: Iterable[Any], num_cpus: int | None = None, **_: Any
 ) -> list[Any]:
-    """``p_tqdm.p_map``: map over processes, in order; closures are allowed."""
-    from joblib import Parallel, delayed  # noqa: PLC0415
+    """``p_tqdm.p_map``: map over processes, in order.
 
-    jobs = min(num_cpus or 64, torch.get_num_threads())
-    calls = (delayed(function)(*items) for items in zip(*iterables, strict=False))
-    return list(Parallel(n_jobs=jobs)(calls))
+    Forked, for peers pass closures, and only a fork of this process has the stand-ins.
+    """
+    items = list(zip(*iterables, strict=False))
+    workers = min(num_cpus or 64, torch.get_num_threads(), len(items))
+    if workers <= 1 or "fork" not in multiprocessing.get_all_start_methods():
+        return [function(*item) for item in items]
+    _TASK.update(function=function, items=items)
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        return pool.map(_call, range(len(items)), chunksize=8)
+
+
+_TASK: dict[str, Any] = {}
+
+
+def _call(index: int) -> Any:
+    return _TASK["function"](*_TASK["items"][index])
 
 
 def _offer(name: str, **names: Any) -> None:

@@ -13,7 +13,7 @@ from pyg_crysdiff.baselines import (
     run_live,
 )
 from pyg_crysdiff.baselines.baseline import TASKS, LiveCode
-from pyg_crysdiff.baselines.shims import scatter, segment_csr
+from pyg_crysdiff.baselines.shims import p_map, scatter, segment_csr
 from pyg_crysdiff.baselines.sparse_tensor import SparseTensor
 from pyg_crysdiff.data import DATASETS, Crystal
 from pyg_crysdiff.data.io import save_cdvae
@@ -95,6 +95,15 @@ def test_scatter_and_segments_equal_loops():
     bounds = torch.tensor([0, 2, 2, 6])
     sums = segment_csr(values, bounds)
     assert torch.equal(sums, torch.stack([values[0:2].sum(0), torch.zeros(2), values[2:6].sum(0)]))
+
+
+def test_map_over_processes_takes_closures_and_keeps_order(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    shift = 10
+    found = p_map(lambda a, b: (a + shift, b, os.getpid()), range(40), "x" * 40, num_cpus=30)
+    assert [f[:2] for f in found] == [(a + shift, "x") for a in range(40)]
+    assert os.getpid() not in {f[2] for f in found}
+    assert p_map(abs, [-1]) == [1]
 
 
 _PEER = """
