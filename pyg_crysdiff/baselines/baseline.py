@@ -105,8 +105,12 @@ class Baseline:
 
 def baseline_names() -> list[str]:
     """Return the names of all baselines, oldest method first."""
+    return [baseline.name for baseline in _all_baselines()]
+
+
+def _all_baselines() -> list[Baseline]:
     files = sorted((config_folder() / "baselines").glob("*.yaml"))
-    return [b.name for b in sorted((load_baseline(f.stem) for f in files), key=lambda b: b.year)]
+    return sorted((load_baseline(f.stem) for f in files), key=lambda b: b.year)
 
 
 def load_baseline(name: str) -> Baseline:
@@ -136,4 +140,4 @@ def published_rows(dataset: str, task: str) -> list[Row]:
     """
     if task not in TASKS:
         raise ValueError(f"task must be one of {TASKS}, got {task!r}")
-    return [row for name in baseline_names() for row in load_baseline(name).rows(dataset, task)]
+    return [row for baseline in _all_baselines() for row in baseline.rows(dataset, task)]

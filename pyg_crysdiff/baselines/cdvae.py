@@ -55,9 +55,10 @@ def train_and_sample(request: LiveRequest) -> dict[str, Any]:
     generated = script.generation(model, langevin, 1, 1, batch_size=request.num_samples)
     torch.save(dict(zip(_KEYS, generated, strict=False)), work / GENERATED)
     facts["generation_seconds"] = round(time.perf_counter() - start, 1)
+    data.setup("test")
     start = time.perf_counter()
     optimised = script.optimization(
-        model, langevin, data.test_dataloader()[0] if _set_up(data) else None,
+        model, langevin, data.test_dataloader()[0],
         num_starting_points=request.num_samples // _SAVED, num_gradient_steps=_GRADIENT_STEPS,
         num_saved_crys=_SAVED,
     )  # fmt: skip
@@ -116,8 +117,3 @@ def _train(
         "langevin_steps": request.langevin_steps,
         "training_loss": float(trainer.callback_metrics["train_loss"]),
     }
-
-
-def _set_up(data: Any) -> bool:
-    data.setup("test")
-    return True
