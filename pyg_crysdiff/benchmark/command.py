@@ -8,10 +8,13 @@ from pathlib import Path
 
 from pyg_crysdiff.benchmark.settings import Settings
 
+_TASKS = {"optimisation": "benchmark", "reconstruction": "reconstruction"}
 _EXAMPLE = """examples:
   python benchmarks/run.py
   python benchmarks/run.py --dataset carbon24 --data-root DATA --split val-as-train --budget 30
   python benchmarks/run.py --dataset perov5 --samples mine=samples.extxyz --models cds
+  python benchmarks/run.py --dataset carbon24 --models cds,structrepdiff-cds
+  python benchmarks/run.py --task reconstruction --dataset carbon24 --num-samples 200
   python benchmarks/run.py --dataset perov5 --baseline cdvae=CHECKOUT --baseline symat=CHECKOUT
 """
 
@@ -20,19 +23,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark from the command line; see ``--help``."""
     parser = build_parser()
     args = parser.parse_args(arguments)
+    from pyg_crysdiff.benchmark.reconstruction import run_reconstruction  # noqa: PLC0415
     from pyg_crysdiff.benchmark.run import run_benchmark  # noqa: PLC0415
     from pyg_crysdiff.benchmark.table import text_table  # noqa: PLC0415
 
+    def say(line: str) -> None:
+        print(f"== {line}", flush=True)
+
     try:
         settings = _settings(args)
-        results = run_benchmark(settings, say=lambda line: print(f"== {line}", flush=True))
+        if args.task == "reconstruction":
+            results = run_reconstruction(settings, say)
+        else:
+            results = run_benchmark(settings, say)
     except (ValueError, FileNotFoundError, ConnectionError, RuntimeError) as error:
         if args.debug:
             raise
         parser.exit(2, f"error: {error}\n")
     print(f"\n{text_table(results)}\n")
     seconds = results.settings["seconds"]
-    print(f"{seconds:.0f} s; results.json, report.html and samples are in {settings.out}")
+    files = "match_rate.png" if args.task == "reconstruction" else "report.html"
+    print(f"{seconds:.0f} s; results.json, {files} and samples are in {settings.out}")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,7 +58,17 @@ def build_parser() -> argparse.ArgumentParser:
     add("--data-root", type=Path, help="folder that already holds the files of a published set")
     add("--split", choices=["official", "val-as-train"], help="split of a published set")
     add("--properties", help="own data: property columns, comma-separated; the first is optimised")
-    add("--models", default="cdi,cds", help="conditioners, comma-separated; '' for none")
+    add(
+        "--task", default="optimisation", choices=list(_TASKS),
+        help="reconstruction: test crystals from their StructRepDiff representations",
+    )  # fmt: skip
+    add("--search", help="reconstruction: fast, thorough, dense or paper")
+    add("--descriptor", help="reconstruction: graded, compact or paper")
+    add(
+        "--models", default="cdi,cds",
+        help="conditioners, comma-separated, 'structrepdiff-' before them for that family; "
+        "'' for none",
+    )  # fmt: skip
     add("--samples", action="append", default=[], metavar="NAME=FILE", help="score these samples")
     add("--checkpoint", action="append", default=[], metavar="NAME=FILE", help="sample from these")
     add(
@@ -81,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _settings(args: argparse.Namespace) -> Settings:
     resolved = Settings.resolve(
         args.dataset,
-        out=args.out or Path("runs") / f"benchmark-{Path(args.dataset).stem}",
+        out=args.out or Path("runs") / f"{_TASKS[args.task]}-{Path(args.dataset).stem}",
         data_root=args.data_root,
         split=args.split,
         properties=tuple(args.properties.split(",")) if args.properties else None,
@@ -100,6 +121,8 @@ def _settings(args: argparse.Namespace) -> Settings:
         target=args.target,
         evaluator=args.evaluator,
         evaluator_minutes=args.evaluator_budget,
+        search=args.search,
+        descriptor=args.descriptor,
         coverage=not args.no_coverage,
         seed=args.seed,
         device=args.device,

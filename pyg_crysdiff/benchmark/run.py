@@ -159,13 +159,15 @@ class _Run:
             self.say(f"{label}: {self.settings.num_samples} crystals, {what}")
             folder = self.out / "samples" / name.replace(", ", "-")
             clock = _Clock(folder)
+            represented = model.model.generates_num_atoms
+            steps = self.settings.structrepdiff_steps if represented else self.settings.steps
             crystals = sample(
                 model,
                 self.settings.num_samples,
                 target=target,
                 num_atoms=self._sizes(target),
                 seed=self.settings.seed,
-                steps=self.settings.steps,
+                steps=steps,
                 guidance=self.settings.guidance,
                 corrector_steps=self.settings.corrector_steps,
                 renewal=self.settings.renewal,
@@ -177,7 +179,7 @@ class _Run:
                 **facts,
                 "checkpoint": model.digest,
                 **clock.stop(),
-                "steps": self.settings.steps,
+                "steps": steps,
                 "corrector_steps": self.settings.corrector_steps,
                 "renewal": self.settings.renewal,
                 "guidance": self.settings.guidance if target else None,

@@ -19,7 +19,8 @@ class Settings:
         out: Output folder; an interrupted run goes on from what it holds.
         data_root: Folder that already holds the files of a published set.
         split: ``official`` or ``val-as-train``.
-        models: Conditioners to train and sample.
+        models: Conditioners to train and sample; with ``structrepdiff-`` before them, of that
+            family.
         samples: Method name to sample file of another model.
         checkpoints: Name to checkpoint, sampled without training.
         baselines: Peer's name to a sample file, an output folder, or a checkout to train.
@@ -36,7 +37,11 @@ class Settings:
         evaluator: Preset, or file of a trained evaluator.
         evaluator_minutes: Training time of the evaluator.
         coverage: Compute COV and AMSD, which needs fingerprints.
-        overrides: Hydra overrides of ``train.yaml``.
+        overrides: Hydra overrides of ``train.yaml`` for the joint family.
+        structrepdiff_overrides: The same for StructRepDiff.
+        structrepdiff_steps: Its reverse steps.
+        search: Reconstruction task: a file in ``configs/reconstruction``.
+        descriptor: Reconstruction task: a file in ``configs/descriptor``.
         seed: Seed of everything.
         device: Device.
     """
@@ -63,6 +68,10 @@ class Settings:
     evaluator_minutes: float = 15.0
     coverage: bool = True
     overrides: tuple[str, ...] = ()
+    structrepdiff_overrides: tuple[str, ...] = ()
+    structrepdiff_steps: int = 250
+    search: str = "thorough"
+    descriptor: str = "graded"
     seed: int = 0
     device: str = "auto"
 
@@ -73,7 +82,8 @@ class Settings:
         own = table.get(dataset, table["own"])
         values = {**table["default"], **own}
         values |= {key: value for key, value in given.items() if value is not None}
-        values["overrides"] = tuple(values["overrides"])
+        for name in ("overrides", "structrepdiff_overrides"):
+            values[name] = tuple(values[name])
         return cls(dataset=dataset, **values)
 
     def data_options(self) -> dict[str, Any]:
@@ -102,11 +112,17 @@ class Settings:
             data.append(f"data.scheme={self.split}")
             if self.data_root is not None:
                 data.append(f"data.source={self.data_root.resolve()}")
+        family, dash, conditioner = model.rpartition("-")
+        known = dash and family == "structrepdiff"
         return [
             *data,
-            f"conditioner={model}",
+            *(
+                [f"family={family}", f"conditioner={conditioner}"]
+                if known
+                else [f"conditioner={model}"]
+            ),
             f"seed={self.seed}",
             f"budget_minutes={self.budget_minutes:g}",
             f"device={self.device}",
-            *self.overrides,
+            *(self.structrepdiff_overrides if known else self.overrides),
         ]

@@ -1,11 +1,12 @@
 """Generators: network, process and units put together; checkpoints."""
 
-from pyg_crysdiff.models.build import build_model, build_process, resolve_conditioner
+from pyg_crysdiff.models.build import Generator, build_model, build_process, resolve_conditioner
 from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
 from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
 
 __all__ = [
     "CrystalDiffusion",
+    "Generator",
     "LoadedModel",
     "build_model",
     "build_process",

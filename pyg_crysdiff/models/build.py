@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,12 @@ from pyg_crysdiff.diffusion.species import UniformD3PM
 from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion, lattice_unit
 from pyg_crysdiff.nn.conditioning import Conditioner
 from pyg_crysdiff.nn.transformer import CrystalTransformer
+from pyg_crysdiff.structrepdiff.model import StructRepDiff
+from pyg_crysdiff.structrepdiff.reconstruction import Search
+from pyg_crysdiff.structrepdiff.representation import Representation
+from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
 
+Generator = CrystalDiffusion | StructRepDiff
 PACKAGE = "pyg_crysdiff"
 
 
@@ -69,20 +74,57 @@ def build_model(
     config: Mapping[str, Any],
     statistics: DataStatistics,
     trusted: Sequence[str] = (PACKAGE,),
-) -> CrystalDiffusion:
+) -> Generator:
     """Build a model from a configuration as in ``configs/train.yaml``, as plain containers.
 
     Args:
-        config: Keys ``denoiser``, ``conditioner``, ``process``, ``condition_dropout``.
+        config: As composed; ``model`` tells the family.
         statistics: Statistics of the training set; its properties are the conditions.
         trusted: See :func:`resolve_conditioner`.
+
+    Raises:
+        ValueError: If the family is unknown or a setting is bad.
     """
     options = dict(config["conditioner"])
-    conditioner = resolve_conditioner(options.pop("_target_"), trusted)
+    conditioner = partial(resolve_conditioner(options.pop("_target_"), trusted), **options)
+    families: dict[str, Callable[..., Generator]] = {
+        "joint": _build_joint,
+        "structrepdiff": _build_structrepdiff,
+    }
+    family = config.get("model", "joint")
+    if family not in families:
+        raise ValueError(f"unknown model {family!r}; choose from {sorted(families)}")
+    return families[family](config, statistics, conditioner)
+
+
+def _scaling(statistics: DataStatistics) -> dict[str, tuple[float, float]]:
+    return {name: (p.mean, p.std) for name, p in statistics.properties.items()}
+
+
+def _build_structrepdiff(
+    config: Mapping[str, Any], statistics: DataStatistics, conditioner: partial[Conditioner]
+) -> StructRepDiff:
+    representation = Representation(statistics.elements, **config["descriptor"])
+    denoiser = RepresentationUNet(
+        representation.dim, _scaling(statistics), conditioner, **config["unet"]
+    )
+    return StructRepDiff(
+        denoiser,
+        representation,
+        statistics,
+        Search.from_config(config["reconstruction"]),
+        condition_dropout=config["condition_dropout"],
+        **config["process"],
+    )
+
+
+def _build_joint(
+    config: Mapping[str, Any], statistics: DataStatistics, conditioner: partial[Conditioner]
+) -> CrystalDiffusion:
     denoiser = CrystalTransformer(
         num_species=len(statistics.elements),
-        properties={name: (p.mean, p.std) for name, p in statistics.properties.items()},
-        conditioner=partial(conditioner, **options),
+        properties=_scaling(statistics),
+        conditioner=conditioner,
         **config["denoiser"],
     )
     return CrystalDiffusion(

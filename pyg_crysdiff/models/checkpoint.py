@@ -11,8 +11,7 @@ from typing import Any
 import torch
 
 from pyg_crysdiff.data.statistics import DataStatistics
-from pyg_crysdiff.models.build import PACKAGE, build_model
-from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
+from pyg_crysdiff.models.build import PACKAGE, Generator, build_model
 
 FORMAT = 1
 KEY = "pyg_crysdiff"
@@ -30,7 +29,7 @@ class LoadedModel:
         path: The file.
     """
 
-    model: CrystalDiffusion
+    model: Generator
     config: dict[str, Any]
     card: dict[str, Any]
     digest: str

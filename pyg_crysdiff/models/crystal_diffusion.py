@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch, Data
+from torch_geometric.data import Batch, Data, InMemoryDataset
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
@@ -53,6 +53,7 @@ class CrystalDiffusion(nn.Module):
             classifier-free guidance (Ho & Salimans 2022).
     """
 
+    generates_num_atoms = False
     class_of: Tensor
     elements: Tensor
 
@@ -128,6 +129,13 @@ class CrystalDiffusion(nn.Module):
         if missing:
             raise KeyError(f"the batch lacks the properties {missing} that the model needs")
         return {name: batch[name].view(-1) for name in self.properties}
+
+    def prepare(
+        self, train: InMemoryDataset, val: InMemoryDataset, progress: bool = True
+    ) -> tuple[InMemoryDataset, InMemoryDataset]:
+        """Return what training reads of the data sets: crystals as they are."""
+        del progress
+        return train, val
 
     def loss(
         self, batch: Batch | Data, generator: torch.Generator, dropout: float | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -12,14 +13,15 @@ from tqdm import tqdm
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.diffusion.schedules import sampling_times
+from pyg_crysdiff.models.build import Generator
 from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
-from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
 from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
 from pyg_crysdiff.sampling.request import NumAtoms, Sizes, Target, resolve_target
 from pyg_crysdiff.sampling.store import SampleStore
 
 MAX_BATCH = 256
 _MAX_PAIRS = 60_000
+_RECONSTRUCTED_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def sample(
         seed: Seed.
         steps: Number of reverse steps, 1 to T; None for all T.
         guidance: Scale of classifier-free guidance; 1 is the plain conditional model.
-        corrector_steps: Corrector moves of the coordinates per step.
+        corrector_steps: Corrector moves of the coordinates per step; StructRepDiff has none.
         renewal: 0 for Langevin moves (DiffCSP); up to 1 for moves that replace this share of the
             noise at once: better structures from far fewer steps, less diversity
             (:meth:`pyg_crysdiff.diffusion.coordinates.WrappedNormalDiffusion.correct`).
@@ -91,14 +93,7 @@ def sample(
         ValueError: If an argument is out of range or the checkpoint is damaged.
         FileNotFoundError: If there is no checkpoint.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if corrector_steps < 0:
-        raise ValueError(f"corrector_steps must not be negative, got {corrector_steps}")
-    if not 0 <= renewal <= 1:
-        raise ValueError(f"renewal must lie between 0 and 1, got {renewal}")
+    _check(num_samples, batch_size, corrector_steps, renewal)
     where = choose_device(device)
     if isinstance(checkpoint, LoadedModel):
         loaded = checkpoint
@@ -109,7 +104,17 @@ def sample(
     times = sampling_times(model.process.num_steps, steps)
     wanted = resolve_target(target, model.statistics, extrapolate=extrapolate)
     rule = Sizes(num_atoms)
-    sizes = [rule.draw(seed, i, model.statistics, wanted) for i in range(num_samples)]
+    if model.generates_num_atoms:
+        if not isinstance(rule.rule, str):
+            raise ValueError(
+                f"this model generates the number of atoms itself; num_atoms={rule.rule} cannot "
+                "be asked of it, leave it at 'distribution'"
+            )
+        # Size and coordinates come with the rest: nothing to draw, nothing to correct.
+        sizes, corrector_steps, renewal = [1] * num_samples, 0, 0.0
+        batch_size = batch_size or _RECONSTRUCTED_AT_ONCE
+    else:
+        sizes = [rule.draw(seed, i, model.statistics, wanted) for i in range(num_samples)]
     settings = _Settings(
         loaded.digest, seed, wanted, guidance, len(times) - 1, corrector_steps, renewal
     )
@@ -147,6 +152,17 @@ def sample(
     return crystals
 
 
+def _check(num_samples: int, batch_size: int | None, corrector_steps: int, renewal: float) -> None:
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if corrector_steps < 0:
+        raise ValueError(f"corrector_steps must not be negative, got {corrector_steps}")
+    if not 0 <= renewal <= 1:
+        raise ValueError(f"renewal must lie between 0 and 1, got {renewal}")
+
+
 def _batches(sizes: Sequence[int], batch_size: int | None) -> list[list[int]]:
     """Cut 0..M-1 into runs of at most batch_size crystals, or of bounded number of pairs."""
     limit = MAX_BATCH if batch_size is None else batch_size
@@ -165,7 +181,7 @@ def _batches(sizes: Sequence[int], batch_size: int | None) -> list[list[int]]:
 
 
 def _generate(
-    model: CrystalDiffusion,
+    model: Generator,
     indices: Sequence[int],
     sizes: Sequence[int],
     times: list[int],
@@ -187,7 +203,7 @@ def _generate(
         corrector_steps=settings.corrector_steps,
         renewal=settings.renewal,
     )
-    final = None
+    final: Any = None
     while True:
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             step = next(states, None)

@@ -1,4 +1,4 @@
-"""The LightningModule that trains a :class:`~pyg_crysdiff.models.CrystalDiffusion`."""
+"""The LightningModule that trains a generator of either family."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch_geometric.data import Batch
 
 from pyg_crysdiff.diffusion.noise import crystal_seed
+from pyg_crysdiff.models.build import Generator
 from pyg_crysdiff.models.checkpoint import KEY, pack
-from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
 
 
 class DiffusionModule(LightningModule):
@@ -35,7 +35,7 @@ class DiffusionModule(LightningModule):
 
     def __init__(
         self,
-        model: CrystalDiffusion,
+        model: Generator,
         config: Mapping[str, Any],
         card: Mapping[str, Any],
         progress: Callable[[], float],

@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
-from torch_geometric.data import InMemoryDataset
+from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.loader import DataLoader
 
 import pyg_crysdiff
@@ -47,14 +47,14 @@ class CrystalData(pl.LightningDataModule):
     """Training and validation loaders whose order depends on (seed, epoch) alone.
 
     Args:
-        train: Training set.
+        train: Training set, or a list of data.
         val: Validation set; may be empty.
         batch_size: Crystals per batch.
         seed: Seed of the order.
     """
 
     def __init__(
-        self, train: InMemoryDataset, val: InMemoryDataset | None, batch_size: int, seed: int
+        self, train: Sequence[Data], val: Sequence[Data] | None, batch_size: int, seed: int
     ) -> None:
         super().__init__()
         self.train, self.val, self.batch_size, self.seed = train, val, batch_size, seed
@@ -137,8 +137,10 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(config["seed"]))
         model = build_model(config, statistics, (PACKAGE, *trusted))
+    card = _card(train_set, properties, config)
+    train_data, val_data = model.prepare(train_set, val_set, progress)
     budget = Budget(config["max_epochs"], config["budget_minutes"])
-    module = DiffusionModule(model, config, _card(train_set, properties, config), budget.progress)
+    module = DiffusionModule(model, config, card, budget.progress)
     resume = out_dir / "last.ckpt"
     bar = [TQDMProgressBar(refresh_rate=5)] if progress else []
     with quiet_lightning():
@@ -167,7 +169,7 @@ def train(
         )
         trainer.fit(
             module,
-            datamodule=CrystalData(train_set, val_set, config["batch_size"], int(config["seed"])),
+            datamodule=CrystalData(train_data, val_data, config["batch_size"], int(config["seed"])),
             ckpt_path=resume if resume.is_file() else None,
             weights_only=True,
         )

@@ -133,6 +133,8 @@ CHOICES = [
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_yaml_composes(choice):
     extra = ["data.name=my.csv"] if choice == "data=own" else []
+    if choice.split("=")[0] in ("descriptor", "reconstruction"):
+        extra = ["family=structrepdiff"]
     config = compose_config([choice, *extra])
     assert json.loads(json.dumps(config)) == config
 

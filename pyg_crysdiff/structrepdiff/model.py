@@ -1,0 +1,260 @@
+"""StructRepDiff: a diffusion model of representations, and crystals from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch, Data, InMemoryDataset
+from tqdm import tqdm
+
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.statistics import DataStatistics
+from pyg_crysdiff.diffusion.gaussian import GaussianDDPM
+from pyg_crysdiff.diffusion.noise import crystal_seed
+from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor, Search
+from pyg_crysdiff.structrepdiff.representation import Representation
+from pyg_crysdiff.structrepdiff.symmetry import group_frequencies
+from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
+
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class RepresentationState:
+    """Representations on the way from noise.
+
+    Attributes:
+        values: Standardised representations, (B, D).
+        seeds: Seed of each.
+    """
+
+    values: Tensor
+    seeds: tuple[int, ...]
+
+
+class StructRepDiff(nn.Module):
+    """Diffusion in descriptor space with gradient-based reconstruction (arXiv 2408.07213).
+
+    The same interface as :class:`pyg_crysdiff.models.CrystalDiffusion`: training, sampling and
+    benchmark do not tell them apart. The number of atoms is part of what is generated.
+
+    Args:
+        denoiser: Network.
+        representation: Descriptor and its inverse parts.
+        statistics: Statistics of the training set.
+        search: Settings of the reconstruction.
+        num_steps: T.
+        s: Offset of the cosine schedule.
+        max_beta: Upper bound of one beta.
+        margin: Estimates further from the mean than this times the furthest training value are
+            cut; None for no cut.
+        condition_dropout: Probability of hiding a training crystal's condition.
+    """
+
+    generates_num_atoms = True
+    mean: Tensor
+    std: Tensor
+    extreme: Tensor
+    frequencies: Tensor
+
+    def __init__(
+        self,
+        denoiser: RepresentationUNet,
+        representation: Representation,
+        statistics: DataStatistics,
+        search: Search,
+        num_steps: int = 2000,
+        s: float = 0.008,
+        max_beta: float = 0.999,
+        margin: float | None = 1.1,
+        condition_dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.denoiser, self.representation, self.search = denoiser, representation, search
+        self.statistics, self.margin = statistics, margin
+        self.condition_dropout = condition_dropout
+        self.process = GaussianDDPM((representation.dim,), num_steps, s, max_beta)
+        for name in ("mean", "std", "extreme"):
+            self.register_buffer(name, torch.zeros(representation.dim))
+        self.register_buffer("frequencies", torch.zeros(231, dtype=torch.long))
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """Names of the properties the model can be conditioned on."""
+        return self.denoiser.condition_embedding.properties
+
+    @property
+    def elements(self) -> Tensor:
+        """Atomic numbers of the training set."""
+        return self.representation.elements
+
+    def prepare(
+        self, train: InMemoryDataset, val: InMemoryDataset, progress: bool = True
+    ) -> tuple[list[Data], list[Data]]:
+        """Compute all representations once, and standardisation and symmetry from the training set.
+
+        Returns:
+            Training and validation data with ``representation`` (1, D) and the properties.
+        """
+        out = [self._represent(part, progress) for part in (train, val)]
+        values = torch.cat([data.representation for data in out[0]])
+        self.mean.copy_(values.mean(0))
+        std = values.std(0, unbiased=False)
+        # Entries that do not vary (empty shells, the only element) carry nothing.
+        self.std.copy_(torch.where(std > 1e-5 * (1 + self.mean.abs()), std, 0.0))
+        self.extreme.copy_(self.standardise(values).abs().amax(0))
+        crystals = (Crystal.from_data(train[k]) for k in range(len(train)))
+        for number, count in group_frequencies(crystals).items():
+            self.frequencies[number] = count
+        return out[0], out[1]
+
+    def _represent(self, dataset: InMemoryDataset, progress: bool) -> list[Data]:
+        out = []
+        bar = tqdm(total=len(dataset), desc="representations", disable=not progress, leave=False)
+        for start in range(0, len(dataset), _CHUNK):
+            items = [dataset[k] for k in range(start, min(start + _CHUNK, len(dataset)))]
+            values = self.representation(Batch.from_data_list(items))
+            for item, row in zip(items, values.split(1), strict=True):
+                data = Data(representation=row, num_nodes=1)
+                for name in self.properties:
+                    data[name] = item[name]
+                out.append(data)
+            bar.update(len(items))
+        bar.close()
+        return out
+
+    def standardise(self, values: Tensor) -> Tensor:
+        """Scale representations to mean 0 and variance 1; constant entries become 0."""
+        scaled = (values - self.mean) / torch.where(self.std > 0, self.std, 1.0)
+        return torch.where(self.std > 0, scaled, 0.0)
+
+    def condition(self, batch: Batch | Data) -> dict[str, Tensor]:
+        """Read the conditioning properties of a batch, name to (B,).
+
+        Raises:
+            KeyError: If the batch lacks one.
+        """
+        missing = [name for name in self.properties if name not in batch]
+        if missing:
+            raise KeyError(f"the batch lacks the properties {missing} that the model needs")
+        return {name: batch[name].view(-1) for name in self.properties}
+
+    def loss(
+        self, batch: Batch | Data, generator: torch.Generator, dropout: float | None = None
+    ) -> dict[str, Tensor]:
+        """Return the mean squared error of the predicted noise, as ``total``.
+
+        Args:
+            batch: Batch with ``representation``, or of crystals.
+            generator: CPU generator of times, noise and condition dropout.
+            dropout: Probability of hiding the condition; the model's own where None.
+        """
+        values = batch.representation if "representation" in batch else self.representation(batch)
+        clean = self.standardise(values)
+        count, device = len(clean), clean.device
+        t = torch.randint(1, self.process.num_steps + 1, (count,), generator=generator).to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        rate = self.condition_dropout if dropout is None else dropout
+        hidden = (torch.rand(count, generator=generator) < rate).to(device)
+        condition = {
+            name: torch.where(hidden, torch.nan, value)
+            for name, value in self.condition(batch).items()
+        }
+        noisy = self.process.corrupt(clean, t, noise)
+        prediction = self.denoiser(noisy, t, condition).to(clean.dtype)
+        # Entries that carry nothing are noise alone and would only dilute the loss.
+        kept = self.std > 0
+        return {"total": (prediction - noise)[:, kept].square().mean()}
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        num_atoms: Sequence[int],
+        seeds: Sequence[int],
+        times: list[int],
+        condition: Mapping[str, Tensor] | None = None,
+        guidance: float = 1.0,
+        corrector_steps: int = 0,
+        renewal: float = 0.0,
+    ) -> Iterator[tuple[int, RepresentationState]]:
+        """Generate one batch of representations, yielding (s, state at s) after every step.
+
+        Args:
+            num_atoms: Not used: N is generated.
+            seeds: Seed of each crystal.
+            times: Descending times from T to 0.
+            condition: Property name to values (B,).
+            guidance: Scale of classifier-free guidance.
+            corrector_steps: Not used: there are no coordinates to correct.
+            renewal: Not used.
+        """
+        del num_atoms, corrector_steps, renewal
+        device = self.mean.device
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+        def noise() -> Tensor:
+            rows = [torch.randn(1, len(self.mean), generator=g) for g in generators]
+            return torch.cat(rows).to(device)
+
+        x = self.process.prior(noise())
+        for time, after in pairwise(times):
+            t = torch.full((len(seeds),), time, device=device)
+            prediction = self._predict(x, t, condition, guidance)
+            x = self.process.step(x, prediction, t, torch.full_like(t, after), noise())
+            yield after, RepresentationState(x, tuple(seeds))
+
+    def _predict(
+        self, x: Tensor, t: Tensor, condition: Mapping[str, Tensor] | None, guidance: float
+    ) -> Tensor:
+        if not condition or guidance == 0.0:
+            out = self.denoiser(x, t)
+        else:
+            out = self.denoiser(x, t, condition)
+            if guidance != 1.0:
+                out = torch.lerp(self.denoiser(x, t), out, guidance)
+        return self._bounded(x, t, out.to(x.dtype))
+
+    def _bounded(self, x: Tensor, t: Tensor, prediction: Tensor) -> Tensor:
+        """Change the predicted noise so that the estimate it implies is within the data's range."""
+        if self.margin is None:
+            return prediction
+        a = self.process.alpha_bar[t].to(x.dtype).unsqueeze(1)
+        limit = self.margin * self.extreme
+        x0 = self.process.estimate(x, prediction, t).clamp(-limit, limit)
+        return (x - a.sqrt() * x0) / (1 - a).sqrt()
+
+    @torch.no_grad()
+    def crystals(self, state: Any) -> list[Crystal]:
+        """Reconstruct crystals from a :class:`RepresentationState` at t = 0.
+
+        ``info`` of each tells the loss and whether it is below the tolerance of the search.
+        """
+        values = torch.where(self.std > 0, state.values * self.std, 0.0) + self.mean
+        parts = self.representation.parts(values)
+        frames = self.representation.frames(parts, sorted(self.statistics.num_atoms))
+        seeds = [crystal_seed(seed, 0, "reconstruct") for seed in state.seeds]
+        with torch.inference_mode(False), torch.enable_grad():
+            found = self.reconstructor()(frames, parts.pooled.clone(), seeds)
+        return [
+            Crystal(
+                frame.lattice,
+                result.frac_coords,
+                frame.atomic_numbers,
+                {
+                    "reconstruction_loss": result.loss,
+                    "reconstructed": result.converged,
+                    "evaluations": result.evaluations,
+                },
+            )
+            for frame, result in zip(frames, found, strict=True)
+        ]
+
+    def reconstructor(self) -> Reconstructor:
+        """Return the reconstruction of this model's descriptor and training set."""
+        seen: dict[int, Any] = {k: v for k, v in enumerate(self.frequencies.tolist()) if v}
+        return Reconstructor(self.representation.ead, self.search, seen)

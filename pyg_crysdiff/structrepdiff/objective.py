@@ -1,0 +1,157 @@
+"""How far the descriptors of many trial structures are from their targets, with gradients."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch_geometric.utils import segment
+
+from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
+from pyg_crysdiff.structrepdiff.neighbours import NeighbourPairs, neighbour_pairs
+
+_SKIN = 0.6
+
+
+@dataclass(frozen=True)
+class Walkers:
+    """Trial structures, several for each crystal, in fixed cells.
+
+    Attributes:
+        positions: Cartesian positions, Angstrom, (A, 3), walker after walker.
+        numbers: Atomic numbers, (A,).
+        lattice: Row lattices, (W, 3, 3).
+        sizes: Atoms per walker, (W,).
+        crystal: Crystal that each walker tries to be, (W,).
+    """
+
+    positions: Tensor
+    numbers: Tensor
+    lattice: Tensor
+    sizes: Tensor
+    crystal: Tensor
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def owner(self) -> Tensor:
+        """Walker of each atom, (A,)."""
+        index = torch.arange(len(self), device=self.sizes.device)
+        return torch.repeat_interleave(index, self.sizes)
+
+    @property
+    def frac_coords(self) -> Tensor:
+        """Fractional coordinates, (A, 3)."""
+        inverse = torch.linalg.inv(self.lattice)
+        return torch.einsum("ax,axk->ak", self.positions, inverse[self.owner])
+
+    def select(self, index: Tensor) -> Self:
+        """Return some walkers, possibly repeated, in the given order."""
+        ends = torch.cumsum(self.sizes, 0)
+        sizes = self.sizes[index]
+        starts = torch.repeat_interleave((ends - self.sizes)[index], sizes)
+        within = torch.arange(len(starts), device=index.device) - torch.repeat_interleave(
+            torch.cumsum(sizes, 0) - sizes, sizes
+        )
+        atoms = starts + within
+        return replace(
+            self,
+            positions=self.positions[atoms],
+            numbers=self.numbers[atoms],
+            lattice=self.lattice[index],
+            sizes=sizes,
+            crystal=self.crystal[index],
+        )
+
+    def moved(self, positions: Tensor) -> Self:
+        """Return the walkers at other positions."""
+        return replace(self, positions=positions)
+
+    @classmethod
+    def joined(cls, parts: list[Walkers]) -> Walkers:
+        """Concatenate walkers."""
+        return Walkers(*(torch.cat([getattr(p, k) for p in parts]) for k in _FIELDS))
+
+
+_FIELDS = ("positions", "numbers", "lattice", "sizes", "crystal")
+
+
+def pool(per_atom: Tensor, sizes: Tensor) -> Tensor:
+    """Return the largest and the smallest value over the atoms of each crystal, (B, 2 D)."""
+    ptr = torch.cat([sizes.new_zeros(1), torch.cumsum(sizes, 0)])
+    return torch.cat([segment(per_atom, ptr, "max"), segment(per_atom, ptr, "min")], 1)
+
+
+def amplitude(ead: Tensor) -> Tensor:
+    """Return the square root of EAD values, with a finite slope at 0."""
+    return (ead + 1e-6).sqrt()
+
+
+class Objective:
+    r"""L1 distance of the pooled EAD to its target (arXiv 2408.07213, section 4.3), relative.
+
+    .. math:: \frac{\sum_k |E_k - E^*_k|}{\sum_k |E^*_k|}
+
+    over the entries that distances up to ``reach`` decide: with a small reach an evaluation costs
+    a fraction of the full descriptor's, since neighbours grow with its third power. ``root``
+    compares square roots, which widens the basins of attraction by about a half: the squares of
+    a few heavy atoms no longer outweigh everything else.
+
+    Args:
+        ead: Descriptor.
+        reach: Radius, Angstrom; the descriptor's own cutoff or more for all of it.
+        largest_eta: Narrowest Gaussians that count; None for all. Wide ones alone make a
+            landscape that leads to the right basin from much further away.
+        root: Compare square roots.
+    """
+
+    def __init__(
+        self,
+        ead: EmbeddedAtomDensity,
+        reach: float,
+        largest_eta: float | None = None,
+        root: bool = True,
+    ) -> None:
+        self.reach, self.root = min(reach, ead.cutoff), root
+        self.ead, columns = ead.within(reach, largest_eta)
+        self.columns = torch.cat([columns, columns + ead.dim])
+        self._pairs: NeighbourPairs | None = None
+
+    def target(self, pooled: Tensor) -> Tensor:
+        """Select the entries of full pooled descriptors, (C, 2 dim) -> (C, 2 kept)."""
+        kept = pooled[:, self.columns.to(pooled.device)]
+        return amplitude(kept.clamp(min=0)) if self.root else kept
+
+    def start(self, walkers: Walkers) -> None:
+        """Take up new walkers; must be called before :meth:`loss` with other cells or sizes."""
+        self._list(walkers)
+
+    def loss(self, walkers: Walkers, target: Tensor) -> Tensor:
+        """Return the loss of each walker, (W,), differentiable in the positions.
+
+        Args:
+            walkers: The walkers that :meth:`start` took up, wherever they have moved.
+            target: Targets of all crystals, from :meth:`target`.
+        """
+        moved = (walkers.positions.detach() - self._origin).square().sum(1)
+        if self._pairs is None or bool(moved.max() > (_SKIN / 2) ** 2):
+            self._list(walkers)
+        pairs = self._pairs
+        assert pairs is not None
+        vectors = pairs.vectors(walkers.positions.t(), self._translation)
+        numbers = walkers.numbers.to(vectors.dtype)
+        values = self.ead.from_density(self.ead.density(vectors, pairs, numbers))
+        pooled = pool(amplitude(values) if self.root else values, walkers.sizes)
+        wanted = target[walkers.crystal]
+        return (pooled - wanted).abs().sum(1) / wanted.abs().sum(1).clamp(min=1e-12)
+
+    @torch.no_grad()
+    def _list(self, walkers: Walkers) -> None:
+        # Neighbours within a skin stay valid until an atom has moved by half of it.
+        frac = walkers.frac_coords
+        self._pairs = neighbour_pairs(frac, walkers.lattice, walkers.sizes, self.reach + _SKIN)
+        self._translation = self._pairs.translation(walkers.lattice)
+        self._origin = walkers.positions.detach().clone()

@@ -1,0 +1,339 @@
+"""From descriptors back to coordinates: waves of starts, descents and hops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
+from pyg_crysdiff.structrepdiff.moves import exchange, hop
+from pyg_crysdiff.structrepdiff.objective import Objective, Walkers
+from pyg_crysdiff.structrepdiff.starts import Array, Frame, make_starts
+
+_PAIRS_AT_ONCE = 150_000
+_EXCHANGED = 2  # walkers per crystal whose species are exchanged
+
+
+@dataclass(frozen=True)
+class Round:
+    """One descent of a wave.
+
+    Attributes:
+        keep: Walkers per crystal that enter it, best first by the round before.
+        iterations: Adam steps.
+        lr: First step length, Angstrom; it falls to nothing along a cosine.
+        reach: Radius of the objective, Angstrom; None for the whole descriptor.
+        largest_eta: Narrowest Gaussians of the objective; None for all.
+    """
+
+    keep: int
+    iterations: int
+    lr: float
+    reach: float | None = None
+    largest_eta: float | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """Settings of a reconstruction.
+
+    Every wave descends from fresh starts and from hops away from the best walkers so far; the
+    rounds of a wave go from wide Gaussians to narrow ones and halve the number of walkers. A
+    crystal whose loss falls below the tolerance leaves the search.
+
+    Attributes:
+        waves: Number of waves.
+        fresh: Fresh starts of a wave, per crystal: first wave, later waves.
+        hops: Hops of a later wave, per crystal.
+        rounds: Descents of a wave.
+        polish: Descent of the best walkers at the end; None for none.
+        population: Best walkers that are kept, per crystal.
+        starts: Kinds of starts, taken in turn (:mod:`pyg_crysdiff.structrepdiff.starts`).
+        moves: Kinds of hops, taken at random (:mod:`pyg_crysdiff.structrepdiff.moves`).
+        step: Largest displacement of a jump along each axis, Angstrom.
+        exchanges: Exchanges of species that are tried on the best walkers after every wave, per
+            walker, without a descent; each counts as an evaluation.
+        tolerance: Loss at which a crystal counts as reconstructed.
+        root: Compare square roots of the descriptor.
+    """
+
+    waves: int = 5
+    fresh: tuple[int, int] = (50, 30)
+    hops: int = 20
+    rounds: tuple[Round, ...] = (
+        Round(50, 20, 0.2, 12.0, 1.0),
+        Round(16, 60, 0.15, 12.0, 4.0),
+        Round(8, 40, 0.05, 7.0),
+    )
+    polish: Round | None = Round(2, 60, 0.02, 9.0)
+    population: int = 8
+    starts: tuple[str, ...] = ("symmetric", "symmetric", "symmetric", "spread")
+    moves: tuple[str, ...] = ("swap", "relocate", "jump")
+    step: float = 0.8
+    exchanges: int = 40
+    tolerance: float = 0.004
+    root: bool = True
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Search:
+        """Build from plain containers, as in ``configs/family/structrepdiff.yaml``.
+
+        Raises:
+            ValueError: If a key is unknown.
+        """
+        options = dict(config)
+        try:
+            rounds = tuple(Round(**r) for r in options.pop("rounds"))
+            polish = options.pop("polish")
+            for name in ("fresh", "starts", "moves"):
+                options[name] = tuple(options[name])
+            return cls(rounds=rounds, polish=None if polish is None else Round(**polish), **options)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"bad reconstruction settings: {error}") from error
+
+
+@dataclass
+class Reconstruction:
+    """The outcome for one crystal.
+
+    Attributes:
+        frac_coords: Coordinates of the best walker, (N, 3).
+        loss: Its distance from the target in the last objective, relative.
+        converged: Whether the loss is below the tolerance of the search.
+        evaluations: Gradient evaluations spent on the crystal.
+        trace: (evaluations, loss, coordinates) of the best walker after every wave.
+    """
+
+    frac_coords: Array
+    loss: float = math.inf
+    converged: bool = False
+    evaluations: int = 0
+    trace: list[tuple[int, float, Array]] = field(default_factory=list)
+
+
+class Reconstructor:
+    """Finds coordinates whose pooled EAD is the wanted one (arXiv 2408.07213, section 4.3).
+
+    The paper runs basin hopping with Adam from uniform starts. Beyond it: starts that obey space
+    groups of the cell, or fill space; wide Gaussians before narrow ones, which makes basins of
+    attraction several times larger; losses over a short radius, which cost a fraction; swaps of
+    species and relocations among the hops. ``configs/family/structrepdiff.yaml`` has the paper's
+    own setting beside ours.
+
+    Args:
+        ead: Descriptor.
+        search: Settings.
+        frequencies: Space-group counts of known crystals, which weight symmetric starts.
+    """
+
+    def __init__(
+        self,
+        ead: EmbeddedAtomDensity,
+        search: Search | None = None,
+        frequencies: Mapping[int, int] | None = None,
+    ) -> None:
+        self.ead, self.search = ead, search or Search()
+        self.frequencies = frequencies
+        self._objectives: dict[tuple[float, float | None], Objective] = {}
+
+    def objective(self, settings: Round) -> Objective:
+        """Return the objective of a round."""
+        reach = self.ead.cutoff if settings.reach is None else settings.reach
+        key = (reach, settings.largest_eta)
+        if key not in self._objectives:
+            self._objectives[key] = Objective(self.ead, *key, root=self.search.root)
+        return self._objectives[key]
+
+    def __call__(
+        self,
+        frames: Sequence[Frame],
+        pooled: Tensor,
+        seeds: Sequence[int],
+        tick: Callable[[int], None] = lambda _: None,
+    ) -> list[Reconstruction]:
+        """Reconstruct crystals; the result of one does not depend on the others.
+
+        Args:
+            frames: Lattice and composition of each crystal.
+            pooled: Wanted maxima and minima of the EAD, (C, 2 * ead.dim).
+            seeds: Seed of each crystal.
+            tick: Called with the number of crystals that have come to their end.
+        """
+        run = _Run(self, frames, pooled, seeds)
+        for wave in range(self.search.waves):
+            before = len(run.open)
+            run.wave(wave)
+            tick(before - len(run.open))
+        run.polish()
+        tick(len(run.open))
+        return run.results
+
+
+class _Run:
+    """The state of one reconstruction: the best walkers of every open crystal."""
+
+    def __init__(
+        self, owner: Reconstructor, frames: Sequence[Frame], pooled: Tensor, seeds: Sequence[int]
+    ) -> None:
+        self.owner, self.search = owner, owner.search
+        self.frames, self.pooled = frames, pooled
+        self.rngs = [np.random.default_rng(seed) for seed in seeds]
+        self.open = list(range(len(frames)))
+        self.results = [Reconstruction(np.zeros((len(f.atomic_numbers), 3))) for f in frames]
+        self.best: tuple[Walkers, Tensor] | None = None
+
+    def wave(self, number: int) -> None:
+        """Propose, descend, keep the best; crystals that are done leave."""
+        if not self.open:
+            return
+        walkers, losses = self._proposals(number), None
+        for settings in self.search.rounds:
+            walkers, losses = self._descend(walkers, losses, settings)
+        assert losses is not None
+        if self.best is not None:
+            walkers = Walkers.joined([self.best[0], walkers])
+            losses = torch.cat([self.best[1], losses])
+        if self.search.exchanges:
+            walkers, losses = self._exchange(walkers, losses)
+        index = _ranked(walkers, losses, self.search.population)
+        walkers, losses = walkers.select(index), losses[index]
+        self._record(walkers, losses)
+        done = {c for c in self.open if self.results[c].loss < self.search.tolerance}
+        self.best = self._part(walkers, losses, set(self.open) - done)
+        self._finish(*self._part(walkers, losses, done))
+        self.open = [c for c in self.open if c not in done]
+
+    def _exchange(self, walkers: Walkers, losses: Tensor) -> tuple[Walkers, Tensor]:
+        """Try other assignments of the species to the sites of the best walkers."""
+        best = walkers.select(_ranked(walkers, losses, _EXCHANGED))
+        parts = []
+        for k, c in enumerate(best.crystal.tolist()):
+            numbers = self.frames[c].atomic_numbers
+            if len(np.unique(numbers)) > 1:
+                x = best.select(torch.tensor([k])).frac_coords.double().cpu().numpy()
+                orders = [exchange(numbers, self.rngs[c]) for _ in range(self.search.exchanges)]
+                parts.append(self._walkers(c, np.stack([x[order] for order in orders])))
+        if not parts:
+            return walkers, losses
+        last = self.search.rounds[-1]
+        tried, found = self._descend(Walkers.joined(parts), None, replace(last, iterations=0))
+        better, lower = self._descend(tried, found, replace(last, keep=1))
+        return Walkers.joined([walkers, better]), torch.cat([losses, lower])
+
+    def polish(self) -> None:
+        """Bring the crystals that are still open to their end."""
+        if self.open and self.best is not None:
+            self._finish(*self.best)
+
+    def _finish(self, walkers: Walkers, losses: Tensor) -> None:
+        if self.search.polish is not None and len(walkers):
+            self._record(*self._descend(walkers, losses, self.search.polish))
+
+    def _proposals(self, number: int) -> Walkers:
+        search, parts = self.search, []
+        for c in self.open:
+            count = search.fresh[min(number, 1)]
+            if count:
+                x, _ = make_starts(
+                    self.frames[c], count, self.rngs[c], search.starts, self.owner.frequencies
+                )
+                parts.append(self._walkers(c, x))
+        if number and search.hops:
+            assert self.best is not None
+            walkers = self.best[0]
+            for c in self.open:
+                members = torch.nonzero(walkers.crystal == c).flatten().tolist()
+                near = [
+                    walkers.select(torch.tensor([m])).frac_coords.double().cpu().numpy()
+                    for m in members
+                ]
+                hops = [
+                    hop(
+                        near[k % len(near)], self.frames[c], self.rngs[c], search.moves, search.step
+                    )
+                    for k in range(search.hops)
+                ]
+                parts.append(self._walkers(c, np.stack(hops)))
+        return Walkers.joined(parts)
+
+    def _walkers(self, crystal: int, frac_coords: Array) -> Walkers:
+        frame, count = self.frames[crystal], len(frac_coords)
+        like = self.pooled
+        lattice = torch.as_tensor(frame.lattice, dtype=like.dtype, device=like.device)
+        x = torch.as_tensor(frac_coords, dtype=like.dtype, device=like.device) @ lattice
+        numbers = torch.as_tensor(frame.atomic_numbers, device=like.device)
+        return Walkers(
+            positions=x.view(-1, 3),
+            numbers=numbers.repeat(count),
+            lattice=lattice.expand(count, 3, 3),
+            sizes=torch.full((count,), len(numbers), device=like.device),
+            crystal=torch.full((count,), crystal, device=like.device),
+        )
+
+    def _descend(
+        self, walkers: Walkers, losses: Tensor | None, settings: Round
+    ) -> tuple[Walkers, Tensor]:
+        """Run Adam on the best walkers, in blocks that fit the cache."""
+        if losses is not None:
+            walkers = walkers.select(_ranked(walkers, losses, settings.keep))
+        objective = self.owner.objective(settings)
+        target = objective.target(self.pooled)
+        parts, found = [], []
+        for block in _blocks(walkers, objective.reach):
+            part = walkers.select(block)
+            x = part.positions.clone().requires_grad_()
+            optimizer = torch.optim.Adam([x], lr=settings.lr, betas=(0.9, 0.99))
+            objective.start(part)
+            for k in range(settings.iterations):
+                share = 0.5 * (1 + math.cos(math.pi * k / settings.iterations))
+                optimizer.param_groups[0]["lr"] = settings.lr * share + 1e-4
+                optimizer.zero_grad()
+                objective.loss(part.moved(x), target).sum().backward()
+                optimizer.step()
+            parts.append(part.moved(x.detach()))
+            with torch.no_grad():
+                found.append(objective.loss(parts[-1], target))
+        for c in walkers.crystal.tolist():
+            self.results[c].evaluations += settings.iterations + 1
+        return Walkers.joined(parts), torch.cat(found)
+
+    def _record(self, walkers: Walkers, losses: Tensor) -> None:
+        """Take over the best walker of each crystal."""
+        index = _ranked(walkers, losses, 1)
+        best = walkers.select(index)
+        frac = best.frac_coords.double().cpu().split(best.sizes.tolist())
+        for c, x, loss in zip(best.crystal.tolist(), frac, losses[index].tolist(), strict=True):
+            result = self.results[c]
+            result.frac_coords, result.loss = x.numpy() % 1.0, loss
+            result.converged = loss < self.search.tolerance
+            result.trace.append((result.evaluations, loss, result.frac_coords))
+
+    @staticmethod
+    def _part(walkers: Walkers, losses: Tensor, crystals: set[int]) -> tuple[Walkers, Tensor]:
+        keep = [k for k, c in enumerate(walkers.crystal.tolist()) if c in crystals]
+        index = torch.tensor(keep, dtype=torch.long, device=losses.device)
+        return walkers.select(index), losses[index]
+
+
+def _ranked(walkers: Walkers, losses: Tensor, keep: int) -> Tensor:
+    """Return the walkers with the smallest losses of each crystal, crystal after crystal."""
+    order = torch.argsort(losses.nan_to_num(nan=math.inf), stable=True)
+    order = order[torch.argsort(walkers.crystal[order], stable=True)]
+    crystal = walkers.crystal[order]
+    rank = torch.arange(len(order), device=order.device) - torch.searchsorted(crystal, crystal)
+    return order[rank < keep]
+
+
+def _blocks(walkers: Walkers, reach: float) -> list[Tensor]:
+    """Cut walkers into runs with a bounded number of neighbour pairs."""
+    volume = torch.linalg.det(walkers.lattice.double()).abs().clamp(min=1e-3)
+    pairs = 2.1 * reach**3 * walkers.sizes.double() ** 2 / volume
+    number = torch.div(torch.cumsum(pairs, 0), _PAIRS_AT_ONCE, rounding_mode="floor")
+    sizes = torch.unique_consecutive(number, return_counts=True)[1].tolist()
+    return list(torch.arange(len(walkers), device=volume.device).split(sizes))

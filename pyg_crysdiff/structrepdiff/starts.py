@@ -1,0 +1,191 @@
+"""Starting structures for reconstruction: uniform, space-filling, symmetric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyg_crysdiff.structrepdiff.symmetry import SpaceGroup, compatible_groups, group_weights
+
+Array = NDArray[np.float64]
+_IMAGES = np.array(list(product((-1, 0, 1), repeat=3)), dtype=float)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is known of a crystal before its coordinates.
+
+    Attributes:
+        lattice: Row lattice, Angstrom, (3, 3).
+        atomic_numbers: Z, sorted, (N,).
+        min_distance: Smallest distance between atoms, Angstrom, own images included.
+    """
+
+    lattice: Array
+    atomic_numbers: NDArray[np.int64]
+    min_distance: float
+
+    def separation(self, a: Array, b: Array) -> Array:
+        """Return the distances of fractional points (M, 3) and (K, 3), nearest image, (M, K).
+
+        Exact for reduced cells; for others an upper bound, which is enough for a start.
+        """
+        delta = a[:, None] - b[None]
+        delta -= np.round(delta)
+        vectors = (delta[:, :, None] + _IMAGES) @ self.lattice
+        distance: Array = np.sqrt(np.einsum("mkix,mkix->mki", vectors, vectors).min(-1))
+        return distance
+
+
+def uniform(frame: Frame, rng: np.random.Generator) -> Array:
+    """Return independent uniform coordinates, (N, 3): the paper's start."""
+    return rng.random((len(frame.atomic_numbers), 3))
+
+
+def spread(frame: Frame, rng: np.random.Generator, tries: int = 24) -> Array:
+    """Return space-filling coordinates, (N, 3): each atom the farthest of some random points."""
+    count = len(frame.atomic_numbers)
+    out = rng.random((1, 3))
+    while len(out) < count:
+        points = rng.random((tries, 3))
+        nearest = frame.separation(points, out).min(1)
+        out = np.concatenate([out, points[[nearest.argmax()]]])
+    return out[rng.permutation(count)]
+
+
+def symmetric(
+    frame: Frame,
+    rng: np.random.Generator,
+    groups: Sequence[SpaceGroup],
+    weights: Array,
+    attempts: int = 10,
+) -> Array | None:
+    """Return coordinates that obey a space group of the lattice, (N, 3), or None.
+
+    Crystals are seldom without symmetry, and descent keeps the symmetry of its start: the search
+    runs in far fewer dimensions. Random points, moved to special positions that are near, are
+    multiplied by the group until the composition is filled.
+
+    Args:
+        frame: Lattice, composition, smallest distance.
+        rng: Generator.
+        groups: :func:`pyg_crysdiff.structrepdiff.symmetry.compatible_groups` of the lattice.
+        weights: Probability of each group.
+        attempts: Groups to try.
+    """
+    if not groups:
+        return None
+    for _ in range(attempts):
+        filled = _fill(frame, groups[rng.choice(len(groups), p=weights)], rng)
+        if filled is not None:
+            return filled
+    return None
+
+
+def _sites(frame: Frame, group: SpaceGroup, rng: np.random.Generator) -> Iterator[Array]:
+    """Random orbits of a group, (m, 3) each, general and special positions."""
+    points = rng.random((48, 3))
+    radius = rng.choice([0.0, 0.5, 1.0, 1.5, 2.5], len(points))
+    for _ in range(2):
+        delta = _displacements(points, group)
+        near = np.linalg.norm(delta @ frame.lattice, axis=-1) <= radius + 1e-9
+        points = points + (delta * near[..., None]).sum(0) / near.sum(0)[:, None]
+    delta = np.linalg.norm(_displacements(points, group) @ frame.lattice, axis=-1)
+    fixed = delta < 1e-3
+    clear = (fixed | (delta > 0.7 * frame.min_distance)).all(0)
+    for k in np.flatnonzero(clear):
+        images = group.images(points[[k]])[:, 0] % 1.0
+        multiplicity = len(group.rotations) // int(fixed[:, k].sum())
+        orbit = _distinct(frame, images)
+        if len(orbit) == multiplicity:
+            yield orbit
+
+
+def _displacements(points: Array, group: SpaceGroup) -> Array:
+    """Nearest-image displacements of points (M, 3) by operations, (G, M, 3)."""
+    delta = group.images(points) - points
+    return delta - np.round(delta)
+
+
+def _distinct(frame: Frame, images: Array) -> Array:
+    distance = frame.separation(images, images)
+    first = np.array([not (distance[k, :k] < 1e-2).any() for k in range(len(images))])
+    return images[first]
+
+
+def _fill(frame: Frame, group: SpaceGroup, rng: np.random.Generator) -> Array | None:
+    """Occupy orbits with the elements of the composition, or None where it does not work out."""
+    closest = 0.85 * frame.min_distance
+    sites = [
+        s
+        for s in _sites(frame, group, rng)
+        if len(s) == 1 or _off_diagonal(frame.separation(s, s)).min() >= closest
+    ]
+    if not sites:
+        return None
+    size = np.array([len(s) for s in sites])
+    elements, counts = np.unique(frame.atomic_numbers, return_counts=True)
+    placed: dict[int, list[Array]] = {}
+    taken = np.empty((0, 3))
+    free = np.ones(len(sites), dtype=bool)
+    for e in rng.permutation(len(elements)):
+        left = int(counts[e])
+        while left:
+            usable = np.flatnonzero(free & (size <= left))
+            if not len(usable):
+                return None
+            k = rng.choice(usable, p=size[usable] / size[usable].sum())
+            free[k] = False
+            if len(taken) and frame.separation(sites[k], taken).min() < closest:
+                continue
+            placed.setdefault(int(e), []).append(sites[k])
+            taken = np.concatenate([taken, sites[k]])
+            left -= len(sites[k])
+    return np.concatenate([x for e in range(len(elements)) for x in placed[e]])
+
+
+def _off_diagonal(matrix: Array) -> Array:
+    return matrix[~np.eye(len(matrix), dtype=bool)]
+
+
+def make_starts(
+    frame: Frame,
+    count: int,
+    rng: np.random.Generator,
+    kinds: Sequence[str],
+    frequencies: Mapping[int, int] | None = None,
+) -> tuple[Array, list[str]]:
+    """Return starting coordinates, (count, N, 3), and the kind of each, in turn from ``kinds``.
+
+    A symmetric start that cannot be found is replaced by a space-filling one.
+
+    Args:
+        frame: Lattice, composition, smallest distance.
+        count: Number of starts.
+        rng: Generator.
+        kinds: ``uniform``, ``spread``, ``symmetric``.
+        frequencies: Space-group counts of known crystals, for ``symmetric``.
+
+    Raises:
+        ValueError: If a kind is unknown.
+    """
+    if unknown := set(kinds) - {"uniform", "spread", "symmetric"}:
+        raise ValueError(f"unknown kinds of starts {sorted(unknown)}")
+    groups = compatible_groups(frame.lattice) if "symmetric" in kinds else []
+    weights = group_weights(groups, frequencies)
+    out, used = [], []
+    for k in range(count):
+        kind = kinds[k % len(kinds)]
+        x = None
+        if kind == "symmetric":
+            x = symmetric(frame, rng, groups, weights)
+            kind = kind if x is not None else "spread"
+        if x is None:
+            x = uniform(frame, rng) if kind == "uniform" else spread(frame, rng)
+        out.append(x)
+        used.append(kind)
+    return np.stack(out), used

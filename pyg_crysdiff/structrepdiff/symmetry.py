@@ -1,0 +1,142 @@
+"""The space groups that a given cell allows, in the axes of that cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import spglib
+from numpy.typing import NDArray
+
+from pyg_crysdiff.data.crystal import Crystal
+
+Array = NDArray[np.float64]
+_NUM_HALL = 530
+
+
+@dataclass(frozen=True)
+class SpaceGroup:
+    """Operations f -> f W + t of a space group modulo the lattice, f a row.
+
+    Attributes:
+        number: International number, 1 to 230.
+        rotations: W, (G, 3, 3), integers.
+        translations: t, (G, 3).
+    """
+
+    number: int
+    rotations: Array
+    translations: Array
+
+    def images(self, points: Array) -> Array:
+        """Return the images of points (M, 3) under all operations, (G, M, 3)."""
+        return points @ self.rotations + self.translations[:, None]
+
+
+def compatible_groups(lattice: Array, tolerance: float = 0.02) -> list[SpaceGroup]:
+    """Return every space group, in every setting, that leaves the lattice as it is; P1 excluded.
+
+    The groups of spglib's database are carried from the conventional axes of the bare lattice to
+    the given ones; kept are those whose rotations are integer there and preserve the metric, and
+    whose centring is the lattice's.
+
+    Args:
+        lattice: Row lattice, Angstrom.
+        tolerance: Allowed change of an entry of the metric, relative to the lengths it belongs
+            to; generated cells are not exact.
+    """
+    bare: Any = (lattice, np.zeros((1, 3)), [1])
+    dataset = spglib.get_symmetry_dataset(
+        bare, symprec=tolerance * np.linalg.norm(lattice, axis=1).min()
+    )
+    if dataset is None:
+        return []
+    to_standard = np.asarray(dataset.transformation_matrix, dtype=float)
+    back = np.linalg.inv(to_standard)
+    centrings = round(1 / abs(np.linalg.det(to_standard)))
+    gram = lattice @ lattice.T
+    scale = np.sqrt(np.outer(gram.diagonal(), gram.diagonal()))
+    rotations, owners, translations = _database()
+    # Columns x: x' = P^-1 R P x + P^-1 t; rows f need the transpose.
+    w = np.einsum("ij,gjk,kl->gli", back, rotations, to_standard)
+    integer = np.rint(w)
+    moved = np.einsum("gij,jk,glk->gil", integer, gram, integer)
+    good = (np.abs(w - integer).max((1, 2)) < 1e-3) & (
+        np.abs((moved - gram) / scale).max((1, 2)) < 2 * tolerance
+    )
+    allowed = np.ones(_NUM_HALL + 1, dtype=bool)
+    allowed[owners[~good]] = False
+    shifts = translations @ back.T
+    out = []
+    numbers = _numbers()
+    bounds = np.searchsorted(owners, np.arange(_NUM_HALL + 2))
+    for hall in range(2, _NUM_HALL + 1):
+        if allowed[hall]:
+            part = slice(bounds[hall], bounds[hall + 1])
+            group = _reduced(numbers[hall], integer[part], shifts[part], centrings)
+            if group is not None:
+                out.append(group)
+    return out
+
+
+def _reduced(
+    number: int, rotations: Array, translations: Array, centrings: int
+) -> SpaceGroup | None:
+    """Keep one operation per rotation; None where the centring is not the lattice's."""
+    _, first, which = np.unique(
+        rotations.reshape(len(rotations), 9), axis=0, return_index=True, return_inverse=True
+    )
+    delta = translations - translations[first[which.reshape(-1)]]
+    if np.abs(delta - np.rint(delta)).max() > 1e-3:
+        return None
+    if len(rotations) != centrings * len(first):
+        return None
+    return SpaceGroup(number, rotations[first], translations[first] % 1.0)
+
+
+@cache
+def _database() -> tuple[Array, NDArray[np.int64], Array]:
+    rotations, owners, translations = [], [], []
+    for hall in range(1, _NUM_HALL + 1):
+        operations: Any = spglib.get_symmetry_from_database(hall)
+        rotations.append(operations["rotations"])
+        translations.append(operations["translations"])
+        owners += [hall] * len(operations["rotations"])
+    return (
+        np.concatenate(rotations).astype(float),
+        np.array(owners),
+        np.concatenate(translations).astype(float),
+    )
+
+
+@cache
+def _numbers() -> tuple[int, ...]:
+    types: list[Any] = [spglib.get_spacegroup_type(h) for h in range(1, _NUM_HALL + 1)]
+    return (0, *(t.number for t in types))
+
+
+def group_frequencies(crystals: Iterable[Crystal], symprec: float = 0.1) -> dict[int, int]:
+    """Count the space groups of crystals, international number to count."""
+    counts: dict[int, int] = {}
+    for crystal in crystals:
+        cell: Any = (crystal.lattice, crystal.frac_coords, crystal.atomic_numbers)
+        found = spglib.get_symmetry_dataset(cell, symprec=symprec)
+        number = 1 if found is None else int(found.number)
+        counts[number] = counts.get(number, 0) + 1
+    return counts
+
+
+def group_weights(groups: list[SpaceGroup], frequencies: Mapping[int, int] | None) -> Array:
+    """Return the probability of each group as a guess, (K,).
+
+    The settings of one space group share its weight: its frequency, plus one, so that no group is
+    excluded; equal weights without frequencies.
+    """
+    numbers = np.array([g.number for g in groups])
+    settings = (numbers[:, None] == numbers).sum(1)
+    seen = np.array([(frequencies or {}).get(n, 0) + 1.0 for n in numbers.tolist()])
+    weights: Array = seen / settings
+    return weights / weights.sum()

@@ -1,0 +1,177 @@
+"""The U-Net, training, sampling and the benchmark of StructRepDiff."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch_geometric.data import Batch
+
+from pyg_crysdiff.benchmark.reconstruction import run_reconstruction
+from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.data.statistics import DataStatistics
+from pyg_crysdiff.diffusion.gaussian import GaussianDDPM
+from pyg_crysdiff.models import build_model, load_checkpoint
+from pyg_crysdiff.nn import CDI, CDS, Conditioner
+from pyg_crysdiff.sampling import sample
+from pyg_crysdiff.structrepdiff.unet import LinearAttention, RepresentationUNet
+from pyg_crysdiff.training import compose_config, train
+from tests.helpers import toy_set
+
+SMALL = [
+    "family=structrepdiff", "unet.dim=16", "unet.num_stages=2", "unet.num_heads=2",
+    "unet.head_dim=8", "process.num_steps=30", "batch_size=8", "precision=32-true", "device=cpu",
+    "validate_every=1", "descriptor.ead.cutoff=6.0", "descriptor.ead.centres=[1.0,4.0,0.5]",
+    "reconstruction.waves=1", "reconstruction.fresh=[4,0]", "reconstruction.polish=null",
+    "reconstruction.rounds=[{keep: 4, iterations: 5, lr: 0.1, reach: 5.0, largest_eta: null}]",
+]  # fmt: skip
+
+
+class Scaling(Conditioner):
+    """A conditioner that uses the hook before the blocks."""
+
+    def block_input(self, block, z, z_c, crystal):
+        del block
+        return z * (1 + z_c[crystal])
+
+
+@pytest.mark.parametrize("conditioner", [CDI, CDS, Scaling])
+@pytest.mark.parametrize("patch", [1, 4])
+def test_conditioners_of_the_transformer_serve_the_unet(conditioner, patch):
+    torch.manual_seed(0)
+    net = RepresentationUNet(
+        21, {"energy": (0.0, 1.0)}, conditioner, dim=16, num_stages=2, num_heads=2, head_dim=8,
+        patch=patch,
+    )  # fmt: skip
+    x, t = torch.randn(4, 21), torch.tensor([1, 5, 9, 20])
+    value = torch.tensor([1.0, -1.0, torch.nan, 0.5])
+    out = net(x, t, {"energy": value})
+    assert out.shape == x.shape
+    alone = torch.cat([net(x[[k]], t[[k]], {"energy": value[[k]]}) for k in range(4)])
+    torch.testing.assert_close(out, alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(out[2:3], net(x[2:3], t[2:3]), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(out[0], net(x[:1], t[:1])[0], atol=1e-4)
+    assert not torch.allclose(out[0], net(x[:1], t[1:2], {"energy": value[:1]})[0], atol=1e-4)
+
+
+def test_linear_attention_is_the_explicit_product():
+    torch.manual_seed(0)
+    layer = LinearAttention(8, 2, 4)
+    x = torch.randn(1, 8, 5)
+    q, k, v = layer.qkv(layer.norm(x)).view(3, 2, 4, 5)
+    q, k = q.softmax(1) / 2, k.softmax(2)
+    heads = torch.stack(
+        [torch.stack([(q[h, :, m] @ k[h]) @ v[h].t() for m in range(5)], 1) for h in range(2)]
+    )
+    torch.testing.assert_close(layer(x), x + layer.out(heads.view(1, 8, 5)))
+
+
+def test_gaussian_diffusion_samples_a_gaussian_with_the_analytic_noise(generator):
+    mean, std = torch.tensor([1.5, -0.5]), torch.tensor([0.3, 1.2])
+    process = GaussianDDPM((2,), num_steps=300)
+    x = process.prior(torch.randn(4000, 2, generator=generator))
+    for time in range(300, 0, -1):
+        t = torch.full((4000,), time)
+        a = process.alpha_bar[time].float()
+        score = -(x - a.sqrt() * mean) / (a * std**2 + 1 - a)
+        eps = -(1 - a).sqrt() * score
+        x = process.step(x, eps, t, t - 1, torch.randn(x.shape, generator=generator))
+    torch.testing.assert_close(x.mean(0), mean, atol=0.06, rtol=0)
+    torch.testing.assert_close(x.std(0), std, atol=0.06, rtol=0)
+    bounded = GaussianDDPM((2,), num_steps=300, limit=2.0)
+    wild = bounded.estimate(torch.full((1, 2), 50.0), torch.zeros(1, 2), torch.tensor([290]))
+    assert wild.abs().max() == 2.0
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("structrepdiff")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "pyg_crysdiff.training.run.load_data",
+            lambda *_: (toy_set(24), toy_set(8, seed=1), ["energy"]),
+        )
+        config = compose_config([*SMALL, "max_epochs=40"])
+        return train(config, folder, progress=False)
+
+
+def test_training_standardises_and_learns(trained):
+    model = load_checkpoint(trained.checkpoint).model
+    data, _ = model.prepare(toy_set(24), toy_set(8, seed=1), progress=False)
+    values = model.standardise(torch.cat([d.representation for d in data]))
+    moving = model.std > 0
+    torch.testing.assert_close(values.mean(0), torch.zeros(len(moving)), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        values.std(0, unbiased=False)[moving], torch.ones(int(moving.sum())), atol=1e-3, rtol=0
+    )
+    assert int(model.frequencies.sum()) == 24
+    batch = Batch.from_data_list(list(toy_set(8, seed=1)))
+    fresh = build_model(
+        compose_config(SMALL), DataStatistics.from_dataset(toy_set(24), ["energy"])
+    ).eval()
+    fresh.prepare(toy_set(24), toy_set(8), progress=False)
+    with torch.no_grad():
+        before, after = (
+            float(m.loss(batch, torch.Generator().manual_seed(0))["total"]) for m in (fresh, model)
+        )
+    assert after < 0.9 * before
+    del batch.energy
+    with pytest.raises(KeyError, match="energy"):
+        model.loss(batch, torch.Generator())
+
+
+def test_sampling_is_seeded_resumable_and_says_how_well_it_reconstructs(trained, tmp_path):
+    options = {"target": {"energy": 1.5}, "steps": 5, "progress": False, "guidance": 1.5}
+    first = sample(trained.checkpoint, 3, out=tmp_path / "a", **options)
+    again = sample(trained.checkpoint, 3, out=tmp_path / "b", batch_size=1, **options)
+    for one, two in zip(first, again, strict=True):
+        assert one.atomic_numbers.tolist() == two.atomic_numbers.tolist()
+        np.testing.assert_allclose(one.lattice, two.lattice, atol=1e-3)
+        assert one.info["reconstruction_loss"] >= 0
+        assert isinstance(one.info["reconstructed"], bool)
+        assert one.info["corrector_steps"] == 0
+        assert one.volume > 0.1
+    resumed = sample(trained.checkpoint, 3, out=tmp_path / "a", **options)
+    np.testing.assert_array_equal(resumed[2].frac_coords, first[2].frac_coords)
+    with pytest.raises(ValueError, match="number of atoms itself"):
+        sample(trained.checkpoint, 1, num_atoms=4, **options)
+
+
+def test_unknown_family_is_refused():
+    config = compose_config(SMALL)
+    config["model"] = "magic"
+    with pytest.raises(ValueError, match="unknown model 'magic'"):
+        build_model(config, DataStatistics.from_dataset(toy_set(4), ["energy"]))
+
+
+def test_reconstruction_benchmark_leaves_everything_and_resumes(tmp_path):
+    settings = Settings.resolve(
+        "demo", out=tmp_path, num_samples=2, search="fast", descriptor="compact"
+    )
+    results = run_reconstruction(settings, progress=False)
+    metrics = results.rows[0].metrics
+    assert metrics["match_rate"].value == 1.0
+    assert results.rows[0].details["evaluations_max"] > 100
+    for name in ("results.json", "curve.json", "match_rate.png", "samples.extxyz", "table.csv"):
+        assert (tmp_path / name).is_file()
+    lines = (tmp_path / "crystals.jsonl").read_text().splitlines()
+    assert len(lines) == 3
+    (tmp_path / "crystals.jsonl").write_text("\n".join(lines[:2]) + "\n")
+    again = run_reconstruction(settings, progress=False)
+    assert again.rows[0].metrics == metrics
+    assert (
+        json.loads((tmp_path / "crystals.jsonl").read_text().splitlines()[2])["crystal"]
+        == (json.loads(lines[2])["crystal"])
+    )
+    with pytest.raises(ValueError, match="other settings"):
+        run_reconstruction(replace(settings, descriptor="paper"), progress=False)
+
+
+def test_family_is_chosen_by_the_name_of_the_model(tmp_path):
+    settings = Settings.resolve("demo", out=tmp_path)
+    overrides = settings.training_overrides("structrepdiff-cdi")
+    config = compose_config(overrides)
+    assert config["model"] == "structrepdiff"
+    assert config["conditioner"]["_target_"].endswith("CDI")
+    assert compose_config(settings.training_overrides("cds"))["model"] == "joint"

@@ -1,0 +1,205 @@
+"""Symmetric starts, moves, reconstruction."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import spglib
+import torch
+
+from pyg_crysdiff.configuration import load_table
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.evaluation.matching import rms_distances
+from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
+from pyg_crysdiff.structrepdiff.moves import hop
+from pyg_crysdiff.structrepdiff.objective import Objective, Walkers, pool
+from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor, Round, Search
+from pyg_crysdiff.structrepdiff.starts import Frame, make_starts, symmetric
+from pyg_crysdiff.structrepdiff.symmetry import (
+    compatible_groups,
+    group_frequencies,
+    group_weights,
+)
+
+ROCK_SALT = Crystal(
+    np.array([[0.0, 2.8, 2.8], [2.8, 0, 2.8], [2.8, 2.8, 0]]),
+    np.array([[0.0, 0, 0], [0.5, 0.5, 0.5]]),
+    np.array([11, 17]),
+)
+CUBIC = Crystal(
+    np.eye(3) * 3.9,
+    np.array([[0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5], [0.5, 0.5, 0.5], [0, 0, 0]]),
+    np.array([8, 8, 8, 22, 38]),
+)
+EAD = EmbeddedAtomDensity(eta=(1.0, 8.0, 30.0), centres=np.arange(0.75, 9, 0.25), cutoff=12.0)
+QUICK = Search(
+    waves=3, fresh=(16, 8), hops=8,
+    rounds=(Round(16, 15, 0.2, 8.0, 1.0), Round(6, 40, 0.15, 8.0, 1.0), Round(4, 40, 0.05, 7.0)),
+    polish=Round(2, 30, 0.02, 8.0), population=4,
+)  # fmt: skip
+
+
+def frame(crystal: Crystal, distance: float = 1.9) -> Frame:
+    return Frame(crystal.lattice, crystal.atomic_numbers, distance)
+
+
+def descriptor(crystal: Crystal) -> torch.Tensor:
+    sizes = torch.tensor([len(crystal)])
+    values = EAD(
+        torch.tensor(crystal.frac_coords), torch.tensor(crystal.lattice).unsqueeze(0),
+        torch.tensor(crystal.atomic_numbers), sizes,
+    )  # fmt: skip
+    return pool(values, sizes).float()
+
+
+def test_groups_of_a_cell_keep_its_metric_and_hold_its_own():
+    for crystal, own, foreign in ((ROCK_SALT, 225, 221), (CUBIC, 221, 225)):
+        groups = compatible_groups(crystal.lattice)
+        numbers = {g.number for g in groups}
+        assert own in numbers
+        assert foreign not in numbers
+        gram = crystal.lattice @ crystal.lattice.T
+        for group in groups:
+            turned = group.rotations @ gram @ group.rotations.transpose(0, 2, 1)
+            np.testing.assert_allclose(turned, np.broadcast_to(gram, turned.shape), atol=1e-6)
+            assert len(np.unique(group.rotations.reshape(-1, 9), axis=0)) == len(group.rotations)
+    skewed = np.array([[3.0, 0, 0], [0.7, 4.1, 0], [1.1, 0.9, 5.3]])
+    assert {g.number for g in compatible_groups(skewed)} == {2}
+
+
+def test_weights_follow_frequencies_and_share_settings():
+    groups = compatible_groups(CUBIC.lattice)
+    counts = group_frequencies([CUBIC, CUBIC, ROCK_SALT])
+    assert counts == {221: 2, 225: 1}
+    weights = group_weights(groups, {62: 98})
+    assert weights.sum() == pytest.approx(1.0)
+    numbers = np.array([g.number for g in groups])
+    distinct = len(set(numbers.tolist()))
+    assert weights[numbers == 62].sum() == pytest.approx(99 / (98 + distinct))
+
+
+def test_symmetric_starts_obey_the_group_they_are_made_with():
+    crystal = CUBIC
+    for number in (221, 99, 123, 10):
+        groups = [g for g in compatible_groups(crystal.lattice) if g.number == number][:1]
+        rng = np.random.default_rng(number)
+        found = symmetric(frame(crystal), rng, groups, np.ones(1), attempts=200)
+        assert found is not None
+        cell = (crystal.lattice, found, crystal.atomic_numbers)
+        assert len(spglib.get_symmetry(cell, 1e-3)["rotations"]) >= len(groups[0].rotations)
+
+
+def test_starts_are_seeded_and_spread_starts_are_apart(rng):
+    kinds = ("uniform", "spread", "symmetric")
+    one, names = make_starts(frame(CUBIC), 6, np.random.default_rng(0), kinds)
+    two, _ = make_starts(frame(CUBIC), 6, np.random.default_rng(0), kinds)
+    np.testing.assert_array_equal(one, two)
+    assert one.shape == (6, 5, 3)
+    assert names[:2] == ["uniform", "spread"]
+
+    def closest(kind):
+        x, _ = make_starts(frame(CUBIC), 40, rng, (kind,))
+        return np.mean([np.sort(frame(CUBIC).separation(y, y), 1)[:, 1].min() for y in x])
+
+    assert closest("spread") > 1.5 * closest("uniform")
+    with pytest.raises(ValueError, match="unknown kinds"):
+        make_starts(frame(CUBIC), 1, rng, ("magic",))
+
+
+def test_hops(rng):
+    x = CUBIC.frac_coords
+    swapped = hop(x, frame(CUBIC), rng, ("swap",), 1.0)
+    assert {tuple(r) for r in swapped.tolist()} == {tuple(r) for r in x.tolist()}
+    assert (swapped != x).any()
+    species = {tuple(r): z for r, z in zip(x.tolist(), CUBIC.atomic_numbers, strict=True)}
+    changed = [species[tuple(r)] for r in swapped.tolist()] != CUBIC.atomic_numbers
+    assert 2 <= changed.sum() <= 6
+    moved = hop(x, frame(CUBIC), rng, ("relocate",), 1.0)
+    assert (moved != x).any(1).sum() == 1
+    shift = (hop(x, frame(CUBIC), rng, ("jump",), 0.3) - x) @ CUBIC.lattice
+    assert 0.1 < np.abs(shift).max() <= 0.3
+    with pytest.raises(ValueError, match="unknown moves"):
+        hop(x, frame(CUBIC), rng, ("fly",), 1.0)
+
+
+def test_the_loss_is_zero_at_the_truth_and_its_gradient_a_difference(rng):
+    target_of = descriptor(CUBIC).double()
+    objective = Objective(EAD, 8.0)
+    target = objective.target(target_of)
+    truth = torch.tensor(CUBIC.frac_coords @ CUBIC.lattice)
+    both = torch.cat([truth, truth + 0.1 * torch.randn(5, 3, dtype=torch.float64)])
+    walkers = Walkers(
+        both, torch.tensor(CUBIC.atomic_numbers).repeat(2),
+        torch.tensor(CUBIC.lattice).expand(2, 3, 3), torch.tensor([5, 5]), torch.tensor([0, 0]),
+    )  # fmt: skip
+    objective.start(walkers)
+    x = both.clone().requires_grad_()
+    losses = objective.loss(walkers.moved(x), target)
+    assert losses[0] < 1e-4
+    assert losses[1] > 0.01
+    losses[1].backward()
+    step = torch.zeros_like(both)
+    step[7, 1] = 1e-6
+    with torch.no_grad():
+        up, down = (objective.loss(walkers.moved(both + k * step), target)[1] for k in (1, -1))
+    assert float(x.grad[7, 1]) == pytest.approx(float((up - down) / 2e-6), rel=1e-3, abs=1e-7)
+    assert float(x.grad[:5].abs().max()) == 0.0
+    far = walkers.moved(both + 3.0)  # far beyond the skin: neighbours are listed anew
+    with torch.no_grad():
+        moved = objective.loss(far, target)
+    torch.testing.assert_close(moved, losses.detach(), rtol=1e-6, atol=1e-9)
+
+
+def test_reconstruction_finds_crystals_alone_and_together():
+    crystals = [ROCK_SALT, CUBIC]
+    frames, pooled = [frame(c) for c in crystals], torch.cat([descriptor(c) for c in crystals])
+    ticks = []
+    together = Reconstructor(EAD, QUICK)(frames, pooled, [1, 2], ticks.append)
+    assert sum(ticks) == 2
+    found = [
+        Crystal(c.lattice, r.frac_coords, c.atomic_numbers)
+        for c, r in zip(crystals, together, strict=True)
+    ]
+    rms = rms_distances(found, crystals, num_workers=1)
+    assert (rms < 0.02).all()
+    for k, result in enumerate(together):
+        assert result.converged
+        assert result.loss < QUICK.tolerance
+        alone = Reconstructor(EAD, QUICK)([frames[k]], pooled[[k]], [k + 1])[0]
+        assert alone.evaluations == result.evaluations
+        np.testing.assert_allclose(alone.frac_coords, result.frac_coords, atol=1e-3)
+        losses = [loss for _, loss, _ in result.trace]
+        assert len(losses) == len(result.trace) >= 2
+
+
+def test_a_failure_says_so_and_evaluations_are_counted():
+    wrong = replace(
+        QUICK, exchanges=0, waves=2, rounds=(Round(3, 4, 0.1, 6.0),), fresh=(3, 0), hops=2
+    )
+    target = descriptor(CUBIC) * 7.0
+    result = Reconstructor(EAD, wrong)([frame(CUBIC)], target, [0])[0]
+    assert not result.converged
+    assert result.loss > wrong.tolerance
+    # Two waves of 3 and 2 walkers, 4 steps and a last evaluation each; polish 2 x 31.
+    assert result.evaluations == (3 + 2) * 5 + 2 * 31
+
+
+@pytest.mark.parametrize("name", ["fast", "thorough", "dense", "paper"])
+def test_presets_are_read_and_bad_keys_refused(name):
+    table = load_table(f"reconstruction/{name}.yaml")
+    search = Search.from_config(table)
+    budget = 0
+    for wave in range(search.waves):
+        count = search.fresh[min(wave, 1)] + (search.hops if wave else 0)
+        budget += 2 * search.exchanges
+        for k, settings in enumerate(search.rounds):
+            budget += (count if k == 0 else min(settings.keep, count)) * settings.iterations
+    # The paper: 6 trials x 7 hops x 300 iterations, the start counted as the first hop.
+    assert budget <= 6 * 7 * 300
+    if name == "paper":
+        assert budget == 6 * 7 * 300
+        assert search.starts == ("uniform",)
+    with pytest.raises(ValueError, match="bad reconstruction settings"):
+        Search.from_config({**table, "speed": 1})
+    with pytest.raises(ValueError, match="bad reconstruction settings"):
+        Search.from_config({k: v for k, v in table.items() if k != "rounds"})
