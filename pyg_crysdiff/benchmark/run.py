@@ -24,6 +24,7 @@ from pyg_crysdiff.baselines import Baseline, LiveRequest, load_baseline, publish
 from pyg_crysdiff.benchmark.kept import load_evaluation, save_evaluation
 from pyg_crysdiff.benchmark.plots import write_plots
 from pyg_crysdiff.benchmark.report import write_report
+from pyg_crysdiff.benchmark.representations import draw_representations
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import BrokenEntry, Crystal, CrystalDataset, read_crystals
 from pyg_crysdiff.evaluation.cdvae_evaluator import load_evaluator
@@ -91,6 +92,13 @@ class _Run:
         plots = write_plots(
             self.out / "plots", results, self.evaluations, self.property, values, self.target
         )
+        if self.crystals:
+            plots["Representations of test crystals and samples"] = draw_representations(
+                self.out / "plots" / "representations.png",
+                self.test.crystals(),
+                self.crystals,
+                settings.seed,
+            )
         write_report(self.out / "report.html", results, self.evaluations, self.crystals, plots)
         return results
 

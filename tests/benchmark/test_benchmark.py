@@ -46,7 +46,7 @@ def test_a_whole_run_leaves_everything_and_is_not_repeated(tmp_path, evaluator):
     page = (tmp_path / "report.html").read_text()
     assert "http-equiv" not in page
     assert 'src="http' not in page
-    assert page.count("<img alt") == 3
+    assert page.count("<img alt") == 4
     for name in ("cdi", "cdi-unconditional"):
         assert (tmp_path / "samples" / name / "samples.extxyz").is_file()
         assert len((tmp_path / "tables" / f"{name}.csv").read_text().splitlines()) == 11

@@ -72,7 +72,7 @@ def test_ead_is_the_direct_sum(rng):
     crystal = make_crystal(rng, 4)
     found = EmbeddedAtomDensity(**SMALL)(*tensors(crystal)).numpy()
     wanted = direct_sum(crystal, **SMALL)
-    # Relative to the largest value of an (L, eta) block: far out in a tail nothing is left to compare.
+    # Relative to the largest value of an (L, eta) block: a far tail holds nothing to compare.
     blocks = np.abs(wanted).reshape(4, -1, len(SMALL["centres"])).max((0, 2))
     scale = np.repeat(blocks, len(SMALL["centres"]))
     assert np.abs((found - wanted) / scale).max() < 1e-6
