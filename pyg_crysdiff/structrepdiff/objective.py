@@ -50,6 +50,7 @@ class Walkers:
 
     def select(self, index: Tensor) -> Self:
         """Return some walkers, possibly repeated, in the given order."""
+        index = index.to(self.sizes.device)
         ends = torch.cumsum(self.sizes, 0)
         sizes = self.sizes[index]
         starts = torch.repeat_interleave((ends - self.sizes)[index], sizes)

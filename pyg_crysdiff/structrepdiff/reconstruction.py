@@ -80,12 +80,18 @@ class Search:
     tolerance: float = 0.004
     root: bool = True
 
+    def __post_init__(self) -> None:
+        if self.waves < 1 or not self.rounds or self.fresh[0] < 1:
+            raise ValueError("a search needs at least one wave, one round and one fresh start")
+        if self.waves > 1 and self.fresh[1] + self.hops < 1:
+            raise ValueError("later waves of a search need fresh starts or hops")
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Search:
-        """Build from plain containers, as in ``configs/family/structrepdiff.yaml``.
+        """Build from plain containers, as in ``configs/reconstruction``.
 
         Raises:
-            ValueError: If a key is unknown.
+            ValueError: If a key is unknown or missing, or a value is bad.
         """
         options = dict(config)
         try:
@@ -106,7 +112,7 @@ class Reconstruction:
         frac_coords: Coordinates of the best walker, (N, 3).
         loss: Its distance from the target in the last objective, relative.
         converged: Whether the loss is below the tolerance of the search.
-        evaluations: Gradient evaluations spent on the crystal.
+        evaluations: Evaluations of a walker spent on the crystal; nearly all with a gradient.
         trace: (evaluations, loss, coordinates) of the best walker after every wave.
     """
 
@@ -123,8 +129,8 @@ class Reconstructor:
     The paper runs basin hopping with Adam from uniform starts. Beyond it: starts that obey space
     groups of the cell, or fill space; wide Gaussians before narrow ones, which makes basins of
     attraction several times larger; losses over a short radius, which cost a fraction; swaps of
-    species and relocations among the hops. ``configs/family/structrepdiff.yaml`` has the paper's
-    own setting beside ours.
+    species and relocations among the hops. ``configs/reconstruction`` has the paper's own setting
+    beside ours.
 
     Args:
         ead: Descriptor.
@@ -157,7 +163,7 @@ class Reconstructor:
         seeds: Sequence[int],
         tick: Callable[[int], None] = lambda _: None,
     ) -> list[Reconstruction]:
-        """Reconstruct crystals; the result of one does not depend on the others.
+        """Reconstruct crystals; up to rounding, the result of one does not depend on the others.
 
         Args:
             frames: Lattice and composition of each crystal.

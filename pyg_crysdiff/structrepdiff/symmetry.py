@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -48,12 +48,19 @@ def compatible_groups(lattice: Array, tolerance: float = 0.02) -> list[SpaceGrou
         tolerance: Allowed change of an entry of the metric, relative to the lengths it belongs
             to; generated cells are not exact.
     """
+    key = np.ascontiguousarray(lattice, dtype=np.float64).tobytes()
+    return list(_compatible_groups(key, tolerance))
+
+
+@lru_cache(maxsize=256)  # every wave of a search asks for the same cells
+def _compatible_groups(key: bytes, tolerance: float) -> tuple[SpaceGroup, ...]:
+    lattice = np.frombuffer(key).reshape(3, 3)
     bare: Any = (lattice, np.zeros((1, 3)), [1])
     dataset = spglib.get_symmetry_dataset(
         bare, symprec=tolerance * np.linalg.norm(lattice, axis=1).min()
     )
     if dataset is None:
-        return []
+        return ()
     to_standard = np.asarray(dataset.transformation_matrix, dtype=float)
     back = np.linalg.inv(to_standard)
     centrings = round(1 / abs(np.linalg.det(to_standard)))
@@ -79,7 +86,7 @@ def compatible_groups(lattice: Array, tolerance: float = 0.02) -> list[SpaceGrou
             group = _reduced(numbers[hall], integer[part], shifts[part], centrings)
             if group is not None:
                 out.append(group)
-    return out
+    return tuple(out)
 
 
 def _reduced(
