@@ -280,6 +280,7 @@ class _Run:
             lattice=lattice.expand(count, 3, 3),
             sizes=torch.full((count,), len(numbers), device=like.device),
             crystal=torch.full((count,), crystal, device=like.device),
+            closest=lattice.new_full((count,), frame.min_distance),
         )
 
     def _descend(

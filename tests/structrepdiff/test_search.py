@@ -131,6 +131,7 @@ def test_the_loss_is_zero_at_the_truth_and_its_gradient_a_difference(rng):
     walkers = Walkers(
         both, torch.tensor(CUBIC.atomic_numbers).repeat(2),
         torch.tensor(CUBIC.lattice).expand(2, 3, 3), torch.tensor([5, 5]), torch.tensor([0, 0]),
+        torch.tensor([1.9, 1.9], dtype=torch.float64),
     )  # fmt: skip
     objective.start(walkers)
     x = both.clone().requires_grad_()
@@ -148,6 +149,24 @@ def test_the_loss_is_zero_at_the_truth_and_its_gradient_a_difference(rng):
     with torch.no_grad():
         moved = objective.loss(far, target)
     torch.testing.assert_close(moved, losses.detach(), rtol=1e-6, atol=1e-9)
+
+
+def test_atoms_that_overlap_are_pushed_apart():
+    objective = Objective(EAD, 8.0)
+    target = objective.target(descriptor(CUBIC).double())
+    x = torch.tensor(CUBIC.frac_coords @ CUBIC.lattice)
+    x[1] = x[0] + torch.tensor([0.5, 0.0, 0.0])
+    walkers = Walkers(
+        x, torch.tensor(CUBIC.atomic_numbers), torch.tensor(CUBIC.lattice)[None],
+        torch.tensor([5]), torch.tensor([0]), torch.tensor([1.9], dtype=torch.float64),
+    )  # fmt: skip
+    objective.start(walkers)
+    free = replace(walkers, closest=torch.tensor([0.1], dtype=torch.float64))
+    x.requires_grad_()
+    extra = objective.loss(walkers.moved(x), target) - objective.loss(free.moved(x), target)
+    assert float(extra.detach()) == pytest.approx(2 / 5 * (1 - 0.5 / (0.95 * 1.9)), rel=1e-6)
+    extra.sum().backward()
+    assert x.grad[1, 0] < 0 < x.grad[0, 0]
 
 
 def test_reconstruction_finds_crystals_alone_and_together():
