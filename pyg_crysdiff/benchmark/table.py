@@ -22,6 +22,11 @@ COLUMNS = {
     "cov_precision": "COV-P",
     "density_emd": "dens. EMD",
     "target_mae": "target MAE",
+    "match_rate": "match",
+    "rmse": "RMSE",
+    "match_rate_struct": "match struct.",
+    "rmse_struct": "RMSE struct.",
+    "metre": "METRe",
 }
 
 
@@ -43,12 +48,17 @@ def cell(estimate: Estimate | None, interval: bool = False) -> str:
 def heading(results: Results) -> list[str]:
     """Return the lines that belong above every form of the table."""
     s = results.settings
+    data = (
+        f"{results.dataset}; split {results.split}: {s['num_train']} crystals train, "
+        f"{s['num_reference']} test; seed {results.seed}"
+    )
+    if "evaluator" not in s:
+        return [data]
     card = s["evaluator"]
     limits = ", ".join(f"{k.upper()} <= {v:.6g}" for k, v in s["thresholds"].items())
     held_out = f"held-out MAE {card['held_out_mae']:.4f} on {card['num_held_out']} crystals"
     return [
-        f"{results.dataset}; split {results.split}: {s['num_train']} crystals train, "
-        f"{s['num_reference']} test; seed {results.seed}",
+        data,
         f"property {s['property']}, target {s['target']:.6g}; {limits} ({s['thresholds_from']})",
         f"evaluator: DimeNet++ trained on the test split, which no generator saw; {held_out}",
     ]

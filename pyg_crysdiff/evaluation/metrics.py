@@ -134,15 +134,16 @@ def property_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estim
 def reconstruction_metrics(
     samples: Sequence[Entry], table: pd.DataFrame, protocol: Protocol
 ) -> dict[str, Estimate]:
-    """Return match rate, RMSE, METRe and cRMSE; adds the column ``rms``."""
-    rms = rms_distances(
+    """Return match rates, RMSEs, METRe and cRMSE; adds the columns ``rms`` and ``rms_struct``."""
+    geometric = rms_distances(
         samples,
         protocol.reference,
-        valid=table["valid"].tolist(),
+        valid=table["struct_valid"].tolist(),
         num_workers=protocol.num_workers,
         progress=protocol.progress,
     )
-    table["rms"] = rms
+    rms = np.where(table["valid"], geometric, np.nan)
+    table["rms"], table["rms_struct"] = rms, geometric
     matched = np.isfinite(rms)
     best = best_rms_distances(
         samples,
@@ -154,6 +155,8 @@ def reconstruction_metrics(
     return {
         "match_rate": _mean(matched, protocol),
         "rmse": _mean(rms[matched], protocol),
+        "match_rate_struct": _mean(np.isfinite(geometric), protocol),
+        "rmse_struct": _mean(geometric[np.isfinite(geometric)], protocol),
         "metre": _mean(np.isfinite(best), protocol),
         "crmse": _mean(np.nan_to_num(best, nan=_STOL), protocol),
     }
