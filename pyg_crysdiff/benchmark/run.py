@@ -188,10 +188,10 @@ class _Run:
                 "checkpoint": model.digest,
                 **clock.stop(),
                 "steps": steps,
-                "corrector_steps": self.settings.corrector_steps,
-                "renewal": self.settings.renewal,
+                "corrector_steps": None if represented else self.settings.corrector_steps,
+                "renewal": None if represented else self.settings.renewal,
                 "guidance": self.settings.guidance if target else None,
-                "num_atoms": self._sizes(target),
+                "num_atoms": "generated" if represented else self._sizes(target),
                 "target": target,
             }
             self._score(name, crystals, "this run", details)
