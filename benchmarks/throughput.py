@@ -184,7 +184,7 @@ def our_functions(items: list[Data], args: argparse.Namespace) -> dict[str, Any]
         optimizer.step()
 
     states = [model.state(b) for b in batches]
-    conditions = [model.condition(b) for b in batches]
+    conditions = [{name: b[name].view(-1) for name in model.properties} for b in batches]
 
     @torch.inference_mode()
     def evaluate(k: int) -> None:

@@ -43,7 +43,7 @@ DEFINITIONS = {
     "match_rate": "Share of reference crystals that the prediction of the same index matches:"
     f" StructureMatcher, stol 0.5, ltol 0.3, angle 10 degrees. Source: {_CDVAE}.",
     "match_rate_struct": "As match_rate, of predictions that are structurally valid; SMACT is not"
-    " asked, which refuses a tenth of the real intermetallic crystals of MP-20.",
+    " asked, which refuses many real intermetallic crystals.",
     "rmse_struct": "Mean normalised RMS displacement over the matches of match_rate_struct.",
     "rmse": f"Mean normalised RMS displacement over the matches. Source: {_CDVAE}.",
     "metre": "Share of reference crystals that ANY valid prediction matches (same matcher as"

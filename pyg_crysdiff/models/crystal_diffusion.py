@@ -119,17 +119,6 @@ class CrystalDiffusion(nn.Module):
             for cell, f, z in zip(lattice, coordinates, numbers, strict=True)
         ]
 
-    def condition(self, batch: Batch | Data) -> dict[str, Tensor]:
-        """Read the conditioning properties of a batch, name to (B,).
-
-        Raises:
-            KeyError: If the batch lacks one.
-        """
-        missing = [name for name in self.properties if name not in batch]
-        if missing:
-            raise KeyError(f"the batch lacks the properties {missing} that the model needs")
-        return {name: batch[name].view(-1) for name in self.properties}
-
     def prepare(
         self, train: InMemoryDataset, val: InMemoryDataset, progress: bool = True
     ) -> tuple[InMemoryDataset, InMemoryDataset]:
@@ -153,11 +142,7 @@ class CrystalDiffusion(nn.Module):
         t = self.process.training_times(count, generator).to(device)
         noise = self.process.training_noise(clean, generator)
         rate = self.condition_dropout if dropout is None else dropout
-        hidden = (torch.rand(count, generator=generator) < rate).to(device)
-        condition = {
-            name: torch.where(hidden, torch.nan, value)
-            for name, value in self.condition(batch).items()
-        }
+        condition = self.denoiser.condition_embedding.read(batch, count, rate, generator)
         noisy = self.process.corrupt(clean, t, noise)
         prediction = self.predict(noisy, t, condition)
         return self.process.losses(prediction, clean, noisy, t, noise)

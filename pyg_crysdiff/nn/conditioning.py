@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch_geometric.data import Batch, Data
 
 
 class SinusoidalTime(nn.Module):
@@ -64,6 +65,30 @@ class ConditionEmbedding(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear((2 if scaling else 1) * dim, dim), nn.SiLU(), nn.Linear(dim, dim)
         )
+
+    def read(
+        self, batch: Batch | Data, count: int, dropout: float, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Read the properties of a training batch, name to (B,), NaN where they are hidden.
+
+        Args:
+            batch: PyG batch with every property, one value per crystal.
+            count: Number of crystals, B.
+            dropout: Probability of hiding all properties of a crystal.
+            generator: CPU generator.
+
+        Raises:
+            KeyError: If the batch lacks a property.
+        """
+        missing = [name for name in self.properties if name not in batch]
+        if missing:
+            raise KeyError(f"the batch lacks the properties {missing} that the model needs")
+        hidden = torch.rand(count, generator=generator) < dropout
+        values = {name: batch[name].view(-1) for name in self.properties}
+        return {
+            name: torch.where(hidden.to(value.device), torch.nan, value)
+            for name, value in values.items()
+        }
 
     def forward(self, t: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return z_c, (B, dim).

@@ -133,17 +133,6 @@ class StructRepDiff(nn.Module):
         scaled = (values - self.mean) / torch.where(self.std > 0, self.std, 1.0)
         return torch.where(self.std > 0, scaled, 0.0)
 
-    def condition(self, batch: Batch | Data) -> dict[str, Tensor]:
-        """Read the conditioning properties of a batch, name to (B,).
-
-        Raises:
-            KeyError: If the batch lacks one.
-        """
-        missing = [name for name in self.properties if name not in batch]
-        if missing:
-            raise KeyError(f"the batch lacks the properties {missing} that the model needs")
-        return {name: batch[name].view(-1) for name in self.properties}
-
     def loss(
         self, batch: Batch | Data, generator: torch.Generator, dropout: float | None = None
     ) -> dict[str, Tensor]:
@@ -160,11 +149,7 @@ class StructRepDiff(nn.Module):
         t = torch.randint(1, self.process.num_steps + 1, (count,), generator=generator).to(device)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         rate = self.condition_dropout if dropout is None else dropout
-        hidden = (torch.rand(count, generator=generator) < rate).to(device)
-        condition = {
-            name: torch.where(hidden, torch.nan, value)
-            for name, value in self.condition(batch).items()
-        }
+        condition = self.denoiser.condition_embedding.read(batch, count, rate, generator)
         noisy = self.process.corrupt(clean, t, noise)
         prediction = self.denoiser(noisy, t, condition).to(clean.dtype)
         # Entries that carry nothing are noise alone and would only dilute the loss.
