@@ -1,4 +1,4 @@
-"""Starting structures for reconstruction: uniform, space-filling, symmetric."""
+"""Starting structures for reconstruction: uniform, space-filling, symmetric, repeated."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from pyg_crysdiff.structrepdiff.superlattice import finer_cells
 from pyg_crysdiff.structrepdiff.symmetry import SpaceGroup, compatible_groups, group_weights
 
 Array = NDArray[np.float64]
@@ -66,9 +67,8 @@ def symmetric(
 ) -> Array | None:
     """Return coordinates that obey a space group of the lattice, (N, 3), or None.
 
-    Crystals are seldom without symmetry, and descent keeps the symmetry of its start: the search
-    runs in far fewer dimensions. Random points, moved to special positions that are near, are
-    multiplied by the group until the composition is filled.
+    Crystals are seldom without symmetry. Random points, moved to special positions that are near,
+    are multiplied by the group until the composition is filled.
 
     Args:
         frame: Lattice, composition, smallest distance.
@@ -80,7 +80,8 @@ def symmetric(
     if not groups:
         return None
     for _ in range(attempts):
-        filled = _fill(frame, groups[rng.choice(len(groups), p=weights)], rng)
+        group = groups[rng.choice(len(groups), p=weights)]
+        filled = _fill(frame, group, rng)
         if filled is not None:
             return filled
     return None
@@ -152,6 +153,42 @@ def _off_diagonal(matrix: Array) -> Array:
     return matrix[~np.eye(len(matrix), dtype=bool)]
 
 
+def repeated(
+    frame: Frame, rng: np.random.Generator, frequencies: Mapping[int, int] | None = None
+) -> Array | None:
+    """Return coordinates that repeat a smaller cell, (N, 3), or None.
+
+    Cells of known crystals need not be primitive; the cell alone then hides most of the symmetry.
+    The number of copies m is drawn with a probability of 1 / m among those that divide the
+    composition, the finer lattice among all of that index; its cell is filled symmetrically, or
+    evenly where that fails.
+
+    Args:
+        frame: Lattice, composition, smallest distance.
+        rng: Generator.
+        frequencies: Space-group counts of known crystals.
+    """
+    elements, counts = np.unique(frame.atomic_numbers, return_counts=True)
+    common = int(np.gcd.reduce(counts))
+    choices = {
+        m: cells
+        for m in range(2, common + 1)
+        if common % m == 0 and (cells := finer_cells(frame.lattice, m, 0.9 * frame.min_distance))
+    }
+    if not choices:
+        return None
+    chance = 1 / np.array(list(choices))
+    m = list(choices)[rng.choice(len(choices), p=chance / chance.sum())]
+    cell = choices[m][rng.integers(len(choices[m]))]
+    small = Frame(cell.lattice, np.repeat(elements, counts // m), frame.min_distance)
+    groups = compatible_groups(cell.lattice)
+    x = symmetric(small, rng, groups, group_weights(groups, frequencies), attempts=4)
+    return cell.repeat(spread(small, rng) if x is None else x, frame.lattice)
+
+
+_KINDS = ("uniform", "spread", "symmetric", "repeated")
+
+
 def make_starts(
     frame: Frame,
     count: int,
@@ -161,26 +198,30 @@ def make_starts(
 ) -> tuple[Array, list[str]]:
     """Return starting coordinates, (count, N, 3), and the kind of each, in turn from ``kinds``.
 
-    A symmetric start that cannot be found is replaced by a space-filling one.
+    A repeated start that cannot be found is replaced by a symmetric one, a symmetric one by a
+    space-filling one.
 
     Args:
         frame: Lattice, composition, smallest distance.
         count: Number of starts.
         rng: Generator.
-        kinds: ``uniform``, ``spread``, ``symmetric``.
-        frequencies: Space-group counts of known crystals, for ``symmetric``.
+        kinds: ``uniform``, ``spread``, ``symmetric``, ``repeated``.
+        frequencies: Space-group counts of known crystals, for the last two.
 
     Raises:
         ValueError: If a kind is unknown.
     """
-    if unknown := set(kinds) - {"uniform", "spread", "symmetric"}:
+    if unknown := set(kinds) - set(_KINDS):
         raise ValueError(f"unknown kinds of starts {sorted(unknown)}")
-    groups = compatible_groups(frame.lattice) if "symmetric" in kinds else []
+    groups = compatible_groups(frame.lattice) if {"symmetric", "repeated"} & set(kinds) else []
     weights = group_weights(groups, frequencies)
     out, used = [], []
     for k in range(count):
         kind = kinds[k % len(kinds)]
         x = None
+        if kind == "repeated":
+            x = repeated(frame, rng, frequencies)
+            kind = kind if x is not None else "symmetric"
         if kind == "symmetric":
             x = symmetric(frame, rng, groups, weights)
             kind = kind if x is not None else "spread"

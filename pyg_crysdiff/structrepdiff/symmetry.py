@@ -66,14 +66,15 @@ def _compatible_groups(key: bytes, tolerance: float) -> tuple[SpaceGroup, ...]:
     centrings = round(1 / abs(np.linalg.det(to_standard)))
     gram = lattice @ lattice.T
     scale = np.sqrt(np.outer(gram.diagonal(), gram.diagonal()))
-    rotations, owners, translations = _database()
+    distinct, which, owners, translations = _database()
     # Columns x: x' = P^-1 R P x + P^-1 t; rows f need the transpose.
-    w = np.einsum("ij,gjk,kl->gli", back, rotations, to_standard)
+    w = np.einsum("ij,gjk,kl->gli", back, distinct, to_standard)
     integer = np.rint(w)
     moved = np.einsum("gij,jk,glk->gil", integer, gram, integer)
-    good = (np.abs(w - integer).max((1, 2)) < 1e-3) & (
+    kept = (np.abs(w - integer).max((1, 2)) < 1e-3) & (
         np.abs((moved - gram) / scale).max((1, 2)) < 2 * tolerance
     )
+    good = kept[which]
     allowed = np.ones(_NUM_HALL + 1, dtype=bool)
     allowed[owners[~good]] = False
     shifts = translations @ back.T
@@ -83,37 +84,38 @@ def _compatible_groups(key: bytes, tolerance: float) -> tuple[SpaceGroup, ...]:
     for hall in range(2, _NUM_HALL + 1):
         if allowed[hall]:
             part = slice(bounds[hall], bounds[hall + 1])
-            group = _reduced(numbers[hall], integer[part], shifts[part], centrings)
+            group = _reduced(numbers[hall], which[part], integer, shifts[part], centrings)
             if group is not None:
                 out.append(group)
     return tuple(out)
 
 
 def _reduced(
-    number: int, rotations: Array, translations: Array, centrings: int
+    number: int, labels: NDArray[np.int64], rotations: Array, translations: Array, centrings: int
 ) -> SpaceGroup | None:
     """Keep one operation per rotation; None where the centring is not the lattice's."""
-    _, first, which = np.unique(
-        rotations.reshape(len(rotations), 9), axis=0, return_index=True, return_inverse=True
-    )
-    delta = translations - translations[first[which.reshape(-1)]]
+    _, first, which = np.unique(labels, return_index=True, return_inverse=True)
+    delta = translations - translations[first[which]]
     if np.abs(delta - np.rint(delta)).max() > 1e-3:
         return None
-    if len(rotations) != centrings * len(first):
+    if len(labels) != centrings * len(first):
         return None
-    return SpaceGroup(number, rotations[first], translations[first] % 1.0)
+    return SpaceGroup(number, rotations[labels[first]], translations[first] % 1.0)
 
 
 @cache
-def _database() -> tuple[Array, NDArray[np.int64], Array]:
+def _database() -> tuple[Array, NDArray[np.int64], NDArray[np.int64], Array]:
+    """Distinct rotations; of each operation its rotation, its Hall number, its translation."""
     rotations, owners, translations = [], [], []
     for hall in range(1, _NUM_HALL + 1):
         operations: Any = spglib.get_symmetry_from_database(hall)
         rotations.append(operations["rotations"])
         translations.append(operations["translations"])
         owners += [hall] * len(operations["rotations"])
+    distinct, which = np.unique(np.concatenate(rotations), axis=0, return_inverse=True)
     return (
-        np.concatenate(rotations).astype(float),
+        distinct.astype(float),
+        which.reshape(-1),
         np.array(owners),
         np.concatenate(translations).astype(float),
     )

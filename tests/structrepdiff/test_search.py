@@ -15,6 +15,7 @@ from pyg_crysdiff.structrepdiff.moves import hop
 from pyg_crysdiff.structrepdiff.objective import Objective, Walkers, pool
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor, Round, Search
 from pyg_crysdiff.structrepdiff.starts import Frame, make_starts, symmetric
+from pyg_crysdiff.structrepdiff.superlattice import finer_cells
 from pyg_crysdiff.structrepdiff.symmetry import (
     compatible_groups,
     group_frequencies,
@@ -222,3 +223,33 @@ def test_presets_are_read_and_bad_keys_refused(name):
         Search.from_config({**table, "speed": 1})
     with pytest.raises(ValueError, match="bad reconstruction settings"):
         Search.from_config({k: v for k, v in table.items() if k != "rounds"})
+
+
+def test_finer_cells_are_all_lattices_of_an_index_and_repeat_a_crystal():
+    cubic = np.eye(3) * 4.0
+    # Sublattices of index 2, 3, 4, 6 of a lattice: 7, 13, 35, 91 (sums of divisors of divisors).
+    for index, count in ((2, 7), (3, 13), (4, 35), (6, 91)):
+        cells = finer_cells(cubic, index, 0.0)
+        assert len(cells) == count
+        for cell in cells:
+            assert abs(np.linalg.det(cell.lattice)) == pytest.approx(64.0 / index)
+            translations = cell.shifts @ cubic @ np.linalg.inv(cell.lattice)
+            np.testing.assert_allclose(translations, np.rint(translations), atol=1e-6)
+            assert len(np.unique(np.round(cell.shifts, 6) % 1.0, axis=0)) == index
+    shortest = finer_cells(cubic, 4, 2.5)
+    assert 0 < len(shortest) < 35
+    assert all(np.linalg.norm(c.lattice, axis=1).min() >= 2.5 for c in shortest)
+
+
+def test_repeated_starts_are_supercells(rng):
+    supercell = ROCK_SALT.to_structure() * [[1, 1, 0], [0, 2, 1], [0, 0, 1]]
+    numbers = np.sort(np.array(supercell.atomic_numbers))
+    target = Frame(supercell.lattice.matrix, numbers, 2.0)
+    x, kinds = make_starts(target, 12, rng, ("repeated",))
+    assert set(kinds) == {"repeated"}
+    for frac in x:
+        found = spglib.find_primitive((target.lattice, frac, numbers), symprec=1e-3)
+        assert len(found[2]) <= len(numbers) // 2
+    single, kinds = make_starts(frame(CUBIC), 4, rng, ("repeated",))  # counts 3, 1, 1
+    assert "repeated" not in kinds
+    assert single.shape == (4, 5, 3)
