@@ -20,6 +20,8 @@ from pyg_crysdiff.evaluation.results import Estimate, Row
 
 TASKS = ("optimisation", "reconstruction", "generation")
 
+_PUBLISHED_TASKS = (*TASKS, "prediction")
+
 
 @dataclass(frozen=True)
 class LiveCode:
@@ -133,11 +135,12 @@ def published_rows(dataset: str, task: str) -> list[Row]:
 
     Args:
         dataset: Name in the registry of data sets; others have no published rows.
-        task: ``optimisation``, ``reconstruction`` or ``generation``.
+        task: ``optimisation``, ``reconstruction``, ``generation`` or ``prediction`` (structures of
+            given compositions).
 
     Raises:
         ValueError: If there is no such task.
     """
-    if task not in TASKS:
-        raise ValueError(f"task must be one of {TASKS}, got {task!r}")
+    if task not in _PUBLISHED_TASKS:
+        raise ValueError(f"task must be one of {_PUBLISHED_TASKS}, got {task!r}")
     return [row for baseline in _all_baselines() for row in baseline.rows(dataset, task)]

@@ -8,13 +8,19 @@ from pathlib import Path
 
 from pyg_crysdiff.benchmark.settings import Settings
 
-_TASKS = {"optimisation": "benchmark", "reconstruction": "reconstruction"}
+_TASKS = {
+    "optimisation": "benchmark",
+    "reconstruction": "reconstruction",
+    "prediction": "prediction",
+}
+_FILES = {"reconstruction": "match_rate.png", "prediction": "tables"}
 _EXAMPLE = """examples:
   python benchmarks/run.py
   python benchmarks/run.py --dataset carbon24 --data-root DATA --split val-as-train --budget 30
   python benchmarks/run.py --dataset perov5 --samples mine=samples.extxyz --models cds
   python benchmarks/run.py --dataset carbon24 --models cds,structrepdiff-cds
   python benchmarks/run.py --task reconstruction --dataset carbon24 --num-samples 200
+  python benchmarks/run.py --task prediction --dataset perov5 --models cds --candidates 20
   python benchmarks/run.py --dataset perov5 --baseline cdvae=CHECKOUT --baseline symat=CHECKOUT
 """
 
@@ -23,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark from the command line; see ``--help``."""
     parser = build_parser()
     args = parser.parse_args(arguments)
+    from pyg_crysdiff.benchmark.prediction import run_prediction  # noqa: PLC0415
     from pyg_crysdiff.benchmark.reconstruction import run_reconstruction  # noqa: PLC0415
     from pyg_crysdiff.benchmark.run import run_benchmark  # noqa: PLC0415
     from pyg_crysdiff.benchmark.table import text_table  # noqa: PLC0415
@@ -32,17 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     try:
         settings = _settings(args)
-        if args.task == "reconstruction":
-            results = run_reconstruction(settings, say)
-        else:
-            results = run_benchmark(settings, say)
+        task = {
+            "optimisation": run_benchmark,
+            "reconstruction": run_reconstruction,
+            "prediction": run_prediction,
+        }[args.task]
+        results = task(settings, say)
     except (ValueError, FileNotFoundError, ConnectionError, RuntimeError) as error:
         if args.debug:
             raise
         parser.exit(2, f"error: {error}\n")
     print(f"\n{text_table(results)}\n")
     seconds = results.settings["seconds"]
-    files = "match_rate.png" if args.task == "reconstruction" else "report.html"
+    files = _FILES.get(args.task, "report.html")
     print(f"{seconds:.0f} s; results.json, {files} and samples are in {settings.out}")
 
 
@@ -60,10 +69,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--properties", help="own data: property columns, comma-separated; the first is optimised")
     add(
         "--task", default="optimisation", choices=list(_TASKS),
-        help="reconstruction: test crystals from their StructRepDiff representations",
+        help="reconstruction: test crystals from their StructRepDiff representations; "
+        "prediction: structures of test compositions",
     )  # fmt: skip
     add("--search", help="reconstruction: fast, thorough, dense or paper")
     add("--descriptor", help="reconstruction: graded, compact or paper")
+    add("--candidates", type=int, help="prediction: structures per composition")
     add(
         "--models", default="cdi,cds",
         help="conditioners, comma-separated, 'structrepdiff-' before them for that family; "
@@ -123,6 +134,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         evaluator_minutes=args.evaluator_budget,
         search=args.search,
         descriptor=args.descriptor,
+        candidates=args.candidates,
         coverage=not args.no_coverage,
         seed=args.seed,
         device=args.device,

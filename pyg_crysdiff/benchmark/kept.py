@@ -67,10 +67,6 @@ def _key(entries: Entries, protocol: Protocol) -> str:
     for group in (entries, protocol.reference, protocol.train):
         digest.update(b"#")
         for entry in group:
-            if isinstance(entry, Crystal):
-                for array in (entry.lattice, entry.frac_coords, entry.atomic_numbers):
-                    digest.update(array.tobytes())
-            else:
-                digest.update(entry.reason.encode())
-            digest.update(b"|")
+            text = entry.digest() if isinstance(entry, Crystal) else entry.reason
+            digest.update(f"{text}|".encode())
     return digest.hexdigest()

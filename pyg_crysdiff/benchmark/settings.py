@@ -42,6 +42,7 @@ class Settings:
         structrepdiff_steps: Its reverse steps.
         search: Reconstruction task: a file in ``configs/reconstruction``.
         descriptor: Reconstruction task: a file in ``configs/descriptor``.
+        candidates: Prediction task: structures per composition.
         seed: Seed of everything.
         device: Device.
     """
@@ -72,6 +73,7 @@ class Settings:
     structrepdiff_steps: int = 250
     search: str = "thorough"
     descriptor: str = "graded"
+    candidates: int = 20
     seed: int = 0
     device: str = "auto"
 

@@ -26,6 +26,10 @@ COLUMNS = {
     "rmse": "RMSE",
     "match_rate_struct": "match struct.",
     "rmse_struct": "RMSE struct.",
+    "match_rate_any": "match any",
+    "rmse_any": "RMSE any",
+    "match_rate_any_struct": "match any str.",
+    "rmse_any_struct": "RMSE any str.",
     "metre": "METRe",
 }
 

@@ -9,6 +9,9 @@ from typing import Any
 EXAMPLE = """examples:
   crysdiff sample --checkpoint runs/demo/last.ckpt -n 100 --target min --out samples
   crysdiff sample --checkpoint c.ckpt -n 50 --target energy_per_atom=-154.5 --num-atoms 6-12
+  crysdiff sample --checkpoint c.ckpt -n 50 --formula Ti2O4 --symmetrise 0.1
+  crysdiff sample --checkpoint c.ckpt -n 50 --chemical-system Li-Fe-O --charge-neutral
+  crysdiff sample --checkpoint c.ckpt -n 50 --template host.cif --keep-sites 0-3 --keep coordinates
 """
 
 
@@ -21,7 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--target", action="append", metavar="NAME=VALUE",
         help="wanted property (repeat for several), 'min' (training minimum, default) or 'none'",
     )  # fmt: skip
-    add("--num-atoms", default="distribution", help="8, 6-24, 'distribution' or 'target'")
+    add(
+        "--num-atoms", default="distribution",
+        help="8, 6-24, weights 5:1,10:3, 'distribution' or 'target'",
+    )  # fmt: skip
+    _add_control(parser)
     add("--seed", type=int, default=0)
     add("--steps", type=int, help="reverse steps (default: all)")
     add("--guidance", type=float, default=1.0, help="classifier-free guidance; 1 = none")
@@ -38,15 +45,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", type=Path, default=Path("samples"), help="output folder (default: samples)")
 
 
+def _add_control(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("hard constraints, obeyed by every crystal").add_argument
+    add(
+        "--formula", action="append", default=[],
+        help="exact composition, e.g. Ti2O4; several are taken in turn; with --num-atoms its "
+        "multiples of the reduced formula",
+    )  # fmt: skip
+    add("--chemical-system", metavar="Li-Fe-O", help="all of these elements and no other")
+    add("--allow", default="", metavar="EL,EL", help="no other elements than these")
+    add("--forbid", default="", metavar="EL,EL", help="none of these elements")
+    add("--require", default="", metavar="EL,EL", help="each of these elements occurs")
+    add("--charge-neutral", action="store_true", help="compositions that are valid under SMACT")
+    add("--template", type=Path, help="structure file whose first crystal is kept in part")
+    add("--keep-sites", metavar="0-3,7", help="sites of the template, from 0 (default: all)")
+    add(
+        "--keep", default="coordinates,species,lattice",
+        help="what of the template is kept (default: %(default)s)",
+    )  # fmt: skip
+    add(
+        "--symmetrise", type=float, nargs="?", const=0.1, metavar="SYMPREC",
+        help="also write idealised copies with their space groups (default tolerance 0.1 A)",
+    )  # fmt: skip
+
+
 def run(args: argparse.Namespace) -> None:
     """Sample, and say where the files are."""
-    from pyg_crysdiff.sampling import sample  # noqa: PLC0415
+    from pyg_crysdiff.sampling import sample, write_symmetrised  # noqa: PLC0415
 
     crystals = sample(
         args.checkpoint,
         args.num_samples,
         target=_target(args.target),
         num_atoms=_num_atoms(args.num_atoms),
+        control=_control(args),
         seed=args.seed,
         steps=args.steps,
         guidance=args.guidance,
@@ -60,6 +92,51 @@ def run(args: argparse.Namespace) -> None:
         trusted=args.trust,
     )
     print(f"{len(crystals)} crystals in {args.out}: samples.extxyz, samples.pt, cif/")
+    if args.symmetrise is not None:
+        copies = write_symmetrised(crystals, args.out, args.symmetrise)
+        higher = sum(c.info["space_group_number"] > 1 for c in copies)
+        print(f"{higher} of them have symmetry: symmetrised.extxyz, symmetrised/")
+
+
+def _control(args: argparse.Namespace) -> Any:
+    from pyg_crysdiff.data import Crystal, read_crystals  # noqa: PLC0415
+    from pyg_crysdiff.sampling import Control, Template  # noqa: PLC0415
+
+    template = None
+    if args.template is not None:
+        crystal = read_crystals(args.template)[0]
+        if not isinstance(crystal, Crystal):
+            raise ValueError(f"cannot read the template {args.template}: {crystal.reason}")
+        keep: Any = _list(args.keep)
+        template = Template(crystal, _sites(args.keep_sites), keep)
+    elif args.keep_sites is not None:
+        raise ValueError("--keep-sites belongs to a --template")
+    return Control(
+        formulas=tuple(args.formula),
+        chemical_system=args.chemical_system,
+        allowed=_list(args.allow),
+        forbidden=_list(args.forbid),
+        required=_list(args.require),
+        charge_neutral=args.charge_neutral,
+        template=template,
+    )
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _sites(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    sites: list[int] = []
+    try:
+        for part in _list(text):
+            low, dash, high = part.partition("-")
+            sites += range(int(low), int(high) + 1) if dash else [int(low)]
+    except ValueError:
+        raise ValueError(f"--keep-sites must look like 0-3,7, got {text!r}") from None
+    return tuple(sites)
 
 
 def _target(given: list[str] | None) -> Any:
@@ -82,11 +159,14 @@ def _target(given: list[str] | None) -> Any:
 def _num_atoms(given: str) -> Any:
     if given in ("distribution", "target"):
         return given
-    low, dash, high = given.partition("-")
     try:
+        if ":" in given:
+            pairs = (part.split(":") for part in given.split(","))
+            return {int(n): float(weight) for n, weight in pairs}
+        low, dash, high = given.partition("-")
         return (int(low), int(high)) if dash else int(low)
     except ValueError:
         raise ValueError(
-            f"--num-atoms must be a number, a range such as 6-24, 'distribution' or 'target', "
-            f"got {given!r}"
+            f"--num-atoms must be a number, a range such as 6-24, weights such as 5:1,10:3, "
+            f"'distribution' or 'target', got {given!r}"
         ) from None

@@ -6,6 +6,7 @@ A crystal is M = (lattice, fractional coordinates, species). Lattices are **rows
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +155,13 @@ class Crystal:
         """
         longest = float(np.linalg.norm(self.lattice, axis=1).max())
         return bool(4.19 * longest**3 <= _MOST_POINTS * self.volume)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of lattice, coordinates and species, to the last bit, as hex."""
+        digest = hashlib.sha256()
+        for array in (self.lattice, self.frac_coords, self.atomic_numbers):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
 
     @property
     def volume(self) -> float:

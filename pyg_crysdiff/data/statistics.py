@@ -154,6 +154,20 @@ class DataStatistics:
         except (KeyError, TypeError) as error:
             raise ValueError(f"damaged data statistics: {error}") from error
 
+    def size_weights(self, target: Mapping[str, float] | None = None) -> dict[int, float]:
+        """Return atom counts with weights, p(N) or p(N | property) times a constant.
+
+        Args:
+            target: Property name to wanted value. With several properties the histograms of
+                their bins are multiplied; where the product is empty, p(N) is used.
+        """
+        histogram = {n: float(c) for n, c in self.num_atoms.items()}
+        product = dict.fromkeys(histogram, 1.0)
+        for name, value in (target or {}).items():
+            near = self.properties[name].size_histogram(value)
+            product = {n: p * near.get(n, 0) for n, p in product.items()}
+        return product if target and sum(product.values()) > 0 else histogram
+
     def sample_num_atoms(
         self,
         count: int,
@@ -165,16 +179,9 @@ class DataStatistics:
         Args:
             count: Number of crystals.
             generator: CPU generator.
-            target: Property name to wanted value. With several properties the histograms of
-                their bins are multiplied; where the product is empty, p(N) is used.
+            target: See :meth:`size_weights`.
         """
-        histogram = {n: float(c) for n, c in self.num_atoms.items()}
-        if target:
-            product = dict.fromkeys(histogram, 1.0)
-            for name, value in target.items():
-                near = self.properties[name].size_histogram(value)
-                product = {n: p * near.get(n, 0) for n, p in product.items()}
-            histogram = product if sum(product.values()) > 0 else histogram
+        histogram = self.size_weights(target)
         sizes = sorted(histogram)
         weights = torch.tensor([histogram[n] for n in sizes], dtype=torch.float64)
         drawn = torch.multinomial(weights, count, replacement=True, generator=generator)

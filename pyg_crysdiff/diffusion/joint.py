@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from pyg_crysdiff.diffusion.coordinates import WrappedNormalDiffusion
 from pyg_crysdiff.diffusion.field import FieldDiffusion
+from pyg_crysdiff.diffusion.known import Known
 from pyg_crysdiff.diffusion.lattice import LatticeDDPM
 from pyg_crysdiff.diffusion.noise import CrystalNoise
-from pyg_crysdiff.diffusion.species import UniformD3PM
 
 FIELDS = ("lattice", "coordinates", "species")
 
@@ -80,7 +80,7 @@ class JointDiffusion(nn.Module):
         self,
         lattice: LatticeDDPM,
         coordinates: WrappedNormalDiffusion,
-        species: UniformD3PM,
+        species: FieldDiffusion,
         loss_weights: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
@@ -181,6 +181,7 @@ class JointDiffusion(nn.Module):
         times: list[int],
         corrector_steps: int = 1,
         renewal: float = 0.0,
+        known: Known | None = None,
     ) -> Iterator[tuple[int, CrystalState]]:
         """Run the reverse process, yielding (s, state at s) after every step.
 
@@ -196,7 +197,10 @@ class JointDiffusion(nn.Module):
             times: Strictly descending times, the last one 0.
             corrector_steps: Corrector moves per time; 0 for the plain predictor.
             renewal: Kind of these moves; see :meth:`WrappedNormalDiffusion.correct`.
+            known: What is given of the crystals.
         """
+        if known is not None:
+            state = known.begin(self, state, times[0])
         for t, s in itertools.pairwise(times):
             crystal_t = torch.full_like(state.num_atoms, t)
             atom_t, atom_s = crystal_t[state.batch], torch.full_like(state.batch, s)
@@ -208,7 +212,13 @@ class JointDiffusion(nn.Module):
                     state.coordinates, prediction.coordinates, atom_t, z, renewal
                 )
                 state = replace(state, coordinates=moved)
+                if known is not None:
+                    state = known.hold(self, state, t)
             prediction = denoise(state, crystal_t)
+            if known is not None:
+                prediction = known.restrict(prediction)
+                known = known.settled(prediction, state, t, s)
+                prediction = known.restrict(prediction)
             crystal_s = torch.full_like(crystal_t, s)
             stepped = {
                 name: self.field(name).step(
@@ -221,4 +231,6 @@ class JointDiffusion(nn.Module):
                 for name in FIELDS
             }
             state = replace(state, **stepped)
+            if known is not None:
+                state = known.hold(self, state, s)
             yield s, state

@@ -101,5 +101,45 @@ class UniformD3PM(FieldDiffusion):
     def step(self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
         """Sample p_theta(a_s | a_t) by inverting its cumulative distribution."""
         p = self.posterior(x_t, prediction.softmax(-1), t, s)
-        index = (p.cumsum(-1) < noise.view(-1, 1)).sum(-1)
-        return index.clamp(max=self.num_classes - 1)
+        # A class without probability must not come out, not even for a noise of exactly 0.
+        index = (p.cumsum(-1) <= noise.view(-1, 1)).sum(-1)
+        last = self.num_classes - 1 - (p > 0).flip(-1).int().argmax(-1)
+        return torch.minimum(index, last)
+
+
+class GivenSpecies(FieldDiffusion):
+    """No diffusion of the species: the network always sees the true ones.
+
+    For crystal structure prediction, where the composition is known (CSP mode of DiffCSP, arXiv
+    2309.04475): only lattice and coordinates are generated.
+
+    Args:
+        num_classes: K.
+        num_steps: T.
+    """
+
+    prior_noise = "uniform"
+    noise_kind = "uniform"
+
+    def __init__(self, num_classes: int, num_steps: int = 1000) -> None:
+        super().__init__()
+        self.num_classes, self.num_steps = num_classes, num_steps
+
+    def prior(self, noise: Tensor) -> Tensor:
+        """The first class for every atom, until the given species take its place."""
+        return torch.zeros_like(noise.view(-1), dtype=torch.long)
+
+    def corrupt(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """Return the species as they are."""
+        del t, noise
+        return x0
+
+    def loss(self, prediction: Tensor, x0: Tensor, x_t: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """Nothing is predicted: zero, shape (N,)."""
+        del x0, x_t, t, noise
+        return prediction.sum(-1) * 0.0
+
+    def step(self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
+        """Return the species as they are."""
+        del prediction, t, s, noise
+        return x_t

@@ -45,6 +45,12 @@ DEFINITIONS = {
     "match_rate_struct": "As match_rate, of predictions that are structurally valid; SMACT is not"
     " asked, which refuses many real intermetallic crystals.",
     "rmse_struct": "Mean normalised RMS displacement over the matches of match_rate_struct.",
+    "match_rate_any": "Share of compositions of which any candidate matches the true crystal (same"
+    " matcher and validity as match_rate).",
+    "match_rate_any_struct": "As match_rate_any, without asking SMACT.",
+    "rmse_any": "Mean over the matches of match_rate_any of the smallest normalised RMS"
+    " displacement.",
+    "rmse_any_struct": "The same over the matches of match_rate_any_struct.",
     "rmse": f"Mean normalised RMS displacement over the matches. Source: {_CDVAE}.",
     "metre": "Share of reference crystals that ANY valid prediction matches (same matcher as"
     " match_rate). Source: Martirossyan et al., arXiv 2509.12178.",

@@ -147,7 +147,6 @@ def _digest(crystals: Sequence[Crystal | BrokenEntry]) -> str:
     digest = hashlib.sha256(str(_FORMAT).encode())
     for c in crystals:
         if isinstance(c, Crystal):
-            for array in (c.lattice, c.frac_coords, c.atomic_numbers):
-                digest.update(array.tobytes())
+            digest.update(c.digest().encode())
         digest.update(b"|")
     return digest.hexdigest()[:24]

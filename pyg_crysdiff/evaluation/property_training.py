@@ -192,7 +192,7 @@ def _values(crystals: Sequence[Crystal], property_name: str) -> np.ndarray:
 def _digest(crystals: Sequence[Crystal], values: np.ndarray) -> str:
     digest = hashlib.sha256(values.tobytes())
     for c in crystals:
-        digest.update(c.lattice.tobytes() + c.frac_coords.tobytes() + c.atomic_numbers.tobytes())
+        digest.update(c.digest().encode())
     return digest.hexdigest()[:16]
 
 

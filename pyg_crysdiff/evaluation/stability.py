@@ -7,7 +7,6 @@ in its wheel. Relaxations are slow (seconds each), so each is kept on disk as it
 from __future__ import annotations
 
 import gzip
-import hashlib
 import importlib.util
 import json
 import warnings
@@ -172,7 +171,7 @@ def _kept(
     if settings.cache_dir is not None:
         file = settings.cache_dir / f"chgnet-{tag}.jsonl"
         known = _read_lines(file)
-    keys = [_digest(c) for c in crystals]
+    keys = [c.digest() for c in crystals]
     missing = [i for i, key in enumerate(keys) if key not in known]
     bar = tqdm(total=len(missing), desc=tag, disable=not progress or not missing, leave=False)
     for start in range(0, len(missing), _CHUNK):
@@ -203,13 +202,6 @@ def _read_lines(file: Path) -> dict[str, list[float]]:
                 continue
             out[key] = row
     return out
-
-
-def _digest(crystal: Crystal) -> str:
-    digest = hashlib.sha256()
-    for array in (crystal.lattice, crystal.frac_coords, crystal.atomic_numbers):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 @cache

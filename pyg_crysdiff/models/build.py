@@ -11,7 +11,7 @@ from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.coordinates import WrappedNormalDiffusion
 from pyg_crysdiff.diffusion.joint import JointDiffusion
 from pyg_crysdiff.diffusion.lattice import LatticeDDPM
-from pyg_crysdiff.diffusion.species import UniformD3PM
+from pyg_crysdiff.diffusion.species import GivenSpecies, UniformD3PM
 from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion, lattice_unit
 from pyg_crysdiff.nn.conditioning import Conditioner
 from pyg_crysdiff.nn.transformer import CrystalTransformer
@@ -61,11 +61,13 @@ def build_process(config: Mapping[str, Any], statistics: DataStatistics) -> Join
     longest = statistics.max_length_per_atom if per_atom else statistics.max_length
     margin = lattice.pop("length_margin")
     max_length = None if margin is None else margin * longest / scale
-    steps = config["num_steps"]
+    steps, classes = config["num_steps"], len(statistics.elements)
+    species = dict(config["species"])
+    given = species.pop("given", False)  # older checkpoints do not say
     return JointDiffusion(
         lattice=LatticeDDPM(num_steps=steps, max_length=max_length, **lattice),
         coordinates=WrappedNormalDiffusion(num_steps=steps, **config["coordinates"]),
-        species=UniformD3PM(len(statistics.elements), num_steps=steps, **config["species"]),
+        species=GivenSpecies(classes, steps) if given else UniformD3PM(classes, steps, **species),
         loss_weights=config["loss_weights"],
     )
 

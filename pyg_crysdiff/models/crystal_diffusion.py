@@ -12,7 +12,9 @@ from torch_geometric.data import Batch, Data, InMemoryDataset
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.joint import CrystalState, Denoise, JointDiffusion, Prediction
+from pyg_crysdiff.diffusion.known import Known
 from pyg_crysdiff.diffusion.noise import CrystalNoise
+from pyg_crysdiff.diffusion.species import GivenSpecies
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.transformer import CrystalTransformer
 
@@ -78,6 +80,11 @@ class CrystalDiffusion(nn.Module):
     def properties(self) -> tuple[str, ...]:
         """Names of the properties the model can be conditioned on."""
         return self.denoiser.condition_embedding.properties
+
+    @property
+    def needs_formula(self) -> bool:
+        """Whether the model predicts structures of given compositions only."""
+        return isinstance(self.process.field("species"), GivenSpecies)
 
     def scale(self, num_atoms: Tensor) -> Tensor:
         """Return Angstrom per unit of the process for each crystal, (B, 1, 1)."""
@@ -211,6 +218,7 @@ class CrystalDiffusion(nn.Module):
         guidance: float = 1.0,
         corrector_steps: int = 1,
         renewal: float = 0.0,
+        known: Known | None = None,
     ) -> Iterator[tuple[int, CrystalState]]:
         """Generate one batch, yielding (s, state at s) after every reverse step.
 
@@ -222,9 +230,12 @@ class CrystalDiffusion(nn.Module):
             guidance: Scale of classifier-free guidance.
             corrector_steps: Corrector moves per time.
             renewal: Kind of these moves; see :meth:`WrappedNormalDiffusion.correct`.
+            known: What is given of the crystals.
         """
         device = self.elements.device
         noise = CrystalNoise(seeds, num_atoms, device)
         state = self.process.prior(torch.tensor(num_atoms), noise)
         denoise = self.denoise(state.num_atoms, condition, guidance)
-        yield from self.process.reverse(state, denoise, noise, times, corrector_steps, renewal)
+        yield from self.process.reverse(
+            state, denoise, noise, times, corrector_steps, renewal, known
+        )

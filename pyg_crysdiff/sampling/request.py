@@ -13,7 +13,7 @@ from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.noise import crystal_seed
 
 Target = Mapping[str, float] | Literal["min"] | None
-NumAtoms = int | tuple[int, int] | Literal["distribution", "target"]
+NumAtoms = int | tuple[int, int] | Mapping[int, float] | Literal["distribution", "target"]
 
 
 def resolve_target(
@@ -65,8 +65,9 @@ class Sizes:
     """How the number of atoms of each crystal is chosen.
 
     Args:
-        rule: A fixed number; a range (low, high), uniform and inclusive; ``"distribution"``
-            for the training distribution; ``"target"`` for p(N | target property).
+        rule: A fixed number; a range (low, high), uniform and inclusive; numbers with weights;
+            ``"distribution"`` for the training distribution; ``"target"`` for
+            p(N | target property).
     """
 
     rule: NumAtoms = "distribution"
@@ -77,6 +78,12 @@ class Sizes:
             raise ValueError(f"a crystal needs at least one atom, got num_atoms={rule}")
         if isinstance(rule, tuple) and not (len(rule) == 2 and 1 <= rule[0] <= rule[1]):
             raise ValueError(f"num_atoms range must be (low, high) with 1 <= low <= high: {rule}")
+        if isinstance(rule, Mapping) and not (
+            rule
+            and all(n >= 1 and math.isfinite(w) and w >= 0 for n, w in rule.items())
+            and sum(rule.values()) > 0
+        ):
+            raise ValueError(f"num_atoms with weights needs sizes >= 1, weights >= 0: {rule}")
         if isinstance(rule, str) and rule not in ("distribution", "target"):
             raise ValueError(f"num_atoms must be a number, a range or a rule, got {rule!r}")
 
@@ -84,11 +91,27 @@ class Sizes:
         self, seed: int, index: int, statistics: DataStatistics, target: Mapping[str, float]
     ) -> int:
         """Return the number of atoms of crystal ``index``; depends on (seed, index) alone."""
+        return draw_size(self.weights(statistics, target), seed, index)
+
+    @property
+    def given(self) -> bool:
+        """Whether numbers were asked for, not a distribution of the training set."""
+        return not isinstance(self.rule, str)
+
+    def weights(self, statistics: DataStatistics, target: Mapping[str, float]) -> dict[int, float]:
+        """Return the possible numbers of atoms with weights."""
         if isinstance(self.rule, int):
-            return self.rule
-        generator = torch.Generator().manual_seed(crystal_seed(seed, index, "size"))
+            return {self.rule: 1.0}
         if isinstance(self.rule, tuple):
-            low, high = self.rule
-            return int(torch.randint(low, high + 1, (1,), generator=generator))
-        wanted = target if self.rule == "target" else None
-        return statistics.sample_num_atoms(1, generator, wanted)[0]
+            return dict.fromkeys(range(self.rule[0], self.rule[1] + 1), 1.0)
+        if isinstance(self.rule, Mapping):
+            return {int(n): float(w) for n, w in self.rule.items()}
+        return statistics.size_weights(target if self.rule == "target" else None)
+
+
+def draw_size(weights: Mapping[int, float], seed: int, index: int) -> int:
+    """Draw a number of atoms; depends on (seed, index) and the weights alone."""
+    generator = torch.Generator().manual_seed(crystal_seed(seed, index, "size"))
+    sizes = sorted(weights)
+    chances = torch.tensor([weights[n] for n in sizes], dtype=torch.float64)
+    return sizes[int(torch.multinomial(chances, 1, generator=generator))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,18 @@ import torch
 from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.diffusion.schedules import sampling_times
 from pyg_crysdiff.models.build import Generator
 from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
+from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
 from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
-from pyg_crysdiff.sampling.request import NumAtoms, Sizes, Target, resolve_target
+from pyg_crysdiff.sampling.apply import known_batch
+from pyg_crysdiff.sampling.control import Control, Planner
+from pyg_crysdiff.sampling.request import NumAtoms, Sizes, Target, draw_size, resolve_target
 from pyg_crysdiff.sampling.store import SampleStore
+from pyg_crysdiff.structrepdiff.model import StructRepDiff
 
 MAX_BATCH = 256
 _MAX_PAIRS = 60_000
@@ -43,6 +48,7 @@ def sample(
     *,
     target: Target = "min",
     num_atoms: NumAtoms = "distribution",
+    control: Control | None = None,
     seed: int = 0,
     steps: int | None = None,
     guidance: float = 1.0,
@@ -68,8 +74,9 @@ def sample(
         num_samples: Number of crystals.
         target: Property name to value; ``"min"`` for the training minimum; None for
             unconditional sampling (the model's condition is dropped).
-        num_atoms: A number, a range (low, high), ``"distribution"`` (training distribution)
-            or ``"target"`` (distribution given the target property).
+        num_atoms: A number, a range (low, high), numbers with weights, ``"distribution"``
+            (training distribution) or ``"target"`` (distribution given the target property).
+        control: Hard constraints: formula, elements, charge neutrality, template.
         seed: Seed.
         steps: Number of reverse steps, 1 to T; None for all T.
         guidance: Scale of classifier-free guidance; 1 is the plain conditional model.
@@ -90,7 +97,8 @@ def sample(
         guidance, steps.
 
     Raises:
-        ValueError: If an argument is out of range or the checkpoint is damaged.
+        ValueError: If an argument is out of range, the constraints cannot be met, or the
+            checkpoint is damaged.
         FileNotFoundError: If there is no checkpoint.
     """
     _check(num_samples, batch_size, corrector_steps, renewal)
@@ -104,17 +112,20 @@ def sample(
     times = sampling_times(model.process.num_steps, steps)
     wanted = resolve_target(target, model.statistics, extrapolate=extrapolate)
     rule = Sizes(num_atoms)
-    if model.generates_num_atoms:
-        if not isinstance(rule.rule, str):
+    planner = None
+    if isinstance(model, StructRepDiff):
+        if rule.given or control:
             raise ValueError(
-                f"this model generates the number of atoms itself; num_atoms={rule.rule} cannot "
-                "be asked of it, leave it at 'distribution'"
+                "this model generates composition and number of atoms itself; neither num_atoms "
+                "nor constraints can be asked of it"
             )
         # Size and coordinates come with the rest: nothing to draw, nothing to correct.
         sizes, corrector_steps, renewal = [1] * num_samples, 0, 0.0
         batch_size = batch_size or _RECONSTRUCTED_AT_ONCE
     else:
-        sizes = [rule.draw(seed, i, model.statistics, wanted) for i in range(num_samples)]
+        if control or model.needs_formula:
+            planner = Planner(control or Control(), model.statistics.elements, model.needs_formula)
+        sizes = _sizes(rule, planner, seed, num_samples, model.statistics, wanted)
     settings = _Settings(
         loaded.digest, seed, wanted, guidance, len(times) - 1, corrector_steps, renewal
     )
@@ -123,7 +134,8 @@ def sample(
     request = {
         **asdict(settings),
         "num_samples": num_samples,
-        "num_atoms": rule.rule,
+        "num_atoms": dict(rule.rule) if isinstance(rule.rule, Mapping) else rule.rule,
+        "control": control.describe() if control else None,
         "batches": [len(batch) for batch in batches],
         "autocast": autocast,
     }
@@ -137,7 +149,7 @@ def sample(
             done = store.read(number) if store else None
             if done is None:
                 done = []
-                moves = _generate(model, batch, sizes, times, settings, autocast)
+                moves = _generate(model, batch, sizes, times, settings, autocast, planner)
                 for step in moves:
                     bar.update()
                     done = step
@@ -161,6 +173,23 @@ def _check(num_samples: int, batch_size: int | None, corrector_steps: int, renew
         raise ValueError(f"corrector_steps must not be negative, got {corrector_steps}")
     if not 0 <= renewal <= 1:
         raise ValueError(f"renewal must lie between 0 and 1, got {renewal}")
+
+
+def _sizes(
+    rule: Sizes,
+    planner: Planner | None,
+    seed: int,
+    num_samples: int,
+    statistics: DataStatistics,
+    target: Mapping[str, float],
+) -> list[int]:
+    """Draw the number of atoms of every crystal, within the constraints."""
+    if planner is None:
+        return [rule.draw(seed, i, statistics, target) for i in range(num_samples)]
+    weights = rule.weights(statistics, target)
+    period = max(len(planner.counts), 1)
+    options = [planner.sizes(weights, rule.given, k) for k in range(min(period, num_samples))]
+    return [draw_size(options[i % period], seed, i) for i in range(num_samples)]
 
 
 def _batches(sizes: Sequence[int], batch_size: int | None) -> list[list[int]]:
@@ -187,6 +216,7 @@ def _generate(
     times: list[int],
     settings: _Settings,
     autocast: bool,
+    planner: Planner | None,
 ) -> Iterator[list[Crystal]]:
     """Run one batch; yields after every step, an empty list until the crystals are there."""
     device = model.elements.device
@@ -194,14 +224,19 @@ def _generate(
         name: torch.full((len(indices),), value, device=device)
         for name, value in settings.target.items()
     }
+    own = [sizes[i] for i in indices]
+    options: dict[str, Any] = {}
+    if planner is not None and isinstance(model, CrystalDiffusion):
+        options["known"] = known_batch(planner, model, indices, own, settings.seed)
     states = model.generate(
-        [sizes[i] for i in indices],
+        own,
         [crystal_seed(settings.seed, i) for i in indices],
         times,
         condition,
         guidance=settings.guidance,
         corrector_steps=settings.corrector_steps,
         renewal=settings.renewal,
+        **options,
     )
     final: Any = None
     while True:
@@ -216,4 +251,6 @@ def _generate(
     crystals = model.crystals(final)
     for index, crystal in zip(indices, crystals, strict=True):
         crystal.info.update(asdict(settings), index=index)
+        if planner is not None:
+            crystal.info["control"] = planner.control.describe(index)
     yield crystals

@@ -160,8 +160,9 @@ def repeated(
 
     Cells of known crystals need not be primitive; the cell alone then hides most of the symmetry.
     The number of copies m is drawn with a probability of 1 / m among those that divide the
-    composition, the finer lattice among all of that index; its cell is filled symmetrically, or
-    evenly where that fails.
+    composition, the finer lattice among all of that index with a preference for compact ones (the
+    sixth power of the shortest translation); its cell is filled symmetrically, or evenly where
+    that fails.
 
     Args:
         frame: Lattice, composition, smallest distance.
@@ -179,7 +180,8 @@ def repeated(
         return None
     chance = 1 / np.array(list(choices))
     m = list(choices)[rng.choice(len(choices), p=chance / chance.sum())]
-    cell = choices[m][rng.integers(len(choices[m]))]
+    compact = np.array([np.linalg.norm(c.lattice, axis=1).min() for c in choices[m]]) ** 6
+    cell = choices[m][rng.choice(len(compact), p=compact / compact.sum())]
     small = Frame(cell.lattice, np.repeat(elements, counts // m), frame.min_distance)
     groups = compatible_groups(cell.lattice)
     x = symmetric(small, rng, groups, group_weights(groups, frequencies), attempts=4)

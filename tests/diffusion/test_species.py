@@ -115,3 +115,13 @@ def test_one_element_needs_no_diffusion(generator):
 def test_no_class_is_refused():
     with pytest.raises(ValueError, match="num_classes"):
         UniformD3PM(0)
+
+
+def test_a_class_without_probability_never_comes_out():
+    process = UniformD3PM(5, 20)
+    p_allowed = torch.tensor([[False, True, False, True, False]])
+    logits = torch.randn(4, 5).masked_fill(~p_allowed, -torch.inf)
+    t, s = torch.full((4,), 3), torch.zeros(4, dtype=torch.long)
+    for u in (0.0, 1 - 2**-24, 0.5):  # the ends of what torch.rand can return
+        out = process.step(torch.tensor([0, 1, 2, 4]), logits, t, s, torch.full((4, 1), u))
+        assert bool(p_allowed[0, out].all())

@@ -1,0 +1,305 @@
+"""Hard constraints on what is sampled: composition, template, charge neutrality.
+
+The way of the data: a :class:`Control` is checked against the training statistics and the wanted
+sizes before anything is sampled; it then draws a size and lays out a :class:`Plan` for every
+crystal, and plans of a batch become the :class:`pyg_crysdiff.diffusion.known.Known` that the
+reverse process obeys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pymatgen.core import Composition, Element
+
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.sampling.neutral import find_neutral
+
+Part = Literal["coordinates", "species", "lattice"]
+PARTS: tuple[Part, ...] = ("coordinates", "species", "lattice")
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Template:
+    """A structure of which parts are kept while the rest is generated (inpainting).
+
+    Attributes:
+        crystal: The structure.
+        sites: Sites that are kept, counted from 0; None for all. The others are generated anew,
+            as many as the number of atoms asks for.
+        keep: What is kept: ``coordinates`` and ``species`` of these sites, ``lattice``.
+    """
+
+    crystal: Crystal
+    sites: tuple[int, ...] | None = None
+    keep: tuple[Part, ...] = PARTS
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.keep) - set(PARTS) or not self.keep:
+            raise ValueError(f"a template keeps one or more of {PARTS}, not {unknown or 'nothing'}")
+        count = len(self.crystal)
+        if bad := [k for k in self.sites or () if not 0 <= k < count]:
+            raise ValueError(f"sites {bad} are not among the template's, 0 to {count - 1}")
+        if len(set(self.kept)) < len(self.kept):
+            raise ValueError(f"a site of the template is named twice: {list(self.kept)}")
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Sites that are kept."""
+        return tuple(range(len(self.crystal))) if self.sites is None else self.sites
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is given of one crystal of N atoms.
+
+    Attributes:
+        allowed: Classes that each atom may have, (N, K).
+        frac_coords: (N, 3), NaN where free.
+        lattice: Row lattice, Angstrom, (3, 3), NaN where free.
+    """
+
+    allowed: Mask
+    frac_coords: NDArray[np.float64]
+    lattice: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Control:
+    """Constraints that every sampled crystal obeys; all that are given hold together.
+
+    Attributes:
+        formulas: Exact compositions, such as ``Ti2O4``; crystal i takes number i modulo their
+            count. Where a number of atoms is asked for, its multiples of the reduced formula.
+        chemical_system: Elements such as ``Li-Fe-O``: all of them occur and no other.
+        allowed: Only these elements.
+        forbidden: None of these elements.
+        required: Each of these elements occurs.
+        charge_neutral: The composition is valid under SMACT (CDVAE's rule, the ``comp_valid`` of
+            the harness).
+        template: Structure whose parts are kept.
+    """
+
+    formulas: tuple[str, ...] = ()
+    chemical_system: str | None = None
+    allowed: tuple[str, ...] = ()
+    forbidden: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    charge_neutral: bool = False
+    template: Template | None = None
+
+    def __bool__(self) -> bool:
+        return self != Control()
+
+    def describe(self, index: int | None = None) -> dict[str, Any]:
+        """Return plain data for provenance; without what is not asked for.
+
+        Args:
+            index: A crystal, of whose formula alone is told; None for all formulas.
+        """
+        plain = {k: v for k, v in asdict(self).items() if v and k != "template"}
+        if index is not None and self.formulas:
+            plain["formulas"] = [self.formulas[index % len(self.formulas)]]
+        if self.template is not None:
+            plain["template"] = {
+                "formula": self.template.crystal.to_structure().composition.formula,
+                "digest": self.template.crystal.digest(),
+                "sites": list(self.template.kept),
+                "keep": list(self.template.keep),
+            }
+        return plain
+
+
+class Planner:
+    """Lays out the crystals of one request under a control.
+
+    Args:
+        control: The constraints.
+        elements: Atomic numbers of the model's classes.
+        needs_formula: Whether the model generates no species.
+
+    Raises:
+        ValueError: If the constraints contradict each other or name what the model does not know.
+    """
+
+    def __init__(
+        self, control: Control, elements: Sequence[int], needs_formula: bool = False
+    ) -> None:
+        self.control, self.elements = control, list(elements)
+        self.symbols = [Element.from_Z(z).symbol for z in self.elements]
+        if needs_formula and not (control.formulas or self._template_species()):
+            raise ValueError(
+                "this model predicts structures of given compositions; give a formula "
+                "(formula='TiO2', --formula TiO2)"
+            )
+        self._neutral: dict[tuple[int, int], list[int] | None] = {}
+        self.must = self._must()
+        self.may = self._may()
+        self._check_formulas()
+
+    @cached_property
+    def counts(self) -> list[dict[int, int]]:
+        """Class to number of atoms, for every formula."""
+        return [self._counts(f) for f in self.control.formulas]
+
+    def sizes(self, wanted: Mapping[int, float], given: bool, index: int) -> dict[int, float]:
+        """Return the numbers of atoms that a crystal may have, with weights.
+
+        Args:
+            wanted: Numbers of atoms that were asked for, or occur in the training set, to weights.
+            given: Whether they were asked for.
+            index: Index of the crystal, which decides its formula.
+
+        Raises:
+            ValueError: If none of them meets the constraints.
+        """
+        template = self.control.template
+        if self.counts:
+            whole = sum(self.counts[index % len(self.counts)].values())
+            unit = whole // self._divisor(index)
+            options = {n: w for n, w in wanted.items() if n % unit == 0} if given else {whole: 1.0}
+            why = f"a multiple of the {unit} atoms of {self._formula(index)}"
+        elif template is not None and not given:
+            options, why = {len(template.crystal): 1.0}, "the size of the template"
+        else:
+            options, why = dict(wanted), "a possible size"
+        options = {n: w for n, w in options.items() if self._feasible(n, index)}
+        if not options:
+            raise ValueError(
+                f"no number of atoms among {sorted(wanted)} is {why} and meets the constraints "
+                f"{self.control.describe()}; change --num-atoms or the constraints"
+            )
+        return options
+
+    def plan(self, size: int, index: int) -> Plan:
+        """Lay out crystal ``index`` with a feasible number of atoms."""
+        free = np.tile(self.may, (size, 1))
+        coords, lattice = np.full((size, 3), np.nan), np.full((3, 3), np.nan)
+        template = self.control.template
+        taken = 0
+        if template is not None:
+            kept = list(template.kept)
+            if "coordinates" in template.keep:
+                coords[: len(kept)] = template.crystal.frac_coords[kept]
+            if "lattice" in template.keep:
+                lattice = template.crystal.lattice.astype(float)
+            species = self._template_species()
+            taken = len(species)
+            free[:taken] = np.eye(len(self.elements), dtype=bool)[species]
+        for k, cls in enumerate(self._fixed(size, index)):
+            free[taken + k] = np.eye(len(self.elements), dtype=bool)[cls]
+        return Plan(free, coords, lattice)
+
+    def neutral_composition(self, size: int, index: int) -> list[int] | None:
+        """Return classes of a charge-neutral crystal that obeys its plan, or None."""
+        key = (size, index % max(len(self.counts), 1))
+        if key not in self._neutral:
+            self._neutral[key] = find_neutral(self.plan(size, index).allowed, self.elements)
+        return self._neutral[key]
+
+    def _feasible(self, size: int, index: int) -> bool:
+        species = self._template_species()
+        kept = 0 if self.control.template is None else len(self.control.template.kept)
+        if size < max(kept, 1):
+            return False
+        missing = self._fixed(size, index)
+        if missing is None or len(species) + len(missing) > size:
+            return False
+        return not self.control.charge_neutral or self.neutral_composition(size, index) is not None
+
+    def _fixed(self, size: int, index: int) -> Any:
+        """Classes that atoms without a template's species must have; None if impossible."""
+        have = np.bincount(self._template_species(), minlength=len(self.elements))
+        if self.counts:
+            counts = self.counts[index % len(self.counts)]
+            times = size / sum(counts.values())
+            want = np.zeros(len(self.elements))
+            for cls, n in counts.items():
+                want[cls] = n * times
+            left = want - have
+            if (left < 0).any() or (left != np.round(left)).any():
+                return None
+            return np.repeat(np.arange(len(left)), left.astype(int)).tolist()
+        return [cls for cls in self.must if not have[cls]]
+
+    def _template_species(self) -> list[int]:
+        template = self.control.template
+        if template is None or "species" not in template.keep:
+            return []
+        numbers = [int(template.crystal.atomic_numbers[k]) for k in template.kept]
+        if unknown := sorted(set(numbers) - set(self.elements)):
+            raise ValueError(
+                f"the template has elements that the model was not trained on: "
+                f"{[Element.from_Z(z).symbol for z in unknown]}"
+            )
+        return [self.elements.index(z) for z in numbers]
+
+    def _must(self) -> list[int]:
+        system = self._system()
+        return [self._class(s) for s in dict.fromkeys((*system, *self.control.required))]
+
+    def _may(self) -> Mask:
+        may = np.ones(len(self.elements), dtype=bool)
+        for only in (self._system(), self.control.allowed):
+            if only:
+                may &= np.isin(np.arange(len(may)), [self._class(s) for s in only])
+        # An element that the model cannot make anyway is no mistake in a list of forbidden ones.
+        forbidden = [Element(s).symbol for s in map(_symbol, self.control.forbidden)]
+        may &= ~np.isin(self.symbols, forbidden)
+        wanted = set(self.must) | set(self._template_species())
+        if clash := [self.symbols[c] for c in sorted(wanted) if not may[c]]:
+            raise ValueError(f"{clash} must occur and must not occur: {self.control.describe()}")
+        if not may.any():
+            raise ValueError(f"no element is left by {self.control.describe()}")
+        return may
+
+    def _check_formulas(self) -> None:
+        for formula, counts in zip(self.control.formulas, self.counts, strict=True):
+            barred = [self.symbols[c] for c in counts if not self.may[c]]
+            absent = [self.symbols[c] for c in self.must if c not in counts]
+            if barred or absent:
+                raise ValueError(
+                    f"the formula {formula} has {barred or 'no'} {absent or ''} against the other "
+                    f"constraints {self.control.describe()}"
+                )
+
+    def _system(self) -> list[str]:
+        system = self.control.chemical_system
+        return [] if system is None else [_symbol(s) for s in system.split("-")]
+
+    def _class(self, symbol: str) -> int:
+        symbol = _symbol(symbol)
+        if symbol not in self.symbols:
+            raise ValueError(
+                f"{symbol} does not occur in the training set of the model; it knows "
+                f"{' '.join(self.symbols)}"
+            )
+        return self.symbols.index(symbol)
+
+    def _counts(self, formula: str) -> dict[int, int]:
+        try:
+            amounts = Composition(formula).get_el_amt_dict()
+        except ValueError as error:
+            raise ValueError(f"cannot read the formula {formula!r}: {error}") from error
+        if not amounts or any(a != round(a) for a in amounts.values()):
+            raise ValueError(f"the formula {formula!r} needs whole numbers of atoms")
+        return {self._class(s): int(a) for s, a in amounts.items()}
+
+    def _divisor(self, index: int) -> int:
+        return int(np.gcd.reduce(list(self.counts[index % len(self.counts)].values())))
+
+    def _formula(self, index: int) -> str:
+        return Composition(self.control.formulas[index % len(self.counts)]).reduced_formula
+
+
+def _symbol(text: str) -> str:
+    text = text.strip()
+    if not Element.is_valid_symbol(text):
+        raise ValueError(f"{text!r} is no chemical element")
+    return text

@@ -1,0 +1,76 @@
+"""Symmetrised copies of crystals, with their space groups."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pymatgen.io.cif import CifWriter
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
+
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.io import write_extxyz
+from pyg_crysdiff.evaluation.validity import structural_problem
+
+
+def symmetrised(crystal: Crystal, symprec: float = 0.1) -> Crystal:
+    """Return the idealised conventional cell of a crystal, its space group in ``info``.
+
+    ``info`` gains ``space_group`` (symbol), ``space_group_number`` and ``symprec``; where no
+    symmetry can be determined (unphysical structures) the crystal is returned as it is, as P1.
+
+    Args:
+        crystal: Crystal.
+        symprec: Distance up to which positions count as equivalent, Angstrom.
+
+    Raises:
+        ValueError: If symprec is not positive.
+    """
+    if not symprec > 0:
+        raise ValueError(f"symprec must be positive, got {symprec}")
+    found, symbol, number = _refined(crystal, symprec) or (crystal, "P1", 1)
+    facts = {"space_group": symbol, "space_group_number": number, "symprec": symprec}
+    return replace(found, info={**crystal.info, **facts})
+
+
+def _refined(crystal: Crystal, symprec: float) -> tuple[Crystal, str, int] | None:
+    # pymatgen and spglib do not come to an end on cells that are no crystals.
+    if structural_problem(crystal) is not None or not crystal.reducible:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            analyzer = SpacegroupAnalyzer(crystal.to_structure(), symprec=symprec)
+            cell = Crystal.from_structure(analyzer.get_refined_structure())
+        except (SymmetryUndeterminedError, ValueError, TypeError, AttributeError):
+            return None
+    return cell, analyzer.get_space_group_symbol(), analyzer.get_space_group_number()
+
+
+def write_symmetrised(
+    crystals: Sequence[Crystal], folder: str | Path, symprec: float = 0.1
+) -> list[Crystal]:
+    """Write symmetrised copies: ``symmetrised.extxyz`` and CIF files with symmetry operations.
+
+    Args:
+        crystals: Crystals, in the order of the samples.
+        folder: Output folder.
+        symprec: Distance up to which positions count as equivalent, Angstrom.
+
+    Returns:
+        The copies.
+    """
+    folder = Path(folder)
+    cifs = folder / "symmetrised"
+    cifs.mkdir(parents=True, exist_ok=True)
+    copies = [symmetrised(c, symprec) for c in crystals]
+    write_extxyz(copies, folder / "symmetrised.extxyz", append=False)
+    for index, copy in enumerate(copies):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            precise = symprec if copy.info["space_group_number"] > 1 else None
+            text = str(CifWriter(copy.to_structure(), symprec=precise))
+        (cifs / f"{index:05d}.cif").write_text(text, encoding="utf-8")
+    return copies

@@ -1,0 +1,200 @@
+"""Hard constraints: every crystal obeys them, and what cannot be met is refused at once."""
+
+import numpy as np
+import pytest
+from pymatgen.core import Composition
+
+import pyg_crysdiff.training.run as training
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.evaluation.composition import smact_validity
+from pyg_crysdiff.sampling import Control, Template, sample, symmetrised, write_symmetrised
+from pyg_crysdiff.sampling.control import Planner
+from pyg_crysdiff.sampling.neutral import draw_neutral, find_neutral
+from pyg_crysdiff.training import train
+from tests.helpers import small_config, toy_set
+
+TITANATE = Crystal(
+    np.eye(3) * 3.9,
+    np.array([[0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5], [0.5, 0.5, 0.5], [0, 0, 0]]),
+    np.array([8, 8, 8, 22, 38]),
+)
+ELEMENTS = (6, 8, 22, 38)  # of the toy set: C, O, Ti, Sr
+
+
+def fitted(folder, **process):
+    patch = pytest.MonkeyPatch()
+    patch.setattr(training, "load_data", lambda *_: (toy_set(24), toy_set(6, 1), ["energy"]))
+    out = train(small_config(process, max_epochs=1), folder, progress=False).checkpoint
+    patch.undo()
+    return out
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return fitted(tmp_path_factory.mktemp("joint"))
+
+
+@pytest.fixture(scope="module")
+def csp_checkpoint(tmp_path_factory):
+    return fitted(tmp_path_factory.mktemp("csp"), species={"given": True})
+
+
+def draw(checkpoint, control, count=8, **options):
+    options = {"steps": 6, "device": "cpu", "progress": False, "target": None, **options}
+    return sample(checkpoint, count, control=control, **options)
+
+
+def symbols(crystal):
+    return set(crystal.to_structure().symbol_set)
+
+
+def formula(crystal):
+    return Composition(crystal.to_structure().composition).formula.replace(" ", "")
+
+
+def test_formula(checkpoint, csp_checkpoint):
+    for trained in (checkpoint, csp_checkpoint):
+        crystals = draw(trained, Control(formulas=("SrTiO3", "TiO2")))
+        assert [formula(c) for c in crystals] == ["Sr1Ti1O3", "Ti1O2"] * 4
+        assert crystals[0].info["control"] == {"formulas": ["SrTiO3"]}
+    larger = draw(checkpoint, Control(formulas=("Ti2O4",)), num_atoms=(5, 9))
+    assert {formula(c) for c in larger} <= {"Ti2O4", "Ti3O6"}
+    with pytest.raises(ValueError, match="multiple of the 3 atoms of TiO2"):
+        draw(checkpoint, Control(formulas=("Ti2O4",)), num_atoms=5)
+
+
+def test_elements(checkpoint):
+    system = draw(checkpoint, Control(chemical_system="Ti-O"), num_atoms=(2, 6), count=12)
+    assert all(symbols(c) == {"Ti", "O"} for c in system)
+    allowed = draw(checkpoint, Control(allowed=("Ti", "C"), required=("C",)))
+    assert all({"C"} <= symbols(c) <= {"Ti", "C"} for c in allowed)
+    without = draw(checkpoint, Control(forbidden=("O", "Pb")))
+    assert not any("O" in symbols(c) for c in without)
+    # A chemical system of three needs three atoms: smaller sizes of the training set are left out.
+    assert min(len(c) for c in draw(checkpoint, Control(chemical_system="Ti-O-Sr"), 20)) >= 3
+
+
+def test_charge_neutrality(checkpoint):
+    free = draw(checkpoint, None, 24, num_atoms=5)
+    assert not all(smact_validity(c.atomic_numbers) for c in free)
+    control = Control(charge_neutral=True, required=("O",))
+    crystals = draw(checkpoint, control, 24, num_atoms=5)
+    assert all(smact_validity(c.atomic_numbers) and "O" in symbols(c) for c in crystals)
+    assert len({formula(c) for c in crystals}) > 1
+
+
+def test_template(checkpoint):
+    kept = draw(checkpoint, Control(template=Template(TITANATE, (3, 4))), 3)
+    for crystal in kept:
+        assert len(crystal) == 5
+        np.testing.assert_allclose(crystal.lattice, TITANATE.lattice, atol=1e-5)
+        np.testing.assert_allclose(crystal.frac_coords[:2], TITANATE.frac_coords[3:], atol=1e-6)
+        assert crystal.atomic_numbers[:2].tolist() == [22, 38]
+    species = Control(template=Template(TITANATE, keep=("species",)))
+    for crystal in draw(checkpoint, species, 3, num_atoms=6):
+        assert crystal.atomic_numbers[:5].tolist() == TITANATE.atomic_numbers.tolist()
+        assert np.abs(crystal.lattice - TITANATE.lattice).max() > 1e-3
+    both = Control(template=Template(TITANATE, (4,), ("species", "coordinates")),
+                   formulas=("SrTiO3",))  # fmt: skip
+    assert {formula(c) for c in draw(checkpoint, both, 3)} == {"Sr1Ti1O3"}
+    lattice = Control(template=Template(TITANATE, (), ("lattice",)))
+    (cell,) = draw(checkpoint, lattice, 1, num_atoms=2)
+    np.testing.assert_allclose(cell.lattice, TITANATE.lattice, atol=1e-5)
+
+
+def test_a_crystal_does_not_depend_on_the_others(checkpoint):
+    control = Control(charge_neutral=True, template=Template(TITANATE, (4,), ("coordinates",)))
+    few = draw(checkpoint, control, 2, num_atoms=(3, 6))
+    many = draw(checkpoint, control, 6, num_atoms=(3, 6), batch_size=3)[:2]
+    for a, b in zip(few, many, strict=True):
+        np.testing.assert_array_equal(a.atomic_numbers, b.atomic_numbers)
+        np.testing.assert_allclose(a.frac_coords, b.frac_coords, atol=2e-4)
+
+
+def test_weights_of_sizes(checkpoint):
+    crystals = draw(checkpoint, None, 30, num_atoms={2: 1.0, 5: 3.0, 6: 0.0})
+    sizes = [len(c) for c in crystals]
+    assert set(sizes) == {2, 5}
+    assert sizes.count(5) > sizes.count(2)
+    with pytest.raises(ValueError, match="weights"):
+        draw(checkpoint, None, 1, num_atoms={2: -1.0})
+
+
+@pytest.mark.parametrize(
+    ("control", "message"),
+    [
+        ({"formulas": ("TiO2",), "forbidden": ("O",)}, r"TiO2 has \['O'\]"),
+        ({"formulas": ("FeO",)}, "Fe does not occur in the training set"),
+        ({"formulas": ("Ti0.5O",)}, "whole numbers"),
+        ({"formulas": ("what",)}, "cannot read the formula"),
+        ({"chemical_system": "Ti-Xx"}, "'Xx' is no chemical element"),
+        ({"chemical_system": "Ti-O", "forbidden": ("O",)}, "must occur and must not occur"),
+        ({"allowed": ("O",), "forbidden": ("O",)}, "no element is left"),
+        ({"formulas": ("SrO3",), "charge_neutral": True}, "meets the constraints"),
+    ],
+)
+def test_what_cannot_be_met_is_refused_before_sampling(checkpoint, control, message, monkeypatch):
+    monkeypatch.setattr("pyg_crysdiff.sampling.run._generate", lambda *_: pytest.fail("sampled"))
+    with pytest.raises(ValueError, match=message):
+        draw(checkpoint, Control(**control))
+
+
+def test_other_refusals(checkpoint, csp_checkpoint):
+    with pytest.raises(ValueError, match="give a formula"):
+        draw(csp_checkpoint, None)
+    with pytest.raises(ValueError, match="no number of atoms among"):
+        draw(checkpoint, Control(chemical_system="Ti-O-Sr"), num_atoms=2)
+    with pytest.raises(ValueError, match="among the template's, 0 to 4"):
+        Template(TITANATE, (5,))
+    with pytest.raises(ValueError, match="keeps one or more of"):
+        Template(TITANATE, keep=("colour",))
+    with pytest.raises(ValueError, match="named twice"):
+        Template(TITANATE, (1, 1))
+    foreign = Crystal(TITANATE.lattice, TITANATE.frac_coords, np.full(5, 26))
+    with pytest.raises(ValueError, match="not trained on"):
+        draw(checkpoint, Control(template=Template(foreign)))
+
+
+def test_neutral_compositions():
+    assert smact_validity(np.array(ELEMENTS)[find_neutral(np.ones((5, 4), bool), ELEMENTS)])
+    fixed = np.eye(4, dtype=bool)[[1, 1, 1, 3]]  # SrO3
+    assert find_neutral(fixed, ELEMENTS) is None
+    rng = np.random.default_rng(0)
+    p = np.full((3, 4), 1e-9)
+    p[:, 1] = 1.0  # O3 is an element, hence valid
+    assert draw_neutral(p, ELEMENTS, [1, 1, 2], rng).tolist() == [1, 1, 1]
+    sure = np.zeros((4, 4))
+    sure[[0, 1, 2], 1], sure[3] = 1.0, [0, 0, 0.01, 0.99]  # SrO3 is not; TiO3 neither
+    assert sorted(draw_neutral(sure, ELEMENTS, [1, 1, 1, 2], rng).tolist()) == [1, 1, 1, 2]
+
+
+def test_planner_lays_out_template_and_formula():
+    control = Control(formulas=("SrTiO3",), template=Template(TITANATE, (3,)))
+    planner = Planner(control, ELEMENTS)
+    assert planner.sizes({2: 1.0}, given=False, index=0) == {5: 1.0}
+    plan = planner.plan(5, 0)
+    assert plan.allowed.sum(1).tolist() == [1] * 5
+    assert sorted(plan.allowed.argmax(1).tolist()) == [1, 1, 1, 2, 3]
+    assert plan.allowed[0].argmax() == 2
+    np.testing.assert_allclose(plan.frac_coords[0], 0.5)
+    assert np.isnan(plan.frac_coords[1:]).all()
+
+
+def test_symmetrised_copies(tmp_path, rng):
+    noisy = Crystal(
+        TITANATE.lattice + rng.normal(0, 0.005, (3, 3)),
+        TITANATE.frac_coords + rng.normal(0, 0.003, (5, 3)),
+        TITANATE.atomic_numbers,
+        {"index": 3},
+    )
+    copy = symmetrised(noisy, 0.1)
+    assert copy.info == {
+        "index": 3, "space_group": "Pm-3m", "space_group_number": 221, "symprec": 0.1
+    }  # fmt: skip
+    np.testing.assert_allclose(copy.lattice, np.eye(3) * copy.lattice[0, 0], atol=1e-6)
+    broken = Crystal(np.full((3, 3), np.nan), np.zeros((1, 3)), [6])
+    found = write_symmetrised([noisy, broken], tmp_path, 0.1)
+    assert found[1].info["space_group_number"] == 1
+    assert "_symmetry_Int_Tables_number   221" in (tmp_path / "symmetrised/00000.cif").read_text()
+    with pytest.raises(ValueError, match="symprec"):
+        symmetrised(noisy, 0.0)
