@@ -15,8 +15,8 @@ from pyg_crysdiff.diffusion.joint import CrystalState, Denoise, JointDiffusion, 
 from pyg_crysdiff.diffusion.known import Known
 from pyg_crysdiff.diffusion.noise import CrystalNoise
 from pyg_crysdiff.diffusion.species import GivenSpecies
+from pyg_crysdiff.nn.denoiser import Denoiser
 from pyg_crysdiff.nn.layout import PairLayout
-from pyg_crysdiff.nn.transformer import CrystalTransformer
 
 LatticeUnits = Literal["angstrom", "scaled", "per_atom"]
 _MAX_ATOMIC_NUMBER = 118
@@ -61,7 +61,7 @@ class CrystalDiffusion(nn.Module):
 
     def __init__(
         self,
-        denoiser: CrystalTransformer,
+        denoiser: Denoiser,
         process: JointDiffusion,
         statistics: DataStatistics,
         lattice_units: LatticeUnits = "scaled",

@@ -2,7 +2,16 @@
 
 from pyg_crysdiff.nn.conditioners import CDI, CDS
 from pyg_crysdiff.nn.conditioning import ConditionEmbedding, Conditioner
+from pyg_crysdiff.nn.denoiser import Denoiser
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.transformer import CrystalTransformer
 
-__all__ = ["CDI", "CDS", "ConditionEmbedding", "Conditioner", "CrystalTransformer", "PairLayout"]
+__all__ = [
+    "CDI",
+    "CDS",
+    "ConditionEmbedding",
+    "Conditioner",
+    "CrystalTransformer",
+    "Denoiser",
+    "PairLayout",
+]

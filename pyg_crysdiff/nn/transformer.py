@@ -114,15 +114,32 @@ class CrystalTransformer(nn.Module):
         """
         layout = PairLayout.build(num_atoms) if layout is None else layout
         z_c = self.condition_embedding(t, condition)
+        z = self.encode(species, frac_coords, lattice, num_atoms, z_c, layout)
+        factor = self.to_lattice(layout.crystal_mean(z)).view(-1, 3, 3)
+        z = layout.unsort(z)
+        return factor @ lattice, self.to_coordinates(z), self.to_species(z)
+
+    def encode(
+        self,
+        species: Tensor,
+        frac_coords: Tensor,
+        lattice: Tensor,
+        num_atoms: Tensor,
+        z_c: Tensor,
+        layout: PairLayout,
+    ) -> Tensor:
+        """Return the atom features after the last block, (N, dim), in the order of the layout.
+
+        For pipelines that embed time and condition themselves: ``z_c`` (B, dim) takes the place of
+        both. The other arguments are those of :meth:`forward`.
+        """
         z = self.conditioner.initial(self._embed(layout.sort(species)), z_c, layout.crystal)
         features = self._crystal_features(lattice, num_atoms)
         pairs = pair_features(layout.sort(frac_coords), features, layout, self.num_waves)
         for index, block in enumerate(self.blocks):
             z = self.conditioner.block_input(index, z, z_c, layout.crystal)
             z = block(z, pairs, layout, self.conditioner.attention(index, z_c))
-        factor = self.to_lattice(layout.crystal_mean(z)).view(-1, 3, 3)
-        z = layout.unsort(z)
-        return factor @ lattice, self.to_coordinates(z), self.to_species(z)
+        return z
 
     def forward_batch(
         self, batch: Batch | Data, t: Tensor, condition: Mapping[str, Tensor] | None = None
