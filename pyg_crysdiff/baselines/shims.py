@@ -11,6 +11,7 @@ import multiprocessing
 import sys
 import types
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,19 @@ def install_shims(device: str) -> None:
         device: ``cpu`` makes code that says ``'cuda'`` run on the CPU.
     """
     _geometric()
-    _offer("torch_scatter", scatter=scatter, segment_csr=segment_csr, segment_coo=segment_coo)
+    _offer(
+        "torch_scatter",
+        scatter=scatter,
+        scatter_add=partial(scatter, reduce="sum"),
+        scatter_mean=partial(scatter, reduce="mean"),
+        segment_csr=segment_csr,
+        segment_coo=segment_coo,
+    )
     _offer("torch_scatter.composite", scatter_softmax=softmax)
     _offer("einops", rearrange=_missing("einops"), repeat=_missing("einops"))
+    _offer("emmet")
+    _offer("emmet.core")
+    _offer("emmet.core.material", PropertyOrigin=_missing("emmet-core"))
     _offer("pathos")
     _offer("pathos.pools", ProcessPool=_missing("pathos"))
     _offer("pyxtal", pyxtal=_missing("pyxtal"))
