@@ -112,7 +112,12 @@ def constraints(
             {},
             lambda c: symbols(c) <= set(allowed),
         ),
-        ("no O, F, S", Control(forbidden=("O", "F", "S")), {}, lambda c: not symbols(c) & {"O", "F", "S"}),
+        (
+            "no O, F, S",
+            Control(forbidden=("O", "F", "S")),
+            {},
+            lambda c: not symbols(c) & {"O", "F", "S"},
+        ),
         ("with O", Control(required=("O",)), {}, lambda c: "O" in symbols(c)),
         (
             "charge neutral",

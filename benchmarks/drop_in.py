@@ -7,7 +7,8 @@ loss, and samples with its own sampler.
     python benchmarks/drop_in.py --dataset perov5 --data-root DATA --split val-as-train \
         --peer diffcsp=CHECKOUT --peer mattergen=CHECKOUT --peer omatg=CHECKOUT --json drop_in.json
 
-OMatG needs `pip install torchdiffeq torchsde lmdb jsonargparse`; what else is missing is stood in for.
+OMatG needs `pip install torchdiffeq torchsde lmdb jsonargparse`; what else is missing is stood in
+for.
 """
 
 from __future__ import annotations

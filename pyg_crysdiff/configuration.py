@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+T = TypeVar("T")
 
 
 def config_folder() -> Path:
@@ -52,3 +55,34 @@ def load_table(name: str) -> dict[str, Any]:
     plain = OmegaConf.to_container(OmegaConf.load(config_folder() / name), resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def resolve_class(target: str, base: type[T], trusted: Sequence[str]) -> type[T]:
+    """Find the class that a configuration names, without importing what is not trusted.
+
+    A configuration or checkpoint from elsewhere may name any class; importing its module runs
+    code. Only packages in ``trusted`` are imported, and only subclasses of ``base`` accepted.
+
+    Args:
+        target: Dotted path of the class.
+        base: What it must derive from.
+        trusted: Top-level packages whose modules may be imported.
+
+    Raises:
+        ValueError: If the package is not trusted, or there is no such class.
+    """
+    module, _, name = target.rpartition(".")
+    package = target.split(".", maxsplit=1)[0]
+    kind = base.__name__
+    if package not in trusted:
+        raise ValueError(
+            f"{kind} {target!r} is from the package {package!r}, which is not trusted; if "
+            f"it is yours, pass trusted=({package!r},) or --trust {package}"
+        )
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"cannot find the {kind} {target!r}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise ValueError(f"{target!r} is not a subclass of {base.__module__}.{kind}")
+    return found

@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--extrapolate", action="store_true", help="allow targets beyond the training range")
     add("--trust", action="append", default=[], metavar="PACKAGE", help="own conditioner package")
     add("--out", type=Path, default=Path("samples"), help="output folder (default: samples)")
+    add(
+        "--shard", metavar="K/N",
+        help="generate only part K (from 0) of N, for several processes or machines that share "
+        "--out; the same command without --shard collects them",
+    )  # fmt: skip
 
 
 def _add_control(parser: argparse.ArgumentParser) -> None:
@@ -88,9 +93,13 @@ def run(args: argparse.Namespace) -> None:
         device=args.device,
         precision=args.precision,
         out=args.out,
+        shard=_shard(args.shard),
         extrapolate=args.extrapolate,
         trusted=args.trust,
     )
+    if args.shard is not None:
+        print(f"part {args.shard}: {len(crystals)} crystals in {args.out}/parts")
+        return
     print(f"{len(crystals)} crystals in {args.out}: samples.extxyz, samples.pt, cif/")
     if args.symmetrise is not None:
         copies = write_symmetrised(crystals, args.out, args.symmetrise)
@@ -120,6 +129,16 @@ def _control(args: argparse.Namespace) -> Any:
         charge_neutral=args.charge_neutral,
         template=template,
     )
+
+
+def _shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    part, _, count = text.partition("/")
+    try:
+        return int(part), int(count)
+    except ValueError:
+        raise ValueError(f"--shard must look like 0/4, got {text!r}") from None
 
 
 def _list(text: str) -> tuple[str, ...]:

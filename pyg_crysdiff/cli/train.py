@@ -8,6 +8,7 @@ from pathlib import Path
 EXAMPLE = """examples:
   crysdiff train data=demo conditioner=cds budget_minutes=2 --out runs/demo
   crysdiff train data=own data.name=my.csv data.properties=[band_gap] --out runs/mine
+  crysdiff train data=carbon24 devices=4 strategy=ddp --out runs/carbon
   crysdiff train --resume runs/demo
 """
 
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
     parser.add_argument(
         "--trust", action="append", default=[], metavar="PACKAGE",
-        help="package of your own that a conditioner may come from",
+        help="package of your own that a conditioner or data set may come from",
     )  # fmt: skip
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from pyg_crysdiff.configuration import resolve_class
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.coordinates import WrappedNormalDiffusion
 from pyg_crysdiff.diffusion.joint import JointDiffusion
@@ -27,8 +27,7 @@ PACKAGE = "pyg_crysdiff"
 def resolve_conditioner(target: str, trusted: Sequence[str] = (PACKAGE,)) -> type[Conditioner]:
     """Find the class that a configuration names, without importing what is not trusted.
 
-    A checkpoint from elsewhere may name any class; importing its module runs code. Only
-    packages in ``trusted`` are imported, and only :class:`Conditioner` subclasses are accepted.
+    See :func:`pyg_crysdiff.configuration.resolve_class`.
 
     Args:
         target: Dotted path of the class.
@@ -38,20 +37,7 @@ def resolve_conditioner(target: str, trusted: Sequence[str] = (PACKAGE,)) -> typ
         ValueError: If the package is not trusted, the class does not exist, or it is not a
             conditioner.
     """
-    module, _, name = target.rpartition(".")
-    package = target.split(".", maxsplit=1)[0]
-    if package not in trusted:
-        raise ValueError(
-            f"conditioner {target!r} is from the package {package!r}, which is not trusted; if "
-            f"it is yours, pass trusted=({package!r},) or --trust {package}"
-        )
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"cannot find the conditioner {target!r}: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, Conditioner)):
-        raise ValueError(f"{target!r} is not a subclass of pyg_crysdiff.nn.Conditioner")
-    return found
+    return resolve_class(target, Conditioner, trusted)
 
 
 def build_process(config: Mapping[str, Any], statistics: DataStatistics) -> JointDiffusion:

@@ -58,6 +58,7 @@ def sample(
     device: str | torch.device | None = None,
     precision: str = "auto",
     out: str | Path | None = None,
+    shard: tuple[int, int] | None = None,
     extrapolate: bool = False,
     trusted: Sequence[str] = (),
     progress: bool = True,
@@ -88,13 +89,16 @@ def sample(
         device: Device; None for the best there is.
         precision: ``auto``, ``32-true`` or ``bf16-mixed``.
         out: Folder to write to and to resume from.
+        shard: (k, n): generate only every n-th batch, from batch k on, and leave it in ``out``.
+            The same call without ``shard`` then collects all batches, and generates what is
+            missing: the result is that of one process.
         extrapolate: Allow targets beyond the training range.
         trusted: Packages besides this one whose conditioners the checkpoint may name.
         progress: Show a progress bar.
 
     Returns:
-        The crystals with provenance in ``info``: checkpoint digest, seed, index, target,
-        guidance, steps.
+        The crystals (of the shard) with provenance in ``info``: checkpoint digest, seed, index,
+        target, guidance, steps.
 
     Raises:
         ValueError: If an argument is out of range, the constraints cannot be met, or the
@@ -102,6 +106,7 @@ def sample(
         FileNotFoundError: If there is no checkpoint.
     """
     _check(num_samples, batch_size, corrector_steps, renewal)
+    _check_shard(shard, out)
     where = choose_device(device)
     if isinstance(checkpoint, LoadedModel):
         loaded = checkpoint
@@ -143,9 +148,14 @@ def sample(
     keep_freed_memory()
     crystals: list[Crystal] = []
     exported = 0
-    total = len(batches) * (len(times) - 1)
+    work = [
+        (number, batch)
+        for number, batch in enumerate(batches)
+        if shard is None or number % shard[1] == shard[0]
+    ]
+    total = len(work) * (len(times) - 1)
     with tqdm(total=total, unit="step", desc="sampling", disable=not progress) as bar:
-        for number, batch in enumerate(batches):
+        for number, batch in work:
             done = store.read(number) if store else None
             if done is None:
                 done = []
@@ -158,7 +168,7 @@ def sample(
             else:
                 bar.update(len(times) - 1)
             crystals.extend(done)
-            if store:
+            if store and shard is None:
                 store.export(crystals, exported)
                 exported = len(crystals)
     return crystals
@@ -173,6 +183,11 @@ def _check(num_samples: int, batch_size: int | None, corrector_steps: int, renew
         raise ValueError(f"corrector_steps must not be negative, got {corrector_steps}")
     if not 0 <= renewal <= 1:
         raise ValueError(f"renewal must lie between 0 and 1, got {renewal}")
+
+
+def _check_shard(shard: tuple[int, int] | None, out: str | Path | None) -> None:
+    if shard is not None and (out is None or not 0 <= shard[0] < shard[1]):
+        raise ValueError(f"a shard (k, n) needs 0 <= k < n and an output folder, got {shard}")
 
 
 def _sizes(

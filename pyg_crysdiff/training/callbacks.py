@@ -66,17 +66,19 @@ class Budget(Timer):
         self.max_epochs = max_epochs
         self._minutes = minutes
         self._epoch = 0.0
+        self._share = 0.0
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
     ) -> None:
-        """Note how far the run is in epochs."""
+        """Note how far the run is, by epochs or by time, by the clock of the first process."""
         del pl_module, batch
         self._epoch = trainer.current_epoch + batch_idx / max(1, trainer.num_training_batches)
-
-    def progress(self) -> float:
-        """Return the finished share of the run, 0 to 1, by epochs or by time."""
         share = self._epoch / self.max_epochs
         if self._minutes is not None:
             share = max(share, self.time_elapsed() / (60 * self._minutes))
-        return min(1.0, share)
+        self._share = trainer.strategy.broadcast(min(1.0, share))
+
+    def progress(self) -> float:
+        """Return the finished share of the run, 0 to 1."""
+        return self._share

@@ -22,8 +22,9 @@ from pyg_crysdiff.models.checkpoint import KEY, pack
 class DiffusionModule(LightningModule):
     """Training of a crystal diffusion model.
 
-    All noise of a step comes from a generator seeded by (seed, step), so that a resumed run
-    sees the numbers of an uninterrupted one; validation always sees the same noise.
+    All noise of a step comes from a generator seeded by (seed, step, process), so that a resumed
+    run sees the numbers of an uninterrupted one; validation always sees the same noise. Of several
+    processes the first logs the loss of its own share; each validates on the whole set.
 
     Args:
         model: The generator.
@@ -48,9 +49,8 @@ class DiffusionModule(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the weighted loss of a batch and log each field's."""
         del batch_idx
-        generator = torch.Generator().manual_seed(
-            crystal_seed(self.seed, self.global_step, "train")
-        )
+        stream = "train" if self.global_rank == 0 else f"train on {self.global_rank}"
+        generator = torch.Generator().manual_seed(crystal_seed(self.seed, self.global_step, stream))
         return self._losses(batch, generator, "train", dropout=None)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -12,11 +12,12 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch_geometric.data import Data, InMemoryDataset
 from torch_geometric.loader import DataLoader
 
 import pyg_crysdiff
-from pyg_crysdiff.configuration import compose_config
+from pyg_crysdiff.configuration import compose_config, resolve_class
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.models.build import PACKAGE, build_model
 from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
@@ -63,7 +64,13 @@ class CrystalData(pl.LightningDataModule):
         """Return the training loader."""
         trainer = self.trainer
         assert trainer is not None
-        order = EpochOrder(len(self.train), self.seed, lambda: trainer.current_epoch)
+        order = EpochOrder(
+            len(self.train),
+            self.seed,
+            lambda: trainer.current_epoch,
+            trainer.global_rank,
+            trainer.world_size,
+        )
         return DataLoader(self.train, self.batch_size, sampler=order)
 
     def val_dataloader(self) -> DataLoader | list[Any]:
@@ -74,22 +81,34 @@ class CrystalData(pl.LightningDataModule):
 
 
 def load_data(
-    options: Mapping[str, Any], properties: Sequence[str] | str
+    options: Mapping[str, Any],
+    properties: Sequence[str] | str,
+    trusted: Sequence[str] = (PACKAGE,),
 ) -> tuple[InMemoryDataset, InMemoryDataset, list[str]]:
     """Open the training and validation sets of a ``data`` configuration.
+
+    Args:
+        options: ``name`` of a data set or path of own files, or ``_target_`` with the dotted path
+            of a data set class of one's own; besides, arguments of the class.
+        properties: Names of the conditioning properties; ``auto`` for the set's own target.
+        trusted: Top-level packages from which such a class may come.
 
     Returns:
         Both sets and the names of the conditioning properties.
 
     Raises:
-        ValueError: If a wanted property is not in the data.
+        ValueError: If a wanted property is not in the data, or the class is not trusted.
     """
-    from pyg_crysdiff.data import load_dataset  # noqa: PLC0415
+    from pyg_crysdiff.data import CrystalDataset, load_dataset  # noqa: PLC0415
 
     options = {key: value for key, value in options.items() if value is not None}
-    name = options.pop("name")
-    train = load_dataset(name, split="train", **options)
-    val = load_dataset(name, split="val", **options)
+    if target := options.pop("_target_", None):
+        name, own = str(target), resolve_class(target, CrystalDataset, trusted)
+        train, val = own(split="train", **options), own(split="val", **options)
+    else:
+        name = options.pop("name")
+        train = load_dataset(name, split="train", **options)
+        val = load_dataset(name, split="val", **options)
     if properties == "auto":
         wanted = [train.property_name] if train.property_name else []
     else:
@@ -117,7 +136,7 @@ def train(
     Args:
         config: Configuration as composed from ``configs/train.yaml``, plain containers.
         out_dir: Output folder.
-        trusted: Packages besides this one that conditioners may come from.
+        trusted: Packages besides this one that conditioners and data sets may come from.
         progress: Show a progress bar.
         callbacks: Further Lightning callbacks.
 
@@ -132,7 +151,9 @@ def train(
         return result
     device = choose_device(config["device"])
     keep_freed_memory()
-    train_set, val_set, properties = load_data(config["data"], config["properties"])
+    train_set, val_set, properties = load_data(
+        config["data"], config["properties"], (PACKAGE, *trusted)
+    )
     statistics = DataStatistics.from_dataset(train_set, properties)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(config["seed"]))
@@ -146,7 +167,9 @@ def train(
     with quiet_lightning():
         trainer = pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
-            devices=[device.index or 0] if device.type == "cuda" else 1,
+            devices=_devices(config.get("devices", 1), device),
+            num_nodes=config.get("num_nodes", 1),
+            strategy=config.get("strategy", "auto"),
             precision=choose_precision(config["precision"], device),  # type: ignore[arg-type]
             max_epochs=config["max_epochs"],
             check_val_every_n_epoch=config["validate_every"],
@@ -180,8 +203,16 @@ def train(
         num_parameters=sum(p.numel() for p in model.parameters()),
     )
     facts = {**asdict(result), "checkpoint": resume.name, **_length(config)}
-    finished.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    if trainer.is_global_zero:
+        finished.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return result
+
+
+def _devices(count: int | str, device: torch.device) -> Any:
+    """Return what Lightning's Trainer takes: a number, or the one GPU that was asked for."""
+    if count == 1 and device.type == "cuda":
+        return [device.index or 0]
+    return count
 
 
 def _length(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,14 +247,17 @@ def resume(out_dir: str | Path, **options: Any) -> FitResult:
 
 
 def _check_same_run(path: Path, config: Mapping[str, Any]) -> None:
+    if getattr(rank_zero_only, "rank", 0):  # the first process looks after the folder
+        return
     text = json.dumps(config, indent=2, sort_keys=True)
     if not path.is_file():
         path.write_text(text + "\n", encoding="utf-8")
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     now = json.loads(text)
-    # The length of a run may be changed when it is resumed; nothing else may.
-    free = {"max_epochs", "budget_minutes", "device", "precision"}
+    # The length of a run may be changed when it is resumed, and where it runs; nothing else may.
+    free = {"max_epochs", "budget_minutes", "device", "precision", "devices", "num_nodes"}
+    free |= {"strategy"}
     changed = sorted(k for k in now.keys() | before.keys() if now.get(k) != before.get(k))
     if set(changed) - free:
         raise ValueError(

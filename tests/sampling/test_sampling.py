@@ -117,3 +117,21 @@ def test_truncated_checkpoint(checkpoint, tmp_path):
         draw(tmp_path / "cut.ckpt")
     with pytest.raises(FileNotFoundError, match=r"none\.ckpt"):
         draw(tmp_path / "none.ckpt")
+
+
+def test_shards_of_several_processes_are_the_result_of_one(checkpoint, tmp_path):
+    whole = draw(checkpoint, 7, batch_size=2, out=tmp_path / "one")
+    folder = tmp_path / "many"
+    parts = [draw(checkpoint, 7, batch_size=2, out=folder, shard=(k, 3)) for k in (2, 0, 1)]
+    assert [len(p) for p in parts] == [2, 3, 2]  # batches {2}, {0, 3}, {1}
+    assert not (folder / "samples.extxyz").exists()
+    before = {p.name: p.stat().st_mtime_ns for p in (folder / "parts").iterdir()}
+    assert_same(draw(checkpoint, 7, batch_size=2, out=folder), whole)
+    assert {p.name: p.stat().st_mtime_ns for p in (folder / "parts").iterdir()} == before
+    one, many = (read_crystals(tmp_path / n / "samples.extxyz") for n in ("one", "many"))
+    assert_same(one, many)
+    for shard in ((3, 3), (-1, 2)):
+        with pytest.raises(ValueError, match="0 <= k < n"):
+            draw(checkpoint, 2, out=folder, shard=shard)
+    with pytest.raises(ValueError, match="output folder"):
+        draw(checkpoint, 2, shard=(0, 2))

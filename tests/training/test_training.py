@@ -1,4 +1,7 @@
 import json
+import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -7,7 +10,10 @@ from lightning.pytorch.callbacks import Callback
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.training import compose_config, config_folder, resume, train
 from pyg_crysdiff.training import run as run_module
+from pyg_crysdiff.training.order import EpochOrder
 from tests.helpers import same_weights, small_config, toy_set
+
+ORIGINAL_LOAD_DATA = run_module.load_data
 
 
 @pytest.fixture(autouse=True)
@@ -151,3 +157,42 @@ def test_every_yaml_composes(choice):
 def test_unknown_keys_and_missing_values_are_refused(override, word):
     with pytest.raises(ValueError, match=word):
         compose_config([override])
+
+
+def test_two_processes_train_one_model(tmp_path):
+    """Lightning's ddp over gloo: both see other crystals and noise, and keep the same weights."""
+    overrides = [
+        "data=demo", "denoiser.dim=8", "denoiser.num_blocks=1", "denoiser.num_waves=2",
+        "denoiser.pair_hidden=4", "max_epochs=2", "validate_every=1", "process.num_steps=20",
+        "device=cpu", "precision=32-true", "devices=2", "strategy=ddp",
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "pyg_crysdiff", "train", *overrides, "--out", "run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "2 epochs" in done.stdout
+    loaded = load_checkpoint(tmp_path / "run" / "last.ckpt")
+    assert loaded.card["num_train"] > 0
+    steps = math.ceil(math.ceil(loaded.card["num_train"] / 2) / 128)
+    assert loaded.card["global_step"] == 2 * steps
+    assert json.loads((tmp_path / "run" / "finished.json").read_text())["epochs"] == 2
+
+
+def test_order_is_dealt_out_to_processes():
+    whole = list(EpochOrder(7, 0, lambda: 3))
+    parts = [list(EpochOrder(7, 0, lambda: 3, rank, 2)) for rank in (0, 1)]
+    assert parts == [whole[::2], [*whole[1::2], whole[0]]]
+    assert len(EpochOrder(7, 0, lambda: 3, 0, 2)) == 4
+
+
+def test_data_set_of_ones_own_by_its_class():
+    from pyg_crysdiff.data import Demo
+
+    load = ORIGINAL_LOAD_DATA
+    train_set, val_set, wanted = load({"_target_": "pyg_crysdiff.data.Demo"}, "auto")
+    assert isinstance(train_set, Demo)
+    assert len(val_set) < len(train_set)
+    assert wanted == [train_set.property_name]
+    with pytest.raises(ValueError, match="not trusted"):
+        load({"_target_": "elsewhere.Mine"}, "auto")
+    with pytest.raises(ValueError, match="not a subclass"):
+        load({"_target_": "pyg_crysdiff.data.Crystal"}, "auto")
