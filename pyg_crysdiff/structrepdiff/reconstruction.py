@@ -52,8 +52,6 @@ class Search:
         fresh: Fresh starts of a wave, per crystal: first wave, later waves.
         hops: Hops of a later wave, per crystal.
         rounds: Descents of a wave.
-        even_rounds: Descents of every second wave; empty for the same. Narrow Gaussians from the
-            beginning find other crystals than wide ones do.
         polish: Descent of the best walkers at the end; None for none.
         population: Best walkers that are kept, per crystal.
         starts: Kinds of starts, taken in turn (:mod:`pyg_crysdiff.structrepdiff.starts`).
@@ -73,7 +71,6 @@ class Search:
         Round(16, 60, 0.15, 12.0, 4.0),
         Round(8, 40, 0.05, 7.0),
     )
-    even_rounds: tuple[Round, ...] = ()
     polish: Round | None = Round(2, 60, 0.02, 9.0)
     population: int = 8
     starts: tuple[str, ...] = ("symmetric", "symmetric", "symmetric", "spread")
@@ -89,10 +86,6 @@ class Search:
         if self.waves > 1 and self.fresh[1] + self.hops < 1:
             raise ValueError("later waves of a search need fresh starts or hops")
 
-    def rounds_of(self, wave: int) -> tuple[Round, ...]:
-        """Return the descents of a wave, counted from 0."""
-        return self.even_rounds if wave % 2 and self.even_rounds else self.rounds
-
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Search:
         """Build from plain containers, as in ``configs/reconstruction``.
@@ -103,12 +96,10 @@ class Search:
         options = dict(config)
         try:
             rounds = tuple(Round(**r) for r in options.pop("rounds"))
-            even = tuple(Round(**r) for r in options.pop("even_rounds", ()))
             polish = options.pop("polish")
             for name in ("fresh", "starts", "moves"):
                 options[name] = tuple(options[name])
-            last = None if polish is None else Round(**polish)
-            return cls(rounds=rounds, even_rounds=even, polish=last, **options)
+            return cls(rounds=rounds, polish=None if polish is None else Round(**polish), **options)
         except (KeyError, TypeError) as error:
             raise ValueError(f"bad reconstruction settings: {error}") from error
 
@@ -208,7 +199,7 @@ class _Run:
         if not self.open:
             return
         walkers, losses = self._proposals(number), None
-        for settings in self.search.rounds_of(number):
+        for settings in self.search.rounds:
             walkers, losses = self._descend(walkers, losses, settings)
         assert losses is not None
         if self.best is not None:

@@ -1,0 +1,38 @@
+"""The pages that people follow step by step are executed as they stand, on a tiny case."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def load_runner():
+    path = ROOT / "scripts" / "run_page.py"
+    spec = importlib.util.spec_from_file_location("run_page", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["own_data", "extending", "several_machines"])
+def test_page(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert os.environ["CRYSDIFF_CACHE"]
+    assert load_runner().run_page(ROOT / "docs" / f"{page}.md", tiny=True) >= 2
+
+
+def test_a_replacement_that_finds_nothing_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text("<!-- tiny: a => b -->\n```bash\necho c\n```\n")
+    runner = load_runner()
+    with pytest.raises(ValueError, match="nothing to replace"):
+        runner.run_page(page, tiny=True)
+    assert runner.run_page(page) == 1
+    page.write_text("```bash\nfalse\n```\n")
+    with pytest.raises(Exception, match="non-zero exit"):
+        runner.run_page(page)
