@@ -27,8 +27,9 @@ from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
 from pyg_crysdiff.evaluation.matching import rms_distances
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
-from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor, Search
+from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Representation
+from pyg_crysdiff.structrepdiff.search import Search
 from pyg_crysdiff.structrepdiff.symmetry import group_frequencies
 
 Say = Callable[[str], None]

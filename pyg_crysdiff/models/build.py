@@ -16,8 +16,8 @@ from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion, lattice_unit
 from pyg_crysdiff.nn.conditioning import Conditioner
 from pyg_crysdiff.nn.transformer import CrystalTransformer
 from pyg_crysdiff.structrepdiff.model import StructRepDiff
-from pyg_crysdiff.structrepdiff.reconstruction import Search
 from pyg_crysdiff.structrepdiff.representation import Representation
+from pyg_crysdiff.structrepdiff.search import Search
 from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
 
 Generator = CrystalDiffusion | StructRepDiff

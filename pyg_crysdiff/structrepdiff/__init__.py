@@ -2,8 +2,9 @@
 
 from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
 from pyg_crysdiff.structrepdiff.model import StructRepDiff
-from pyg_crysdiff.structrepdiff.reconstruction import Reconstruction, Reconstructor, Round, Search
+from pyg_crysdiff.structrepdiff.reconstruction import Reconstruction, Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Representation
+from pyg_crysdiff.structrepdiff.search import Round, Search
 from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
 
 __all__ = [

@@ -16,8 +16,9 @@ from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.gaussian import GaussianDDPM
 from pyg_crysdiff.diffusion.noise import crystal_seed
-from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor, Search
+from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Representation
+from pyg_crysdiff.structrepdiff.search import Search
 from pyg_crysdiff.structrepdiff.symmetry import group_frequencies
 from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
 

@@ -13,7 +13,8 @@ from pyg_crysdiff.evaluation.matching import rms_distances
 from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
 from pyg_crysdiff.structrepdiff.moves import hop
 from pyg_crysdiff.structrepdiff.objective import Objective, Walkers, pool
-from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor, Round, Search
+from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
+from pyg_crysdiff.structrepdiff.search import Round, Search
 from pyg_crysdiff.structrepdiff.starts import Frame, make_starts, symmetric
 from pyg_crysdiff.structrepdiff.superlattice import finer_cells
 from pyg_crysdiff.structrepdiff.symmetry import (

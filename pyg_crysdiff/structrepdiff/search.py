@@ -1,0 +1,91 @@
+"""Settings of a reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Round:
+    """One descent of a wave.
+
+    Attributes:
+        keep: Walkers per crystal that enter it, best first by the round before.
+        iterations: Adam steps.
+        lr: First step length, Angstrom; it falls to nothing along a cosine.
+        reach: Radius of the objective, Angstrom; None for the whole descriptor.
+        largest_eta: Narrowest Gaussians of the objective; None for all.
+    """
+
+    keep: int
+    iterations: int
+    lr: float
+    reach: float | None = None
+    largest_eta: float | None = None
+
+
+@dataclass(frozen=True)
+class Search:
+    """Settings of a reconstruction.
+
+    Every wave descends from fresh starts and from hops away from the best walkers so far; the
+    rounds of a wave go from wide Gaussians to narrow ones and halve the number of walkers. A
+    crystal whose loss falls below the tolerance leaves the search.
+
+    Attributes:
+        waves: Number of waves.
+        fresh: Fresh starts of a wave, per crystal: first wave, later waves.
+        hops: Hops of a later wave, per crystal.
+        rounds: Descents of a wave.
+        polish: Descent of the best walkers at the end; None for none.
+        population: Best walkers that are kept, per crystal.
+        starts: Kinds of starts, taken in turn (:mod:`pyg_crysdiff.structrepdiff.starts`).
+        moves: Kinds of hops, taken at random (:mod:`pyg_crysdiff.structrepdiff.moves`).
+        step: Largest displacement of a jump along each axis, Angstrom.
+        exchanges: Exchanges of species that are tried on the best walkers after every wave, per
+            walker, without a descent; each counts as an evaluation.
+        tolerance: Loss at which a crystal counts as reconstructed.
+        root: Compare square roots of the descriptor.
+    """
+
+    waves: int = 5
+    fresh: tuple[int, int] = (50, 30)
+    hops: int = 20
+    rounds: tuple[Round, ...] = (
+        Round(50, 20, 0.2, 12.0, 1.0),
+        Round(16, 60, 0.15, 12.0, 4.0),
+        Round(8, 40, 0.05, 7.0),
+    )
+    polish: Round | None = Round(2, 60, 0.02, 9.0)
+    population: int = 8
+    starts: tuple[str, ...] = ("symmetric", "symmetric", "symmetric", "spread")
+    moves: tuple[str, ...] = ("swap", "relocate", "jump")
+    step: float = 0.8
+    exchanges: int = 40
+    tolerance: float = 0.004
+    root: bool = True
+
+    def __post_init__(self) -> None:
+        if self.waves < 1 or not self.rounds or self.fresh[0] < 1:
+            raise ValueError("a search needs at least one wave, one round and one fresh start")
+        if self.waves > 1 and self.fresh[1] + self.hops < 1:
+            raise ValueError("later waves of a search need fresh starts or hops")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Search:
+        """Build from plain containers, as in ``configs/reconstruction``.
+
+        Raises:
+            ValueError: If a key is unknown or missing, or a value is bad.
+        """
+        options = dict(config)
+        try:
+            rounds = tuple(Round(**r) for r in options.pop("rounds"))
+            polish = options.pop("polish")
+            for name in ("fresh", "starts", "moves"):
+                options[name] = tuple(options[name])
+            return cls(rounds=rounds, polish=None if polish is None else Round(**polish), **options)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"bad reconstruction settings: {error}") from error
