@@ -41,8 +41,8 @@ class Template:
     keep: tuple[Part, ...] = PARTS
 
     def __post_init__(self) -> None:
-        if unknown := set(self.keep) - set(PARTS) or not self.keep:
-            raise ValueError(f"a template keeps one or more of {PARTS}, not {unknown or 'nothing'}")
+        if not self.keep or set(self.keep) - set(PARTS):
+            raise ValueError(f"a template keeps one or more of {PARTS}, not {self.keep}")
         count = len(self.crystal)
         if bad := [k for k in self.sites or () if not 0 <= k < count]:
             raise ValueError(f"sites {bad} are not among the template's, 0 to {count - 1}")
@@ -192,7 +192,7 @@ class Planner:
             species = self._template_species()
             taken = len(species)
             free[:taken] = np.eye(len(self.elements), dtype=bool)[species]
-        for k, cls in enumerate(self._fixed(size, index)):
+        for k, cls in enumerate(self._fixed(size, index) or ()):
             free[taken + k] = np.eye(len(self.elements), dtype=bool)[cls]
         return Plan(free, coords, lattice)
 
@@ -213,7 +213,7 @@ class Planner:
             return False
         return not self.control.charge_neutral or self.neutral_composition(size, index) is not None
 
-    def _fixed(self, size: int, index: int) -> Any:
+    def _fixed(self, size: int, index: int) -> list[int] | None:
         """Classes that atoms without a template's species must have; None if impossible."""
         have = np.bincount(self._template_species(), minlength=len(self.elements))
         if self.counts:
@@ -225,7 +225,8 @@ class Planner:
             left = want - have
             if (left < 0).any() or (left != np.round(left)).any():
                 return None
-            return np.repeat(np.arange(len(left)), left.astype(int)).tolist()
+            classes: list[int] = np.repeat(np.arange(len(left)), left.astype(int)).tolist()
+            return classes
         return [cls for cls in self.must if not have[cls]]
 
     def _template_species(self) -> list[int]:
