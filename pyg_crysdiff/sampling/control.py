@@ -132,6 +132,7 @@ class Planner:
         self, control: Control, elements: Sequence[int], needs_formula: bool = False
     ) -> None:
         self.control, self.elements = control, list(elements)
+        self.needs_formula = needs_formula
         self.symbols = [Element.from_Z(z).symbol for z in self.elements]
         if needs_formula and not (control.formulas or self._template_species()):
             raise ValueError(
@@ -211,6 +212,8 @@ class Planner:
         missing = self._fixed(size, index)
         if missing is None or len(species) + len(missing) > size:
             return False
+        if self.needs_formula and len(species) + len(missing) < size:
+            return False
         return not self.control.charge_neutral or self.neutral_composition(size, index) is not None
 
     def _fixed(self, size: int, index: int) -> list[int] | None:
@@ -218,14 +221,14 @@ class Planner:
         have = np.bincount(self._template_species(), minlength=len(self.elements))
         if self.counts:
             counts = self.counts[index % len(self.counts)]
-            times = size / sum(counts.values())
-            want = np.zeros(len(self.elements))
+            want = np.zeros(len(self.elements), dtype=int)
             for cls, n in counts.items():
-                want[cls] = n * times
-            left = want - have
-            if (left < 0).any() or (left != np.round(left)).any():
+                want[cls] = n * size
+            left, rest = np.divmod(want, sum(counts.values()))
+            left -= have
+            if rest.any() or (left < 0).any():
                 return None
-            classes: list[int] = np.repeat(np.arange(len(left)), left.astype(int)).tolist()
+            classes: list[int] = np.repeat(np.arange(len(left)), left).tolist()
             return classes
         return [cls for cls in self.must if not have[cls]]
 

@@ -142,6 +142,10 @@ def test_what_cannot_be_met_is_refused_before_sampling(checkpoint, control, mess
 def test_other_refusals(checkpoint, csp_checkpoint):
     with pytest.raises(ValueError, match="give a formula"):
         draw(csp_checkpoint, None)
+    species = Control(template=Template(TITANATE, keep=("species",)))
+    assert {formula(c) for c in draw(csp_checkpoint, species, 2)} == {"Sr1Ti1O3"}
+    with pytest.raises(ValueError, match="no number of atoms among"):
+        draw(csp_checkpoint, species, num_atoms=6)
     with pytest.raises(ValueError, match="no number of atoms among"):
         draw(checkpoint, Control(chemical_system="Ti-O-Sr"), num_atoms=2)
     with pytest.raises(ValueError, match="among the template's, 0 to 4"):
