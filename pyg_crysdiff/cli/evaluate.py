@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pyg_crysdiff.cli.data_options import add_data_options, data_options
+from pyg_crysdiff.cli.shards import parse_shard
 
 EXAMPLE = """examples:
   crysdiff evaluate samples.pt --reference carbon24 --data-root DATA --out scores
@@ -35,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--hull", type=Path, help="JSON of pymatgen entries (default: reference and training set)")
     add("--stable-at", type=float, default=0.1, help="stable: at most this above the hull, eV/atom")
     add("--relax-steps", type=int, default=200, help="most steps of a relaxation")
+    add(
+        "--shard", metavar="K/N",
+        help="only relax part K (from 0) of N into the cache (CRYSDIFF_CACHE), for several jobs "
+        "that share it; the same command without --shard then scores",
+    )  # fmt: skip
     add("--bootstrap", type=int, default=1000, help="resamples for the intervals; 0 for none")
     add("--workers", type=int, help="processes (default: all cores)")
     add("--seed", type=int, default=0)
@@ -49,6 +55,9 @@ def run(args: argparse.Namespace) -> None:
     from pyg_crysdiff.evaluation.results import Results, Row  # noqa: PLC0415
 
     protocol, facts = _protocol(args)
+    if args.shard is not None:
+        _relax_part(args, protocol)
+        return
     rows = []
     args.out.mkdir(parents=True, exist_ok=True)
     for file in args.files:
@@ -74,6 +83,29 @@ def run(args: argparse.Namespace) -> None:
         settings=facts,
     ).save(args.out / "results.json")
     print(f"{args.out / 'results.json'}")
+
+
+def _relax_part(args: argparse.Namespace, protocol: Any) -> None:
+    """Relax one part of the valid crystals of all files."""
+    from pyg_crysdiff.data import Crystal, read_crystals  # noqa: PLC0415
+    from pyg_crysdiff.evaluation.composition import smact_validity  # noqa: PLC0415
+    from pyg_crysdiff.evaluation.stability import relax_shard  # noqa: PLC0415
+    from pyg_crysdiff.evaluation.validity import structural_problem  # noqa: PLC0415
+
+    if protocol.stability is None:
+        raise ValueError("--shard splits the relaxations: it needs --stability")
+    shard = parse_shard(args.shard)
+    phases = [*protocol.reference, *protocol.train]
+    for file in args.files:
+        valid = [
+            c
+            for c in read_crystals(file)
+            if isinstance(c, Crystal)
+            and structural_problem(c) is None
+            and smact_validity(c.atomic_numbers)
+        ]
+        count = relax_shard(valid, phases, protocol.stability, shard, progress=True)
+        print(f"{Path(file).name}: part {args.shard}, {count} crystals relaxed")
 
 
 def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from pyg_crysdiff.cli.shards import parse_shard
+
 EXAMPLE = """examples:
   crysdiff sample --checkpoint runs/demo/last.ckpt -n 100 --target min --out samples
   crysdiff sample --checkpoint c.ckpt -n 50 --target energy_per_atom=-154.5 --num-atoms 6-12
@@ -93,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
         device=args.device,
         precision=args.precision,
         out=args.out,
-        shard=_shard(args.shard),
+        shard=None if args.shard is None else parse_shard(args.shard),
         extrapolate=args.extrapolate,
         trusted=args.trust,
     )
@@ -129,16 +131,6 @@ def _control(args: argparse.Namespace) -> Any:
         charge_neutral=args.charge_neutral,
         template=template,
     )
-
-
-def _shard(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    part, _, count = text.partition("/")
-    try:
-        return int(part), int(count)
-    except ValueError:
-        raise ValueError(f"--shard must look like 0/4, got {text!r}") from None
 
 
 def _list(text: str) -> tuple[str, ...]:

@@ -58,6 +58,50 @@ class Stability:
             )
 
 
+def relax_shard(
+    crystals: Sequence[Crystal],
+    known: Sequence[Crystal],
+    settings: Stability,
+    shard: tuple[int, int],
+    progress: bool = False,
+) -> int:
+    """Relax every n-th crystal, from crystal k on, and leave the results in the cache.
+
+    For several processes or machines that share ``cache_dir``; :func:`stability_columns` then
+    finds everything done.
+
+    Args:
+        crystals: Valid crystals.
+        known: Crystals of which the hull is made where no entries are given.
+        settings: Settings with a ``cache_dir``.
+        shard: (k, n).
+        progress: Show progress.
+
+    Returns:
+        Number of crystals of this shard.
+
+    Raises:
+        ValueError: If there is no folder to leave results in, or the shard is bad.
+    """
+    k, n = shard
+    if settings.cache_dir is None or not 0 <= k < n:
+        raise ValueError(f"a shard (k, n) needs 0 <= k < n and a cache folder, got {shard}")
+    relax, tag = _relaxation(settings)
+    parts: list[tuple[Any, Sequence[Crystal], str]] = [(relax, crystals[k::n], tag)]
+    if settings.hull is None:
+        parts.append((_static, known[k::n], "static"))
+    for work, chosen, name in parts:
+        for _ in _kept(work, chosen, name, settings, progress, f".{k}-{n}"):
+            pass
+    return len(parts[0][1])
+
+
+def _relaxation(settings: Stability) -> tuple[Any, str]:
+    """The relaxation and the name of its results."""
+    work = partial(_relax, steps=settings.steps, fmax=settings.fmax)
+    return work, f"relax-{settings.steps}-{settings.fmax:g}"
+
+
 def stability_columns(
     crystals: Sequence[Crystal], known: Sequence[Crystal], settings: Stability, progress: bool
 ) -> dict[str, NDArray[np.float64]]:
@@ -73,8 +117,7 @@ def stability_columns(
         Columns :data:`COLUMNS`, each (M,): energies in eV/atom, distance in A, convergence 0 or 1;
         NaN where CHGNet failed or no hull is known.
     """
-    work = partial(_relax, steps=settings.steps, fmax=settings.fmax)
-    tag = f"relax-{settings.steps}-{settings.fmax:g}"
+    work, tag = _relaxation(settings)
     rows = np.array(list(_kept(work, crystals, tag, settings, progress))).reshape(-1, 4)
     hull = Hull(
         read_entries(settings.hull) if settings.hull else _entries(known, settings, progress)
@@ -163,14 +206,23 @@ def _counts(crystal: Crystal) -> dict[Any, float]:
 
 
 def _kept(
-    work: Any, crystals: Sequence[Crystal], tag: str, settings: Stability, progress: bool
+    work: Any,
+    crystals: Sequence[Crystal],
+    tag: str,
+    settings: Stability,
+    progress: bool,
+    suffix: str = "",
 ) -> Iterator[list[float]]:
-    """Yield ``work(crystal)`` of each crystal; finished ones come from and go to a file."""
+    """Yield ``work(crystal)`` of each crystal; finished ones come from and go to files.
+
+    Every shard writes a file of its own (``suffix``); all are read.
+    """
     file = None
     known: dict[str, list[float]] = {}
     if settings.cache_dir is not None:
-        file = settings.cache_dir / f"chgnet-{tag}.jsonl"
-        known = _read_lines(file)
+        file = settings.cache_dir / f"chgnet-{tag}{suffix}.jsonl"
+        for found in sorted(settings.cache_dir.glob(f"chgnet-{tag}*.jsonl")):
+            known |= _read_lines(found)
     keys = [c.digest() for c in crystals]
     missing = [i for i, key in enumerate(keys) if key not in known]
     bar = tqdm(total=len(missing), desc=tag, disable=not progress or not missing, leave=False)

@@ -112,3 +112,29 @@ def test_relaxation_of_strained_diamond_goes_downhill_and_unknown_elements_give_
     assert converged == 1.0
     exotic = Crystal(diamond.lattice, diamond.frac_coords, np.array([118, 118]))
     assert np.isnan(stability._relax(exotic, steps=5, fmax=0.1)).all()
+
+
+def test_shards_relax_everything_once(tmp_path, monkeypatch, rng):
+    asked = []
+
+    def relax(crystal, steps, fmax):
+        asked.append(crystal.digest())
+        return [float(len(crystal)), 0.0, 0.1, 1.0]
+
+    monkeypatch.setattr(stability, "_relax", relax)
+    monkeypatch.setattr(stability, "_static", lambda c: [float(c.atomic_numbers.mean())])
+    crystals = [make_crystal(rng, 3) for _ in range(7)]
+    known = [make_crystal(rng, 1) for _ in range(3)]
+    settings = Stability(cache_dir=tmp_path, num_workers=0)
+    counts = [stability.relax_shard(crystals, known, settings, (k, 3)) for k in (2, 0, 1)]
+    assert counts == [2, 3, 2]
+    assert sorted(asked) == sorted(c.digest() for c in crystals)
+    columns = stability.stability_columns(crystals, known, settings, progress=False)
+    assert len(asked) == 7
+    whole = stability.stability_columns(crystals, known, Stability(num_workers=0), progress=False)
+    for name, values in columns.items():
+        np.testing.assert_array_equal(values, whole[name])
+    with pytest.raises(ValueError, match="0 <= k < n"):
+        stability.relax_shard(crystals, known, settings, (3, 3))
+    with pytest.raises(ValueError, match="cache folder"):
+        stability.relax_shard(crystals, known, Stability(), (0, 2))
