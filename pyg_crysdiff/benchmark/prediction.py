@@ -42,8 +42,7 @@ def run_prediction(settings: Settings, say: Say = lambda _: None, progress: bool
     """
     started = time.perf_counter()
     train, test = settings.load("train"), settings.load("test")
-    order = np.random.default_rng(settings.seed).permutation(len(test))
-    chosen = np.sort(order[: settings.num_samples]).tolist()
+    chosen = settings.chosen(len(test))
     truth = [test.crystals()[k] for k in chosen]
     rows = []
     for conditioner in settings.models:
@@ -116,7 +115,9 @@ def _row(
     )
     seconds = round(time.perf_counter() - started, 1)
     say(f"{label}: matching")
-    metrics = _matches(settings, crystals, truth, settings.out / "tables" / label, progress)
+    metrics = _matches(
+        settings, crystals, truth, settings.out / "tables" / f"{label}.csv", progress
+    )
     details = {**details, "checkpoint": model.digest, "sampling_seconds": seconds}
     return Row(label, "measured", "this run", metrics, details)
 
@@ -136,7 +137,7 @@ def _matches(
     table = pd.DataFrame(rms.T, columns=columns)
     table.insert(0, "material_id", [c.info.get("material_id", "") for c in truth])
     table.insert(1, "formula", [formula_of(c) for c in truth])
-    table.to_csv(path.with_suffix(".csv"), index=False)
+    table.to_csv(path, index=False)
     rms = np.where(np.isnan(rms), np.inf, rms)
     plausible = np.array([smact_validity(c.atomic_numbers) for c in truth])
     out = {}

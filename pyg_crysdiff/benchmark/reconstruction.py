@@ -48,8 +48,7 @@ def run_reconstruction(
     out = settings.out
     out.mkdir(parents=True, exist_ok=True)
     train, test = settings.load("train"), settings.load("test")
-    order = np.random.default_rng(settings.seed).permutation(len(test))
-    chosen = np.sort(order[: settings.num_samples]).tolist()
+    chosen = settings.chosen(len(test))
     facts = _facts(settings)
     say(f"{len(chosen)} test crystals of {test.display_name}, search {settings.search}")
     finished = _reconstruct_all(

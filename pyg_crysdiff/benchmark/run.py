@@ -36,6 +36,7 @@ from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel, load_checkpoint
 from pyg_crysdiff.platform import choose_device
 from pyg_crysdiff.sampling import sample
+from pyg_crysdiff.structrepdiff import StructRepDiff
 from pyg_crysdiff.training import fit
 
 Say = Callable[[str], None]
@@ -167,7 +168,7 @@ class _Run:
             self.say(f"{label}: {self.settings.num_samples} crystals, {what}")
             folder = self.out / "samples" / name.replace(", ", "-")
             clock = _Clock(folder)
-            represented = model.model.generates_num_atoms
+            represented = isinstance(model.model, StructRepDiff)
             steps = self.settings.structrepdiff_steps if represented else self.settings.steps
             crystals = sample(
                 model,

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data import DATASETS, CrystalDataset, load_dataset
 
@@ -101,6 +103,12 @@ class Settings:
     def load(self, split: str) -> CrystalDataset:
         """Open one split of the data set."""
         return load_dataset(self.dataset, split, **self.data_options())
+
+    def chosen(self, count: int) -> list[int]:
+        """Return ascending indices of ``num_samples`` random test crystals out of ``count``."""
+        order = np.random.default_rng(self.seed).permutation(count)
+        chosen: list[int] = np.sort(order[: self.num_samples]).tolist()
+        return chosen
 
     def training_overrides(self, model: str) -> list[str]:
         """Return the Hydra overrides for training one model."""

@@ -88,22 +88,18 @@ def run(args: argparse.Namespace) -> None:
 def _relax_part(args: argparse.Namespace, protocol: Any) -> None:
     """Relax one part of the valid crystals of all files."""
     from pyg_crysdiff.data import Crystal, read_crystals  # noqa: PLC0415
-    from pyg_crysdiff.evaluation.composition import smact_validity  # noqa: PLC0415
+    from pyg_crysdiff.evaluation.harness import Protocol, describe  # noqa: PLC0415
     from pyg_crysdiff.evaluation.stability import relax_shard  # noqa: PLC0415
-    from pyg_crysdiff.evaluation.validity import structural_problem  # noqa: PLC0415
 
     if protocol.stability is None:
         raise ValueError("--shard splits the relaxations: it needs --stability")
     shard = parse_shard(args.shard)
     phases = [*protocol.reference, *protocol.train]
+    checks = Protocol(uniqueness=False, space_groups=False, num_workers=protocol.num_workers)
     for file in args.files:
-        valid = [
-            c
-            for c in read_crystals(file)
-            if isinstance(c, Crystal)
-            and structural_problem(c) is None
-            and smact_validity(c.atomic_numbers)
-        ]
+        entries = read_crystals(file)
+        flags = describe(entries, checks, None)["valid"]
+        valid = [c for c, ok in zip(entries, flags, strict=True) if ok and isinstance(c, Crystal)]
         count = relax_shard(valid, phases, protocol.stability, shard, progress=True)
         print(f"{Path(file).name}: part {args.shard}, {count} crystals relaxed")
 

@@ -216,9 +216,7 @@ class JointDiffusion(nn.Module):
                     state = known.hold(self, state, t)
             prediction = denoise(state, crystal_t)
             if known is not None:
-                prediction = known.restrict(prediction)
-                known = known.settled(prediction, state, t, s)
-                prediction = known.restrict(prediction)
+                known, prediction = known.applied(prediction, t, s)
             crystal_s = torch.full_like(crystal_t, s)
             stepped = {
                 name: self.field(name).step(

@@ -2,7 +2,7 @@
 
 The way of the data: the caller says what is known of each crystal in a :class:`Known`; the reverse
 process of :class:`pyg_crysdiff.diffusion.joint.JointDiffusion` asks it to ``begin`` with the prior,
-to ``restrict`` every prediction and to ``hold`` the given parts after every move.
+to be ``applied`` to every prediction and to ``hold`` the given parts after every move.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pyg_crysdiff.diffusion.noise import CrystalNoise
 if TYPE_CHECKING:
     from pyg_crysdiff.diffusion.joint import CrystalState, JointDiffusion, Prediction
 
-Settle = Callable[[Tensor, Tensor], Tensor]
+Settle = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Known:
         allowed: Classes that each atom may have, (N, K) bool; None for all.
         coordinates: Fractional coordinates, (N, 3), NaN where free; None where all are.
         lattice: Row lattices, (B, 3, 3), NaN where free; None where all are.
-        settle: Chooses the composition: takes probabilities (N, K) of the clean species and the
-            crystal of each atom (N,), returns the class of each atom (N,).
+        settle: Chooses the composition: takes probabilities (N, K) of the clean species, returns
+            the class of each atom (N,).
         settle_at: It does so at the first time t that is not above this, at the latest before the
             step to t = 0.
     """
@@ -84,10 +84,16 @@ class Known:
         logits = prediction.species.masked_fill(~self.allowed, -torch.inf)
         return replace(prediction, species=logits)
 
-    def settled(self, prediction: Prediction, state: CrystalState, t: int, s: int) -> Known:
-        """Return this with the composition chosen, if it is time; ``prediction`` is restricted."""
+    def applied(self, prediction: Prediction, t: int, s: int) -> tuple[Known, Prediction]:
+        """Restrict the prediction for the step from t to s; choose the composition if it is time.
+
+        Returns:
+            What is known from now on, and the restricted prediction.
+        """
+        prediction = self.restrict(prediction)
         if self.settle is None or not (t <= self.settle_at or s == 0):
-            return self
-        classes = self.settle(prediction.species.softmax(-1), state.batch)
+            return self, prediction
+        classes = self.settle(prediction.species.softmax(-1))
         one_hot = torch.nn.functional.one_hot(classes, prediction.species.size(1)).bool()
-        return replace(self, allowed=one_hot, settle=None)
+        known = replace(self, allowed=one_hot, settle=None)
+        return known, known.restrict(prediction)

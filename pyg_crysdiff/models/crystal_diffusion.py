@@ -55,7 +55,6 @@ class CrystalDiffusion(nn.Module):
             classifier-free guidance (Ho & Salimans 2022).
     """
 
-    generates_num_atoms = False
     class_of: Tensor
     elements: Tensor
 

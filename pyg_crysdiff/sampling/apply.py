@@ -43,8 +43,7 @@ def known_batch(
         values = torch.as_tensor(np.concatenate(arrays), dtype=dtype, device=device)
         return None if bool(values.isnan().all()) else values
 
-    def settle(probabilities: Tensor, batch: Tensor) -> Tensor:
-        del batch
+    def settle(probabilities: Tensor) -> Tensor:
         chosen = []
         for part, rng, i in zip(
             probabilities.double().cpu().split(sizes), rngs, indices, strict=True

@@ -134,7 +134,7 @@ class Planner:
         self.control, self.elements = control, list(elements)
         self.needs_formula = needs_formula
         self.symbols = [Element.from_Z(z).symbol for z in self.elements]
-        if needs_formula and not (control.formulas or self._template_species()):
+        if needs_formula and not (control.formulas or self.template_classes):
             raise ValueError(
                 "this model predicts structures of given compositions; give a formula "
                 "(formula='TiO2', --formula TiO2)"
@@ -182,19 +182,15 @@ class Planner:
         """Lay out crystal ``index`` with a feasible number of atoms."""
         free = np.tile(self.may, (size, 1))
         coords, lattice = np.full((size, 3), np.nan), np.full((3, 3), np.nan)
-        template = self.control.template
-        taken = 0
+        template, one_hot = self.control.template, np.eye(len(self.elements), dtype=bool)
         if template is not None:
             kept = list(template.kept)
             if "coordinates" in template.keep:
                 coords[: len(kept)] = template.crystal.frac_coords[kept]
             if "lattice" in template.keep:
                 lattice = template.crystal.lattice.astype(float)
-            species = self._template_species()
-            taken = len(species)
-            free[:taken] = np.eye(len(self.elements), dtype=bool)[species]
-        for k, cls in enumerate(self._fixed(size, index) or ()):
-            free[taken + k] = np.eye(len(self.elements), dtype=bool)[cls]
+        given = [*self.template_classes, *(self._fixed(size, index) or ())]
+        free[: len(given)] = one_hot[given]
         return Plan(free, coords, lattice)
 
     def neutral_composition(self, size: int, index: int) -> list[int] | None:
@@ -205,20 +201,20 @@ class Planner:
         return self._neutral[key]
 
     def _feasible(self, size: int, index: int) -> bool:
-        species = self._template_species()
         kept = 0 if self.control.template is None else len(self.control.template.kept)
         if size < max(kept, 1):
             return False
         missing = self._fixed(size, index)
-        if missing is None or len(species) + len(missing) > size:
+        if missing is None:
             return False
-        if self.needs_formula and len(species) + len(missing) < size:
+        given = len(self.template_classes) + len(missing)
+        if given > size or (self.needs_formula and given < size):
             return False
         return not self.control.charge_neutral or self.neutral_composition(size, index) is not None
 
     def _fixed(self, size: int, index: int) -> list[int] | None:
         """Classes that atoms without a template's species must have; None if impossible."""
-        have = np.bincount(self._template_species(), minlength=len(self.elements))
+        have = np.bincount(self.template_classes, minlength=len(self.elements))
         if self.counts:
             counts = self.counts[index % len(self.counts)]
             want = np.zeros(len(self.elements), dtype=int)
@@ -232,7 +228,9 @@ class Planner:
             return classes
         return [cls for cls in self.must if not have[cls]]
 
-    def _template_species(self) -> list[int]:
+    @cached_property
+    def template_classes(self) -> list[int]:
+        """Classes of the template's kept sites; empty where its species are free."""
         template = self.control.template
         if template is None or "species" not in template.keep:
             return []
@@ -256,7 +254,7 @@ class Planner:
         # An element that the model cannot make anyway is no mistake in a list of forbidden ones.
         forbidden = [Element(s).symbol for s in map(_symbol, self.control.forbidden)]
         may &= ~np.isin(self.symbols, forbidden)
-        wanted = set(self.must) | set(self._template_species())
+        wanted = set(self.must) | set(self.template_classes)
         if clash := [self.symbols[c] for c in sorted(wanted) if not may[c]]:
             raise ValueError(f"{clash} must occur and must not occur: {self.control.describe()}")
         if not may.any():

@@ -57,7 +57,6 @@ class StructRepDiff(nn.Module):
         condition_dropout: Probability of hiding a training crystal's condition.
     """
 
-    generates_num_atoms = True
     mean: Tensor
     std: Tensor
     extreme: Tensor

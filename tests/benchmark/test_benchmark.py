@@ -1,15 +1,18 @@
 import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 
 from pyg_crysdiff.baselines import published_rows
 from pyg_crysdiff.benchmark.command import main
+from pyg_crysdiff.benchmark.prediction import formula_of, run_prediction
 from pyg_crysdiff.benchmark.run import run_benchmark
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.benchmark.table import text_table
 from pyg_crysdiff.configuration import compose_config, load_table
+from pyg_crysdiff.data import read_crystals
 from pyg_crysdiff.evaluation.property_model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 from pyg_crysdiff.evaluation.results import Results
 
@@ -114,3 +117,29 @@ def test_errors_are_one_line(arguments, message, tmp_path, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_prediction_trains_samples_and_matches_and_is_not_repeated(tmp_path):
+    settings = Settings.resolve(
+        "demo", out=tmp_path, models=("cds",), num_samples=3, candidates=2, steps=3, device="cpu",
+    )  # fmt: skip
+    settings = replace(settings, overrides=tuple(TINY), budget_minutes=5)
+    results = run_prediction(settings, progress=False)
+    (row,) = results.rows
+    assert set(row.metrics) == set(results.definitions)
+    assert row.metrics["match_rate_any_struct"].value >= row.metrics["match_rate_struct"].value
+    table = pd.read_csv(tmp_path / "tables" / "cds.csv")
+    assert list(table.columns[1:]) == ["formula", "candidate_1", "candidate_2"]
+    test = settings.load("test")
+    wanted = [formula_of(test.crystals()[k]) for k in settings.chosen(len(test))]
+    assert table["formula"].tolist() == wanted
+    samples = read_crystals(tmp_path / "samples" / "cds" / "samples.extxyz")
+    assert [formula_of(c) for c in samples] == wanted * 2
+    weights = (tmp_path / "models" / "cds" / "last.ckpt").stat().st_mtime_ns
+    checkpoint = tmp_path / "models" / "cds" / "last.ckpt"
+    both = replace(settings, checkpoints=(("v1.2", checkpoint),))
+    again = run_prediction(both, progress=False)
+    assert (tmp_path / "models" / "cds" / "last.ckpt").stat().st_mtime_ns == weights
+    assert [r.method for r in again.rows] == ["cds", "v1.2"]
+    tables = [(tmp_path / "tables" / f"{name}.csv").read_text() for name in ("cds", "v1.2")]
+    assert tables[0] == tables[1]

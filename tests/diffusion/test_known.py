@@ -92,7 +92,7 @@ def test_an_atom_with_one_class_follows_the_forward_process():
 def test_the_composition_is_settled_once_and_kept():
     calls = []
 
-    def settle(probabilities, batch):
+    def settle(probabilities):
         calls.append(probabilities.shape)
         return torch.tensor([0, 1, 1, 2, 3])
 
