@@ -181,11 +181,21 @@ class DataStatistics:
             generator: CPU generator.
             target: See :meth:`size_weights`.
         """
-        histogram = self.size_weights(target)
-        sizes = sorted(histogram)
-        weights = torch.tensor([histogram[n] for n in sizes], dtype=torch.float64)
-        drawn = torch.multinomial(weights, count, replacement=True, generator=generator)
-        return [sizes[i] for i in drawn.tolist()]
+        return draw_sizes(self.size_weights(target), count, generator)
+
+
+def draw_sizes(weights: Mapping[int, float], count: int, generator: torch.Generator) -> list[int]:
+    """Draw atom counts with probabilities in proportion to their weights.
+
+    Args:
+        weights: Atom count to weight.
+        count: Number of draws.
+        generator: CPU generator.
+    """
+    sizes = sorted(weights)
+    chances = torch.tensor([weights[n] for n in sizes], dtype=torch.float64)
+    drawn = torch.multinomial(chances, count, replacement=True, generator=generator)
+    return [sizes[i] for i in drawn.tolist()]
 
 
 def _property(data: Data, name: str, row: int) -> float:

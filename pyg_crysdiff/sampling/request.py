@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from pyg_crysdiff.data.statistics import DataStatistics
+from pyg_crysdiff.data.statistics import DataStatistics, draw_sizes
 from pyg_crysdiff.diffusion.noise import crystal_seed
 
 Target = Mapping[str, float] | Literal["min"] | None
@@ -87,12 +87,6 @@ class Sizes:
         if isinstance(rule, str) and rule not in ("distribution", "target"):
             raise ValueError(f"num_atoms must be a number, a range or a rule, got {rule!r}")
 
-    def draw(
-        self, seed: int, index: int, statistics: DataStatistics, target: Mapping[str, float]
-    ) -> int:
-        """Return the number of atoms of crystal ``index``; depends on (seed, index) alone."""
-        return draw_size(self.weights(statistics, target), seed, index)
-
     @property
     def given(self) -> bool:
         """Whether numbers were asked for, not a distribution of the training set."""
@@ -112,6 +106,4 @@ class Sizes:
 def draw_size(weights: Mapping[int, float], seed: int, index: int) -> int:
     """Draw a number of atoms; depends on (seed, index) and the weights alone."""
     generator = torch.Generator().manual_seed(crystal_seed(seed, index, "size"))
-    sizes = sorted(weights)
-    chances = torch.tensor([weights[n] for n in sizes], dtype=torch.float64)
-    return sizes[int(torch.multinomial(chances, 1, generator=generator))]
+    return draw_sizes(weights, 1, generator)[0]

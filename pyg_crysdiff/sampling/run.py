@@ -199,12 +199,11 @@ def _sizes(
     target: Mapping[str, float],
 ) -> list[int]:
     """Draw the number of atoms of every crystal, within the constraints."""
-    if planner is None:
-        return [rule.draw(seed, i, statistics, target) for i in range(num_samples)]
-    weights = rule.weights(statistics, target)
-    period = max(len(planner.counts), 1)
-    options = [planner.sizes(weights, rule.given, k) for k in range(min(period, num_samples))]
-    return [draw_size(options[i % period], seed, i) for i in range(num_samples)]
+    options = [rule.weights(statistics, target)]
+    if planner is not None:
+        period = min(max(len(planner.counts), 1), num_samples)
+        options = [planner.sizes(options[0], rule.given, k) for k in range(period)]
+    return [draw_size(options[i % len(options)], seed, i) for i in range(num_samples)]
 
 
 def _batches(sizes: Sequence[int], batch_size: int | None) -> list[list[int]]:
