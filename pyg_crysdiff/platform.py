@@ -1,13 +1,22 @@
-"""What the machine is good at: number formats and memory."""
+"""What the machine is good at, number formats and memory, and where things are kept on it."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+from pathlib import Path
 
 import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
+
+def cache_folder() -> Path:
+    """Return the cache folder: ``$CRYSDIFF_CACHE``, else ``pyg_crysdiff`` in the user's cache."""
+    if own := os.environ.get("CRYSDIFF_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyg_crysdiff"
 
 
 def choose_precision(precision: str, device: torch.device) -> str:

@@ -160,7 +160,7 @@ def _stability(args: argparse.Namespace) -> Any:
 
 
 def _cache_folder() -> Path:
-    from pyg_crysdiff.data.dataset import cache_folder  # noqa: PLC0415
+    from pyg_crysdiff.platform import cache_folder  # noqa: PLC0415
 
     return cache_folder() / "fingerprints"
 

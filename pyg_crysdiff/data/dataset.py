@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,17 +21,11 @@ from torch_geometric.data import Data, InMemoryDataset
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.parsed import load_parsed, save_parsed
 from pyg_crysdiff.data.parsing import convert_entries, read_entries
+from pyg_crysdiff.platform import cache_folder
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
 _FORMAT = 1
-
-
-def cache_folder() -> Path:
-    """Return the cache folder: ``$CRYSDIFF_CACHE``, else ``pyg_crysdiff`` in the user's cache."""
-    if own := os.environ.get("CRYSDIFF_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyg_crysdiff"
 
 
 class CrystalDataset(InMemoryDataset):

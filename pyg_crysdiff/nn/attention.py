@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor, nn
 
 from pyg_crysdiff.nn.layout import PairLayout
+from pyg_crysdiff.nn.pair_attention import pair_attention
 from pyg_crysdiff.nn.pairs import PairTerms
 
 
@@ -53,33 +51,16 @@ class RelativeAttention(nn.Module):
 
         Args:
             z: Atom features, (N, dim).
-            pair_features: Features of the pairs, (P, pair_inputs).
+            pair_features: Features of the pairs and a column of ones, (P, pair_inputs + 1).
             layout: Pair layout.
             extra: Terms added to q, k, v of all atoms of a crystal, (B, 3 H head_dim), eqs 17-19.
         """
         qkv = self.qkv(z)
         if extra is not None:
-            qkv = qkv + extra[layout.crystal]
-        alpha, hidden = self.pairs(pair_features)
-        out = [
-            self._group(*parts)
-            for parts in zip(
-                layout.split_atoms(qkv),
-                layout.split_pairs(alpha),
-                layout.split_pairs(hidden),
-                strict=True,
-            )
-        ]
-        return self.out(torch.cat(out))
-
-    def _group(self, qkv: Tensor, alpha: Tensor, hidden: Tensor) -> Tensor:
-        """Attend within each crystal of a group: (b, n, 3 H d), (b, n, n, H), (b, n, n, H c)."""
-        b, n = qkv.shape[:2]
-        q, k, v = qkv.view(b, n, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        logits = q @ k.transpose(-1, -2) / math.sqrt(self.head_dim) + alpha.permute(0, 3, 1, 2)
-        weights = logits.softmax(-1)
-        values = (weights @ v).permute(0, 2, 1, 3)
-        return (values + self.pairs.aggregate(weights, hidden)).reshape(b * n, -1)
+            qkv = qkv + extra.index_select(0, layout.crystal)
+        pre = self.pairs(pair_features)
+        values, mixed = pair_attention(qkv, pre, self.pairs.alpha_weight, layout)
+        return self.out(values + self.pairs.beta(mixed))
 
 
 class AttentionBlock(nn.Module):

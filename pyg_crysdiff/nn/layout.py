@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -58,6 +60,23 @@ class PairLayout:
             inverse=None if is_sorted else torch.argsort(order).to(device),
             crystal=crystal.to(device),
         )
+
+    @cached_property
+    def table(self) -> Tensor:
+        """Atoms, first atom and first pair of every crystal in sorted order, (3, B) int64, CPU."""
+        sizes = torch.tensor([n for b, n in self.groups for _ in range(b)], dtype=torch.long)
+        pairs = sizes.square()
+        return torch.stack([sizes, sizes.cumsum(0) - sizes, pairs.cumsum(0) - pairs])
+
+    def shares(self, parts: int) -> list[tuple[int, int]]:
+        """Cut the crystals in sorted order into ranges (first, last) of about as many pairs."""
+        count = self.table.size(1)
+        if parts == 1:
+            return [(0, count)]
+        ends = self.table[2] + self.table[0].square()
+        marks = torch.arange(1, parts) * int(ends[-1]) / parts if count else torch.zeros(0)
+        cuts = sorted({0, *torch.searchsorted(ends, marks.long()).tolist(), count})
+        return list(itertools.pairwise(cuts))
 
     def sort(self, atoms: Tensor) -> Tensor:
         """Bring per-atom values (N, ...) from the caller's order into the sorted order."""

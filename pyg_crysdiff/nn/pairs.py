@@ -51,11 +51,12 @@ class PairTerms(nn.Module):
 
     Both are one-hidden-layer MLPs of their own for every head (eqs 12 and 13). The second
     linear layer of beta commutes with the attention-weighted sum,
-    :math:`\sum_j a_{ij} (W h_{ij} + b) = W \sum_j a_{ij} h_{ij} + b`, so :meth:`aggregate`
-    applies it per atom and not per pair. (The first layer also splits exactly into a per-pair
-    Fourier part and a per-crystal lattice part. Adding the latter is one more pass over the
-    largest array of the network, which costs more than the ten extra columns of the product:
-    the layer is kept whole.)
+    :math:`\sum_j a_{ij} (W h_{ij} + b) = W \sum_j a_{ij} h_{ij} + b`, so :meth:`beta` applies it
+    per atom and not per pair; alpha needs no bias, since the softmax over j cancels it. What lies
+    between the two layers is :func:`pyg_crysdiff.nn.pair_attention.pair_attention`. (The first
+    layer also splits exactly into a per-pair Fourier part and a per-crystal lattice part. Adding
+    the latter is one more pass over the largest array of the network, which costs more than the
+    ten extra columns of the product: the layer is kept whole.)
 
     Args:
         inputs: Width of the pair features.
@@ -76,41 +77,35 @@ class PairTerms(nn.Module):
         nn.init.uniform_(self.alpha_weight, -bound, bound)
         nn.init.uniform_(self.beta_weight, -bound, bound)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return alpha (P, H) and the hidden layer of beta (P, H * hidden).
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the hidden layers before their activation, (P, 2 H hidden).
 
         Args:
-            features: Pair features, (P, inputs).
+            features: Pair features and a last column of ones, which carries the bias: added to the
+                product it would be a pass of its own over the largest array of the network.
+                Shape (P, inputs + 1).
         """
-        for_alpha, for_beta = F.silu(self.first(features)).chunk(2, dim=1)
-        # A block-diagonal matrix turns H small products into one; alpha needs no bias, since
-        # the softmax over j cancels it.
-        alpha = for_alpha @ torch.block_diag(*self.alpha_weight.unsqueeze(-1))
-        return alpha, for_beta
+        # Row-major, so that its gradient is the faster of the two orders of that product.
+        weight = torch.cat([self.first.weight.t(), self.first.bias.unsqueeze(0)])
+        return features @ weight
 
-    def aggregate(self, weights: Tensor, hidden: Tensor) -> Tensor:
-        """Return sum_j a_ij beta_ij for one group of equal-sized crystals.
+    def beta(self, mixed: Tensor) -> Tensor:
+        """Return sum_j a_ij beta_ij from the attention-weighted hidden layers.
 
         Args:
-            weights: Attention weights, (b, H, n, n), rows sum to one.
-            hidden: Hidden layer of beta, (b, n, n, H * hidden).
+            mixed: sum_j a_ij h_ij, (N, H hidden).
 
         Returns:
-            Shape (b, n, H, head_dim).
+            Shape (N, H head_dim).
         """
-        b, n = hidden.shape[:2]
-        heads = self.num_heads
-        # (b n, H, n) @ (b n, n, H hidden); of the H x H blocks only the diagonal is wanted.
-        rows = weights.permute(0, 2, 1, 3).reshape(b * n, heads, n)
-        mixed = torch.bmm(rows, hidden.flatten(0, 1)).view(b * n, heads, heads, -1)
-        own = mixed.diagonal(dim1=1, dim2=2).permute(2, 0, 1)
-        beta = torch.bmm(own, self.beta_weight) + self.beta_bias.unsqueeze(1)
-        return beta.permute(1, 0, 2).reshape(b, n, heads, self.head_dim)
+        by_head = mixed.view(-1, self.num_heads, self.hidden).transpose(0, 1)
+        beta = torch.bmm(by_head, self.beta_weight) + self.beta_bias.unsqueeze(1)
+        return beta.transpose(0, 1).flatten(1)
 
     def naive(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return alpha (P, H) and beta (P, H, head_dim) pair by pair, as eqs 12 and 13 read.
 
-        The reference for tests of :meth:`forward` and :meth:`aggregate`.
+        The reference for tests.
         """
         hidden = F.silu(self.first(features)).view(len(features), 2, self.num_heads, -1)
         alpha = torch.einsum("phc,hc->ph", hidden[:, 0], self.alpha_weight)

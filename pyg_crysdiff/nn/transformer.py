@@ -160,7 +160,8 @@ class CrystalTransformer(nn.Module):
         return rest(nn.functional.embedding(species, first.weight.t()) + first.bias)
 
     def _crystal_features(self, lattice: Tensor, num_atoms: Tensor) -> Tensor:
-        gram = torch.einsum("bik,bjk->bij", lattice, lattice).flatten(1)
-        if not self.size_feature:
-            return gram
-        return torch.cat([gram, num_atoms.to(gram.dtype).log().unsqueeze(1)], dim=1)
+        parts = [torch.einsum("bik,bjk->bij", lattice, lattice).flatten(1)]
+        if self.size_feature:
+            parts.append(num_atoms.to(lattice.dtype).log().unsqueeze(1))
+        parts.append(torch.ones_like(lattice[:, 0, :1]))  # the bias of the pair MLPs
+        return torch.cat(parts, dim=1)

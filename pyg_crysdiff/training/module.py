@@ -80,6 +80,7 @@ class DiffusionModule(LightningModule):
             lr=options["lr"],
             betas=tuple(options["betas"]),
             weight_decay=options["weight_decay"],
+            fused=all(p.device.type in ("cpu", "cuda") for p in self.model.parameters()),
         )
         final = options["final_lr"]
 
@@ -93,6 +94,21 @@ class DiffusionModule(LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of all gradients.
+
+        Lightning refuses to do so itself with a fused optimiser in mixed precision, for the sake
+        of gradient scaling, which bfloat16 does not need.
+        """
+        del optimizer, gradient_clip_algorithm
+        if gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add configuration and data statistics to the checkpoint."""

@@ -56,7 +56,8 @@ def test_attention_against_eq_11_pair_by_pair(generator, dtype):
     num_pairs = sum(n * n for n in SIZES)
     pairs = torch.randn(num_pairs, 10, generator=generator, dtype=dtype)
     extra = torch.randn(len(SIZES), 45, generator=generator, dtype=dtype)
-    ours = attention(z, pairs, layout, extra)
+    ones = torch.ones_like(pairs[:, :1])
+    ours = attention(z, torch.cat([pairs, ones], 1), layout, extra)
 
     qkv = (attention.qkv(z) + extra[layout.crystal]).view(-1, 3, 3, 5)
     alpha, beta = attention.pairs.naive(pairs)
