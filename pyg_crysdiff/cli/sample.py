@@ -39,7 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--renewal", type=float, default=0.0,
         help="share of noise a corrector move replaces, e.g. 0.7; 0 = Langevin (DiffCSP)",
     )  # fmt: skip
-    add("--batch-size", type=int, help="crystals per batch (default: bounded memory)")
+    add(
+        "--solver", default="ancestral", choices=["ancestral", "renewing", "flow"],
+        help="renewing: for few steps without corrector moves; flow: probability flow",
+    )  # fmt: skip
+    add("--spacing", default="uniform", choices=["uniform", "edm"], help="times of the steps")
+    add("--batch-size", type=int, help="crystals per batch (default: bounded by the memory)")
     add("--device", default="auto")
     add("--precision", default="auto", choices=["auto", "32-true", "bf16-mixed"])
     add("--extrapolate", action="store_true", help="allow targets beyond the training range")
@@ -91,6 +96,8 @@ def run(args: argparse.Namespace) -> None:
         guidance=args.guidance,
         corrector_steps=args.corrector_steps,
         renewal=args.renewal,
+        solver=args.solver,
+        spacing=args.spacing,
         batch_size=args.batch_size,
         device=args.device,
         precision=args.precision,

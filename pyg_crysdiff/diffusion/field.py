@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 NoiseKind = Literal["normal", "uniform"]
@@ -47,6 +48,37 @@ class FieldDiffusion(nn.Module, ABC):
     def step(self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
         """Sample p(x_s | x_t) with the network's prediction at t."""
 
+    def renew(self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
+        """Step from t to s with noise that is new as far as possible; the ordinary step if not."""
+        return self.step(x_t, prediction, t, s, noise)
+
+    def solve(
+        self,
+        x_t: Tensor,
+        prediction: Tensor,
+        t: Tensor,
+        s: Tensor,
+        noise: Tensor,
+        earlier: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Step from t to s along the probability flow, for samplers of few steps.
+
+        A field that has no such flow makes its ordinary step.
+
+        Args:
+            x_t: State at t.
+            prediction: The network's prediction at t.
+            t: Times.
+            s: Earlier times.
+            noise: Noise for a field whose step needs some.
+            earlier: Time and estimate of the step before; None in the first.
+
+        Returns:
+            State at s and the estimate that the next step takes as ``earlier``; None without.
+        """
+        del earlier
+        return self.step(x_t, prediction, t, s, noise), None
+
     def correct(
         self, x_t: Tensor, prediction: Tensor, t: Tensor, noise: Tensor, renewal: float = 0.0
     ) -> Tensor:
@@ -58,3 +90,24 @@ class FieldDiffusion(nn.Module, ABC):
 def per_row(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
     """Look up a schedule at times t and shape it to broadcast over ``like``'s trailing axes."""
     return table[t].to(like.dtype).view(-1, *[1] * (like.dim() - 1))
+
+
+def second_order(
+    change: Tensor, last: Tensor, log_snr: tuple[Tensor, Tensor, Tensor]
+) -> Tensor:
+    r"""Return what a step of DPM-Solver++(2M) adds to the estimate of x_0.
+
+    .. math:: \frac{h}{2 h'} (\hat x_0(t) - \hat x_0(t')), \qquad
+        h = \lambda_s - \lambda_t, \quad h' = \lambda_t - \lambda_{t'}
+
+    Lu et al., arXiv 2211.01095, Algorithm 2, with :math:`\lambda` half the log of the signal to
+    noise ratio. The step to clean data is of first order: there :math:`\lambda` has no bound.
+
+    Args:
+        change: Difference of the estimates at t and t' (wrapped, for periodic fields).
+        last: Whether the step goes to clean data, broadcastable.
+        log_snr: :math:`\lambda` at t', t and s.
+    """
+    lambda_before, lambda_t, lambda_s = log_snr
+    factor = (lambda_s - lambda_t) / (2 * (lambda_t - lambda_before))
+    return torch.where(last, 0.0, factor * change)

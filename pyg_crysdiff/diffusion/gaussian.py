@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from pyg_crysdiff.diffusion.field import FieldDiffusion, per_row
+from pyg_crysdiff.diffusion.field import FieldDiffusion, per_row, second_order
 from pyg_crysdiff.diffusion.schedules import cosine_alpha_bar
 
 
@@ -75,3 +75,27 @@ class GaussianDDPM(FieldDiffusion):
         mean = (a_s.sqrt() * (1 - ratio) * x0 + ratio.sqrt() * (1 - a_s) * x_t) / (1 - a_t)
         variance = (1 - ratio) * (1 - a_s) / (1 - a_t)
         return mean + variance.clamp(min=0).sqrt() * noise.view_as(x_t)
+
+    def solve(
+        self,
+        x_t: Tensor,
+        prediction: Tensor,
+        t: Tensor,
+        s: Tensor,
+        noise: Tensor,
+        earlier: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        r"""Step along the probability flow: DDIM at first, DPM-Solver++(2M) from then on.
+
+        .. math:: x_s = \frac{\sigma_s}{\sigma_t} x_t
+            + \Bigl(\alpha_s - \alpha_t \frac{\sigma_s}{\sigma_t}\Bigr) \hat x_0
+        """
+        del noise
+        a_t, a_s = per_row(self.alpha_bar, t, x_t), per_row(self.alpha_bar, s, x_t)
+        x0 = found = self.estimate(x_t, prediction, t)
+        if earlier is not None:
+            a_before = per_row(self.alpha_bar, earlier[0], x_t)
+            log_snr = tuple(0.5 * (a / (1 - a).clamp(min=1e-12)).log() for a in (a_before, a_t, a_s))
+            x0 = x0 + second_order(found - earlier[1], a_s == 1, log_snr)  # type: ignore[arg-type]
+        keep = ((1 - a_s) / (1 - a_t)).clamp(min=0).sqrt()
+        return keep * x_t + (a_s.sqrt() - keep * a_t.sqrt()) * x0, found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,7 @@ class Prediction:
     species: Tensor
 
 
+Solver = Literal["ancestral", "renewing", "flow"]
 Denoise = Callable[[CrystalState, Tensor], Prediction]
 
 
@@ -182,6 +184,7 @@ class JointDiffusion(nn.Module):
         corrector_steps: int = 1,
         renewal: float = 0.0,
         known: Known | None = None,
+        solver: Solver = "ancestral",
     ) -> Iterator[tuple[int, CrystalState]]:
         """Run the reverse process, yielding (s, state at s) after every step.
 
@@ -198,12 +201,17 @@ class JointDiffusion(nn.Module):
             corrector_steps: Corrector moves per time; 0 for the plain predictor.
             renewal: Kind of these moves; see :meth:`WrappedNormalDiffusion.correct`.
             known: What is given of the crystals.
+            solver: ``ancestral`` steps sample the posterior; ``renewing`` steps estimate the clean
+                coordinates and make their noise anew (:meth:`WrappedNormalDiffusion.renew`);
+                ``flow`` steps follow the probability flow to second order
+                (:meth:`FieldDiffusion.solve`).
         """
+        earlier: dict[str, tuple[Tensor, Tensor]] = {}
         if known is not None:
             state = known.begin(self, state, times[0])
         for t, s in itertools.pairwise(times):
             crystal_t = torch.full_like(state.num_atoms, t)
-            atom_t, atom_s = crystal_t[state.batch], torch.full_like(state.batch, s)
+            atom_t = crystal_t[state.batch]
             numbers = noise.step()
             for move in range(corrector_steps):
                 z = numbers["corrector"] if move == 0 else noise.step()["corrector"]
@@ -217,17 +225,19 @@ class JointDiffusion(nn.Module):
             prediction = denoise(state, crystal_t)
             if known is not None:
                 known, prediction = known.applied(prediction, t, s)
-            crystal_s = torch.full_like(crystal_t, s)
-            stepped = {
-                name: self.field(name).step(
-                    getattr(state, name),
-                    getattr(prediction, name),
-                    crystal_t if name == "lattice" else atom_t,
-                    crystal_s if name == "lattice" else atom_s,
-                    numbers[name],
-                )
-                for name in FIELDS
-            }
+            stepped = {}
+            for name in FIELDS:
+                times_t = crystal_t if name == "lattice" else atom_t
+                now = (getattr(state, name), getattr(prediction, name), times_t)
+                to = (torch.full_like(times_t, s), numbers[name])
+                if solver == "flow":
+                    stepped[name], found = self.field(name).solve(*now, *to, earlier.get(name))
+                    if found is not None:
+                        earlier[name] = (times_t, found)
+                elif solver == "renewing":
+                    stepped[name] = self.field(name).renew(*now, *to)
+                else:
+                    stepped[name] = self.field(name).step(*now, *to)
             state = replace(state, **stepped)
             if known is not None:
                 state = known.hold(self, state, s)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Spacing = Literal["uniform", "edm"]
+_EDM_RHO, _EDM_RANGE = 7.0, 100.0
 
 
 def cosine_alpha_bar(num_steps: int, s: float = 0.008, max_beta: float = 0.999) -> Tensor:
@@ -52,17 +56,33 @@ def geometric_sigma(num_steps: int, sigma_min: float, sigma_max: float) -> Tenso
     return torch.cat([torch.zeros(1, dtype=torch.float64), sigma])
 
 
-def sampling_times(num_steps: int, steps: int | None = None) -> list[int]:
-    """Return the times visited in sampling, from T down to 0, evenly strided.
+def sampling_times(
+    num_steps: int, steps: int | None = None, spacing: Spacing = "uniform"
+) -> list[int]:
+    r"""Return the times visited in sampling, from T down to 0.
+
+    ``uniform`` strides evenly. ``edm`` is the spacing of Karras et al. (arXiv 2206.00364, eq. 5)
+    with :math:`\rho = 7`, even in :math:`\sigma^{1/\rho}`, for widths that span a factor of 100 as
+    those of the coordinates do; rounding to whole times may leave a few steps less.
 
     Args:
         num_steps: T.
         steps: Number of reverse steps, 1 to T; ``None`` for all T.
+        spacing: Kind.
 
     Raises:
-        ValueError: If ``steps`` is out of range.
+        ValueError: If ``steps`` is out of range or the spacing unknown.
     """
     steps = num_steps if steps is None else steps
     if not 1 <= steps <= num_steps:
         raise ValueError(f"steps must lie in 1..{num_steps}, got {steps}")
-    return [round(num_steps * (steps - k) / steps) for k in range(steps + 1)]
+    if spacing == "uniform":
+        return [round(num_steps * (steps - k) / steps) for k in range(steps + 1)]
+    if spacing != "edm":
+        raise ValueError(f"spacing must be uniform or edm, got {spacing!r}")
+    top = _EDM_RANGE ** (1 / _EDM_RHO)
+    times = {0, num_steps}
+    for k in range(1, steps):
+        sigma = (top + k / steps * (1 - top)) ** _EDM_RHO
+        times.add(round(num_steps * math.log(sigma) / math.log(_EDM_RANGE)))
+    return sorted(times, reverse=True)

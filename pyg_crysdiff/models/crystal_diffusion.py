@@ -11,7 +11,7 @@ from torch_geometric.data import Batch, Data, InMemoryDataset
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
-from pyg_crysdiff.diffusion.joint import CrystalState, Denoise, JointDiffusion, Prediction
+from pyg_crysdiff.diffusion.joint import CrystalState, Denoise, JointDiffusion, Prediction, Solver
 from pyg_crysdiff.diffusion.known import Known
 from pyg_crysdiff.diffusion.noise import CrystalNoise
 from pyg_crysdiff.diffusion.species import GivenSpecies
@@ -105,13 +105,16 @@ class CrystalDiffusion(nn.Module):
                 f"(it has {self.elements.tolist()})"
             )
         num_atoms = batch.num_atoms.view(-1)
-        index = torch.arange(len(num_atoms), device=num_atoms.device)
+        owner = getattr(batch, "batch", None)  # a single Data has none
+        if owner is None:
+            index = torch.arange(len(num_atoms), device=num_atoms.device)
+            owner = torch.repeat_interleave(index, num_atoms)
         return CrystalState(
             lattice=batch.lattice.view(-1, 3, 3) / self.scale(num_atoms),
             coordinates=batch.frac_coords,
             species=species,
             num_atoms=num_atoms,
-            batch=torch.repeat_interleave(index, num_atoms),
+            batch=owner,
         )
 
     def crystals(self, state: CrystalState) -> list[Crystal]:
@@ -138,7 +141,7 @@ class CrystalDiffusion(nn.Module):
         """Return the training losses of a batch: one per field, and ``total``.
 
         Args:
-            batch: PyG batch of crystals.
+            batch: PyG batch of crystals; a pair layout that it carries as ``layout`` is used.
             generator: CPU generator of times, noise and condition dropout.
             dropout: Probability of hiding the condition; the model's own where None.
         """
@@ -150,7 +153,7 @@ class CrystalDiffusion(nn.Module):
         rate = self.condition_dropout if dropout is None else dropout
         condition = self.denoiser.condition_embedding.read(batch, count, rate, generator)
         noisy = self.process.corrupt(clean, t, noise)
-        prediction = self.predict(noisy, t, condition)
+        prediction = self.predict(noisy, t, condition, getattr(batch, "layout", None))
         return self.process.losses(prediction, clean, noisy, t, noise)
 
     def predict(
@@ -218,6 +221,7 @@ class CrystalDiffusion(nn.Module):
         corrector_steps: int = 1,
         renewal: float = 0.0,
         known: Known | None = None,
+        solver: Solver = "ancestral",
     ) -> Iterator[tuple[int, CrystalState]]:
         """Generate one batch, yielding (s, state at s) after every reverse step.
 
@@ -230,11 +234,12 @@ class CrystalDiffusion(nn.Module):
             corrector_steps: Corrector moves per time.
             renewal: Kind of these moves; see :meth:`WrappedNormalDiffusion.correct`.
             known: What is given of the crystals.
+            solver: Kind of the steps; see :meth:`JointDiffusion.reverse`.
         """
         device = self.elements.device
         noise = CrystalNoise(seeds, num_atoms, device)
         state = self.process.prior(torch.tensor(num_atoms), noise)
         denoise = self.denoise(state.num_atoms, condition, guidance)
         yield from self.process.reverse(
-            state, denoise, noise, times, corrector_steps, renewal, known
+            state, denoise, noise, times, corrector_steps, renewal, known, solver
         )

@@ -1,4 +1,4 @@
-"""The two conditioners of arXiv 2406.09263: CDI (eq. 16) and CDS (eqs 17 to 19)."""
+"""Conditioners: CDI (eq. 16) and CDS (eqs 17 to 19) of arXiv 2406.09263; adaptive layer norm."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CDI(Conditioner):
 
     def initial(self, z: Tensor, z_c: Tensor, crystal: Tensor) -> Tensor:
         """Return z^0 of eq. 16."""
-        hidden = self.from_species(z) + self.from_condition(z_c)[crystal]
+        hidden = self.from_species(z) + self.from_condition(z_c).index_select(0, crystal)
         return self.out(nn.functional.silu(hidden))
 
 
@@ -40,3 +40,28 @@ class CDS(Conditioner):
         """Return z_c (W^Qc, W^Kc, W^Vc) of one block, (B, 3 * num_heads * head_dim)."""
         projected: Tensor = self.projection[block](z_c)
         return projected
+
+
+class AdaLN(Conditioner):
+    r"""Adaptive layer norm.
+
+    .. math:: z_i \leftarrow (1 + \gamma_b(z_c)) \odot \mathrm{LN}(z_i) + \beta_b(z_c)
+
+    Time and condition scale and shift the atom features before every block (Peebles & Xie, arXiv
+    2212.09748). The maps start at zero, so that training begins with the unconditional network.
+    """
+
+    def __init__(self, **sizes: int) -> None:
+        super().__init__(**sizes)
+        self.norm = nn.LayerNorm(self.dim, elementwise_affine=False)
+        self.modulation = nn.ModuleList(
+            nn.Linear(self.condition_dim, 2 * self.dim) for _ in range(self.num_blocks)
+        )
+        for layer in self.modulation.parameters():
+            nn.init.zeros_(layer)
+
+    def block_input(self, block: int, z: Tensor, z_c: Tensor, crystal: Tensor) -> Tensor:
+        """Return the scaled and shifted features of all atoms."""
+        changes = self.modulation[block](nn.functional.silu(z_c))
+        scale, shift = changes.index_select(0, crystal).chunk(2, dim=1)
+        return self.norm(z) * (1 + scale) + shift

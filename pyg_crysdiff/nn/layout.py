@@ -31,13 +31,18 @@ class PairLayout:
     crystal: Tensor
 
     @classmethod
-    def build(cls, num_atoms: Tensor) -> PairLayout:
+    def build(cls, num_atoms: Tensor, device: torch.device | None = None) -> PairLayout:
         """Build the layout of a batch from its atom counts, (B,).
+
+        Args:
+            num_atoms: Atoms per crystal. The layout is made on the processor: on another device
+                they are waited for.
+            device: Where the index tensors are wanted; that of ``num_atoms`` if None.
 
         Raises:
             ValueError: If a crystal has no atoms.
         """
-        device = num_atoms.device
+        device = num_atoms.device if device is None else device
         counts = num_atoms.detach().cpu()
         if counts.numel() and int(counts.min()) < 1:
             raise ValueError("every crystal needs at least one atom")

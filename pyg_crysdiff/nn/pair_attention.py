@@ -11,7 +11,7 @@ import ctypes
 import functools
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -93,14 +93,14 @@ class _Native(torch.autograd.Function):
         mixed = qkv.new_empty(len(qkv), heads * hidden_dim)
         weights = torch.empty(len(pre), heads)
         inputs = (qkv, pre, alpha)
-        _call("forward", layout, inputs, [inputs + (values, mixed, weights)])
+        _call("forward", layout, inputs, [(*inputs, values, mixed, weights)])
         ctx.save_for_backward(*inputs, weights)
         ctx.layout = layout
         return values, mixed
 
     @staticmethod
     @once_differentiable
-    def backward(  # type: ignore[override]
+    def backward(
         ctx: Any, grad_values: Tensor, grad_mixed: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, None]:
         qkv, pre, alpha, weights = ctx.saved_tensors
@@ -118,7 +118,7 @@ def _call(
     direction: str,
     layout: PairLayout,
     inputs: tuple[Tensor, Tensor, Tensor],
-    arguments: list[tuple[Tensor, ...]],
+    arguments: Sequence[tuple[Tensor, ...]],
 ) -> None:
     """Run the kernel over all crystals, in as many threads as PyTorch may use.
 
@@ -143,7 +143,7 @@ def _call(
         return int(kernel(*numbers, *pointers[:3], *sizes, *pointers[3:]))
 
     bounds = layout.shares(torch.get_num_threads())
-    each = arguments if len(arguments) > 1 else arguments * len(bounds)
+    each = arguments if len(arguments) > 1 else [*arguments] * len(bounds)
     if len(bounds) == 1:
         failed = part(bounds[0], each[0])
     else:

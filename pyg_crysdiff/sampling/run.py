@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
+from pyg_crysdiff.diffusion.joint import Solver
 from pyg_crysdiff.diffusion.noise import crystal_seed
-from pyg_crysdiff.diffusion.schedules import sampling_times
+from pyg_crysdiff.diffusion.schedules import Spacing, sampling_times
 from pyg_crysdiff.models.build import Generator
 from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
 from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
@@ -24,8 +27,12 @@ from pyg_crysdiff.sampling.request import NumAtoms, Sizes, Target, draw_size, re
 from pyg_crysdiff.sampling.store import SampleStore
 from pyg_crysdiff.structrepdiff.model import StructRepDiff
 
+log = logging.getLogger(__name__)
 MAX_BATCH = 256
 _MAX_PAIRS = 60_000
+# A GPU is filled by more crystals at once; this much of its memory goes to one pair of atoms.
+_MAX_BATCH_GPU = 8192
+_BYTES_PER_PAIR = 16_384
 _RECONSTRUCTED_AT_ONCE = 16
 
 
@@ -40,6 +47,8 @@ class _Settings:
     steps: int
     corrector_steps: int
     renewal: float
+    solver: Solver
+    spacing: Spacing
 
 
 def sample(
@@ -54,6 +63,8 @@ def sample(
     guidance: float = 1.0,
     corrector_steps: int = 1,
     renewal: float = 0.0,
+    solver: Solver = "ancestral",
+    spacing: Spacing = "uniform",
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     precision: str = "auto",
@@ -85,7 +96,15 @@ def sample(
         renewal: 0 for Langevin moves (DiffCSP); up to 1 for moves that replace this share of the
             noise at once: better structures from far fewer steps, less diversity
             (:meth:`pyg_crysdiff.diffusion.coordinates.WrappedNormalDiffusion.correct`).
-        batch_size: Crystals per batch; None chooses batches of bounded memory.
+        solver: ``ancestral`` samples every step's posterior; ``renewing`` makes the noise of the
+            coordinates anew in every step, which gives with a tenth of the network calls what
+            ancestral steps with Langevin moves give; ``flow`` follows the probability flow to
+            second order (:meth:`pyg_crysdiff.diffusion.joint.JointDiffusion.reverse`).
+        spacing: Times of the steps: ``uniform``, or ``edm``, denser at high noise
+            (:func:`pyg_crysdiff.diffusion.schedules.sampling_times`).
+        batch_size: Crystals per batch; None chooses batches that the device's memory bounds, or
+            those of the samples that ``out`` already holds. A batch for which there is no memory
+            after all is made in two halves.
         device: Device; None for the best there is.
         precision: ``auto``, ``32-true`` or ``bf16-mixed``.
         out: Folder to write to and to resume from.
@@ -114,7 +133,9 @@ def sample(
     else:
         loaded = load_checkpoint(checkpoint, where, trusted)
     model = loaded.model
-    times = sampling_times(model.process.num_steps, steps)
+    if solver not in get_args(Solver):
+        raise ValueError(f"solver must be one of {get_args(Solver)}, got {solver!r}")
+    times = sampling_times(model.process.num_steps, steps, spacing)
     wanted = resolve_target(target, model.statistics, extrapolate=extrapolate)
     rule = Sizes(num_atoms)
     planner = None
@@ -132,9 +153,18 @@ def sample(
             planner = Planner(control or Control(), model.statistics.elements, model.needs_formula)
         sizes = _sizes(rule, planner, seed, num_samples, model.statistics, wanted)
     settings = _Settings(
-        loaded.digest, seed, wanted, guidance, len(times) - 1, corrector_steps, renewal
+        loaded.digest,
+        seed,
+        wanted,
+        guidance,
+        len(times) - 1,
+        corrector_steps,
+        renewal,
+        solver,
+        spacing,
     )
-    batches = _batches(sizes, batch_size)
+    lengths = None if out is None or batch_size else SampleStore.batches(out, num_samples)
+    batches = _batches(sizes, batch_size, where) if lengths is None else _cut(lengths)
     autocast = choose_precision(precision, where) == "bf16-mixed"
     request = {
         **asdict(settings),
@@ -159,8 +189,11 @@ def sample(
             done = store.read(number) if store else None
             if done is None:
                 done = []
-                moves = _generate(model, batch, sizes, times, settings, autocast, planner)
-                for step in moves:
+
+                def make(indices: Sequence[int]) -> Iterator[list[Crystal]]:
+                    return _generate(model, indices, sizes, times, settings, autocast, planner)
+
+                for step in _within_memory(make, batch):
                     bar.update()
                     done = step
                 if store:
@@ -206,21 +239,59 @@ def _sizes(
     return [draw_size(options[i % len(options)], seed, i) for i in range(num_samples)]
 
 
-def _batches(sizes: Sequence[int], batch_size: int | None) -> list[list[int]]:
+def _batches(
+    sizes: Sequence[int], batch_size: int | None, device: torch.device
+) -> list[list[int]]:
     """Cut 0..M-1 into runs of at most batch_size crystals, or of bounded number of pairs."""
-    limit = MAX_BATCH if batch_size is None else batch_size
+    limit, most_pairs = batch_size or MAX_BATCH, _MAX_PAIRS
+    if batch_size is None and device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory
+        limit, most_pairs = _MAX_BATCH_GPU, memory // (2 * _BYTES_PER_PAIR)
     batches: list[list[int]] = []
     pairs = 0
     for index, n in enumerate(sizes):
         pairs += n * n
         full = batches and (
-            len(batches[-1]) >= limit or (batch_size is None and pairs > _MAX_PAIRS)
+            len(batches[-1]) >= limit or (batch_size is None and pairs > most_pairs)
         )
         if not batches or full:
             batches.append([])
             pairs = n * n
         batches[-1].append(index)
     return batches
+
+
+def _cut(lengths: Sequence[int]) -> list[list[int]]:
+    ends = [0, *itertools.accumulate(lengths)]
+    return [list(range(a, b)) for a, b in itertools.pairwise(ends)]
+
+
+def _within_memory(
+    make: Callable[[Sequence[int]], Iterator[list[Crystal]]], indices: Sequence[int]
+) -> Iterator[list[Crystal]]:
+    """Run ``make`` on a batch, or on its halves where there is no memory for the whole.
+
+    A crystal depends on its own seed alone, so that halving changes nothing but the memory.
+    """
+    try:
+        yield from make(indices)
+        return
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        # PyTorch has no class of its own for the processor's memory.
+        known = not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError)
+        if len(indices) == 1 or not (known or "allocate memory" in str(error)):
+            raise
+        log.warning("no memory for %d crystals at once: trying with half of them", len(indices))
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    middle = len(indices) // 2
+    done: list[Crystal] = []
+    for half in (indices[:middle], indices[middle:]):
+        crystals: list[Crystal] = []
+        for crystals in _within_memory(make, half):  # noqa: B007  (the last one has them all)
+            yield []
+        done += crystals
+    yield done
 
 
 def _generate(
@@ -250,6 +321,7 @@ def _generate(
         guidance=settings.guidance,
         corrector_steps=settings.corrector_steps,
         renewal=settings.renewal,
+        solver=settings.solver,
         **options,
     )
     final: Any = None

@@ -47,6 +47,20 @@ class SampleStore:
         else:
             path.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
 
+    @staticmethod
+    def batches(folder: str | Path, num_samples: int) -> list[int] | None:
+        """Return the batch sizes of the samples in a folder, None where it holds none.
+
+        A run that goes on, or another shard of it, cuts the samples as the first one did, also on
+        a machine with another amount of memory.
+        """
+        try:
+            text = (Path(folder) / "request.json").read_text(encoding="utf-8")
+            lengths = [int(n) for n in json.loads(text)["batches"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return lengths if sum(lengths) == num_samples and min(lengths) > 0 else None
+
     def read(self, batch: int) -> list[Crystal] | None:
         """Return a finished batch, or None; a part damaged by a crash counts as not done."""
         path = self._part(batch)

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.gaussian import GaussianDDPM
+from pyg_crysdiff.diffusion.joint import Solver
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Representation
@@ -166,6 +167,7 @@ class StructRepDiff(nn.Module):
         guidance: float = 1.0,
         corrector_steps: int = 0,
         renewal: float = 0.0,
+        solver: Solver = "ancestral",
     ) -> Iterator[tuple[int, RepresentationState]]:
         """Generate one batch of representations, yielding (s, state at s) after every step.
 
@@ -177,6 +179,7 @@ class StructRepDiff(nn.Module):
             guidance: Scale of classifier-free guidance.
             corrector_steps: Not used: there are no coordinates to correct.
             renewal: Not used.
+            solver: Kind of the steps; see :meth:`FieldDiffusion.solve` for ``flow``.
         """
         del num_atoms, corrector_steps, renewal
         device = self.mean.device
@@ -187,10 +190,16 @@ class StructRepDiff(nn.Module):
             return torch.cat(rows).to(device)
 
         x = self.process.prior(noise())
+        earlier: tuple[Tensor, Tensor] | None = None
         for time, after in pairwise(times):
             t = torch.full((len(seeds),), time, device=device)
             prediction = self._predict(x, t, condition, guidance)
-            x = self.process.step(x, prediction, t, torch.full_like(t, after), noise())
+            s = torch.full_like(t, after)
+            if solver == "flow":
+                x, found = self.process.solve(x, prediction, t, s, noise(), earlier)
+                earlier = (t, found)
+            else:
+                x = self.process.step(x, prediction, t, s, noise())
             yield after, RepresentationState(x, tuple(seeds))
 
     def _predict(

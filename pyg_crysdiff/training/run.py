@@ -14,7 +14,6 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch_geometric.data import Data, InMemoryDataset
-from torch_geometric.loader import DataLoader
 
 import pyg_crysdiff
 from pyg_crysdiff.configuration import compose_config, resolve_class
@@ -25,6 +24,7 @@ from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
 from pyg_crysdiff.training.module import DiffusionModule
 from pyg_crysdiff.training.order import EpochOrder
 from pyg_crysdiff.training.quiet import quiet_lightning
+from pyg_crysdiff.training.resident import ResidentBatches
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ class CrystalData(pl.LightningDataModule):
         super().__init__()
         self.train, self.val, self.batch_size, self.seed = train, val, batch_size, seed
 
-    def train_dataloader(self) -> DataLoader:
-        """Return the training loader."""
+    def train_dataloader(self) -> ResidentBatches:
+        """Return the training batches."""
         trainer = self.trainer
         assert trainer is not None
         order = EpochOrder(
@@ -71,13 +71,15 @@ class CrystalData(pl.LightningDataModule):
             trainer.global_rank,
             trainer.world_size,
         )
-        return DataLoader(self.train, self.batch_size, sampler=order)
+        return ResidentBatches(self.train, self.batch_size, order, trainer.strategy.root_device)
 
-    def val_dataloader(self) -> DataLoader | list[Any]:
-        """Return the validation loader, or an empty list where there is no validation set."""
+    def val_dataloader(self) -> ResidentBatches | list[Any]:
+        """Return the validation batches, or an empty list where there is no validation set."""
         if self.val is None or len(self.val) == 0:
             return []
-        return DataLoader(self.val, self.batch_size)
+        assert self.trainer is not None
+        device = self.trainer.strategy.root_device
+        return ResidentBatches(self.val, self.batch_size, range(len(self.val)), device)
 
 
 def load_data(

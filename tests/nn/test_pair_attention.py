@@ -1,5 +1,6 @@
 """The kernel in C against the plain form in PyTorch, and the rules for choosing between them."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -92,7 +93,7 @@ def test_shares_cover_all_crystals_once():
         bounds = layout.shares(parts)
         assert bounds[0][0] == 0
         assert bounds[-1][1] == len(SIZES)
-        assert all(a[1] == b[0] for a, b in zip(bounds, bounds[1:], strict=False))
+        assert all(a[1] == b[0] for a, b in itertools.pairwise(bounds))
         assert len(bounds) <= parts
     sizes, atoms, pairs = layout.table.tolist()
     assert sizes == sorted(SIZES)
@@ -100,7 +101,9 @@ def test_shares_cover_all_crystals_once():
     assert pairs[-1] == sum(n * n for n in SIZES) - max(SIZES) ** 2
 
 
-@pytest.mark.parametrize("change", [{"CRYSDIFF_NATIVE": "0"}, {"CC": "nowhere", "PATH": "/nowhere"}])
+@pytest.mark.parametrize(
+    "change", [{"CRYSDIFF_NATIVE": "0"}, {"CC": "nowhere", "PATH": "/nowhere"}]
+)
 def test_without_kernel_the_plain_form_serves(change):
     script = (
         "import torch\n"

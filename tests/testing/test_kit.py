@@ -10,7 +10,7 @@ from pyg_crysdiff.data import load_dataset
 from pyg_crysdiff.diffusion.coordinates import WrappedNormalDiffusion
 from pyg_crysdiff.diffusion.lattice import LatticeDDPM
 from pyg_crysdiff.diffusion.species import GivenSpecies, UniformD3PM
-from pyg_crysdiff.nn import CDI, CDS, ConditionEmbedding, Conditioner, CrystalTransformer
+from pyg_crysdiff.nn import CDI, CDS, AdaLN, ConditionEmbedding, Conditioner, CrystalTransformer
 from pyg_crysdiff.testing import (
     assert_conditioner,
     assert_dataset,
@@ -110,24 +110,6 @@ def test_good_denoisers_pass_and_are_left_alone():
         assert_denoiser(nn.Linear(2, 2), 4)
     with pytest.raises(ValueError, match="unknown symmetries"):
         assert_denoiser(net, 4, symmetries=("magic",))
-
-
-class AdaLN(Conditioner):
-    """Adaptive layer norm with zero initialisation."""
-
-    def __init__(self, **sizes):
-        super().__init__(**sizes)
-        self.norm = nn.LayerNorm(self.dim, elementwise_affine=False)
-        self.maps = nn.ModuleList(
-            nn.Linear(self.condition_dim, 2 * self.dim) for _ in range(self.num_blocks)
-        )
-        for layer in self.maps:
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
-    def block_input(self, block, z, z_c, crystal):
-        scale, shift = self.maps[block](z_c)[crystal].chunk(2, dim=1)
-        return z + scale * self.norm(z) + shift
 
 
 class Deaf(Conditioner):
