@@ -51,7 +51,7 @@ class SparseTensor:
             row, col = row[order], col[order]
             value = None if value is None else value[order]
         self.storage = Storage(row, col, value)
-        self.sparse_sizes = sparse_sizes
+        self.sparse_sizes = (int(sparse_sizes[0]), int(sparse_sizes[1]))
 
     def __getitem__(self, rows: Tensor) -> Self:
         """Select rows, with repetition: ``out[i] = self[rows[i]]``."""
@@ -71,6 +71,13 @@ class SparseTensor:
         """Return the same pattern with other values."""
         row, col = self.storage.row(), self.storage.col()
         return type(self)(row, col, value, self.sparse_sizes, is_sorted=True)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the entries to a device."""
+        row, col, value = self.storage.row(), self.storage.col(), self.storage.value()
+        moved = None if value is None else value.to(device)
+        sizes = self.sparse_sizes
+        return type(self)(row.to(device), col.to(device), moved, sizes, is_sorted=True)
 
     def sum(self, dim: int) -> Tensor:
         """Sum over the columns of each row; a pattern counts ones."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -162,6 +162,7 @@ class CrystalDiffusion(nn.Module):
         t: Tensor,
         condition: Mapping[str, Tensor] | None = None,
         layout: PairLayout | None = None,
+        **options: Any,
     ) -> Prediction:
         """Call the denoiser once on a state; outputs are float32 also under autocast."""
         outputs = self.denoiser(
@@ -172,6 +173,7 @@ class CrystalDiffusion(nn.Module):
             t,
             condition,
             layout,
+            **options,
         )
         return Prediction(*(x.to(state.lattice.dtype) for x in outputs))
 
@@ -193,14 +195,25 @@ class CrystalDiffusion(nn.Module):
             guidance: Scale w.
         """
         layout = PairLayout.build(num_atoms)
+        make_context = getattr(self.denoiser, "context", None)
+        kept: dict[bool, tuple[Tensor, Any]] = {}
+
+        def call(state: CrystalState, t: Tensor, given: bool) -> Prediction:
+            wanted = condition if given else None
+            if make_context is None:
+                return self.predict(state, t, wanted, layout)
+            # Corrector and predictor come with the same t: what hangs on it alone is kept.
+            if given not in kept or kept[given][0] is not t:
+                kept[given] = (t, make_context(t, wanted))
+            return self.predict(state, t, wanted, layout, context=kept[given][1])
 
         def predict(state: CrystalState, t: Tensor) -> Prediction:
             if not condition or guidance == 0.0:
-                return self.predict(state, t, None, layout)
-            wanted = self.predict(state, t, condition, layout)
+                return call(state, t, False)
+            wanted = call(state, t, True)
             if guidance == 1.0:
                 return wanted
-            free = self.predict(state, t, None, layout)
+            free = call(state, t, False)
             return Prediction(
                 *(
                     torch.lerp(getattr(free, name), getattr(wanted, name), guidance)

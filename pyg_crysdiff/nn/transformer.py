@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,19 @@ ConditionerFactory = Callable[..., Conditioner]
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+
+
+@dataclass(frozen=True)
+class Context:
+    """What time and condition are to the network; depends on no atom, so it can be kept.
+
+    Attributes:
+        z_c: Condition vector, (B, dim).
+        attention: What the conditioner adds to q, k and v in each block.
+    """
+
+    z_c: Tensor
+    attention: tuple[Tensor | None, ...]
 
 
 class CrystalTransformer(nn.Module):
@@ -96,6 +110,7 @@ class CrystalTransformer(nn.Module):
         t: Tensor,
         condition: Mapping[str, Tensor] | None = None,
         layout: PairLayout | None = None,
+        context: Context | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Denoise a batch given as tensors; atoms of a crystal are contiguous.
 
@@ -107,17 +122,26 @@ class CrystalTransformer(nn.Module):
             t: Integer times, (B,).
             condition: Property name to raw values (B,); NaN means not given.
             layout: Pair layout of ``num_atoms`` where the caller keeps one.
+            context: :meth:`context` of ``t`` and ``condition`` where the caller keeps it.
 
         Returns:
             Predicted lattice noise (B, 3, 3), normalised coordinate score (N, 3) and logits
             of the clean species (N, K).
         """
         layout = PairLayout.build(num_atoms) if layout is None else layout
-        z_c = self.condition_embedding(t, condition)
-        z = self.encode(species, frac_coords, lattice, num_atoms, z_c, layout)
+        context = self.context(t, condition) if context is None else context
+        z = self.encode(species, frac_coords, lattice, num_atoms, context, layout)
         factor = self.to_lattice(layout.crystal_mean(z)).view(-1, 3, 3)
         z = layout.unsort(z)
         return factor @ lattice, self.to_coordinates(z), self.to_species(z)
+
+    def context(self, t: Tensor, condition: Mapping[str, Tensor] | None = None) -> Context:
+        """Return what :meth:`forward` makes of t and condition alone."""
+        return self._context(self.condition_embedding(t, condition))
+
+    def _context(self, z_c: Tensor) -> Context:
+        blocks = range(len(self.blocks))
+        return Context(z_c, tuple(self.conditioner.attention(k, z_c) for k in blocks))
 
     def encode(
         self,
@@ -125,20 +149,23 @@ class CrystalTransformer(nn.Module):
         frac_coords: Tensor,
         lattice: Tensor,
         num_atoms: Tensor,
-        z_c: Tensor,
+        context: Context | Tensor,
         layout: PairLayout,
     ) -> Tensor:
         """Return the atom features after the last block, (N, dim), in the order of the layout.
 
-        For pipelines that embed time and condition themselves: ``z_c`` (B, dim) takes the place of
-        both. The other arguments are those of :meth:`forward`.
+        For pipelines that embed time and condition themselves: a vector z_c (B, dim) for
+        ``context`` takes the place of both. The other arguments are those of :meth:`forward`.
         """
+        if isinstance(context, Tensor):
+            context = self._context(context)
+        z_c = context.z_c
         z = self.conditioner.initial(self._embed(layout.sort(species)), z_c, layout.crystal)
         features = self._crystal_features(lattice, num_atoms)
         pairs = pair_features(layout.sort(frac_coords), features, layout, self.num_waves)
         for index, block in enumerate(self.blocks):
             z = self.conditioner.block_input(index, z, z_c, layout.crystal)
-            z = block(z, pairs, layout, self.conditioner.attention(index, z_c))
+            z = block(z, pairs, layout, context.attention[index])
         return z
 
     def forward_batch(

@@ -325,14 +325,11 @@ def _generate(
         **options,
     )
     final: Any = None
-    while True:
-        with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-            step = next(states, None)
-        if step is None:
-            break
-        final = step[1]
-        if step[0] > 0:
-            yield []
+    # One context for all steps: it keeps the weights that it has converted.
+    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+        for after, final in states:
+            if after > 0:
+                yield []
     assert final is not None
     crystals = model.crystals(final)
     for index, crystal in zip(indices, crystals, strict=True):

@@ -3,10 +3,12 @@ import json
 import ase.io
 import numpy as np
 import pytest
+import torch
 
 import pyg_crysdiff.training.run as training
 from pyg_crysdiff.data import read_crystals
-from pyg_crysdiff.models import load_checkpoint
+from pyg_crysdiff.models import CrystalDiffusion, load_checkpoint
+from pyg_crysdiff.sampling import run as module
 from pyg_crysdiff.sampling import sample
 from pyg_crysdiff.sampling.store import SampleStore
 from pyg_crysdiff.training import train
@@ -135,3 +137,69 @@ def test_shards_of_several_processes_are_the_result_of_one(checkpoint, tmp_path)
             draw(checkpoint, 2, out=folder, shard=shard)
     with pytest.raises(ValueError, match="output folder"):
         draw(checkpoint, 2, shard=(0, 2))
+
+
+@pytest.mark.parametrize("solver", ["ancestral", "renewing", "flow"])
+def test_every_solver_gives_crystals_of_its_own(checkpoint, solver):
+    crystals = draw(checkpoint, 3, solver=solver, corrector_steps=0, spacing="edm")
+    assert all(np.isfinite(c.lattice).all() and np.isfinite(c.frac_coords).all() for c in crystals)
+    assert {c.info["solver"] for c in crystals} == {solver}
+    other = draw(checkpoint, 3, solver="ancestral", corrector_steps=0, spacing="uniform")
+    assert not np.array_equal(crystals[0].frac_coords, other[0].frac_coords)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("no memory"),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 1 bytes"),
+    ],
+)
+def test_a_batch_without_memory_is_made_in_halves_and_loses_nothing(
+    checkpoint, monkeypatch, error, tmp_path
+):
+    whole = draw(checkpoint, 5)
+    generate = CrystalDiffusion.generate
+    sizes = []
+
+    def poor(self, num_atoms, *args, **options):
+        sizes.append(len(num_atoms))
+        for number, step in enumerate(generate(self, num_atoms, *args, **options)):
+            if number == 2 and len(num_atoms) > 2:
+                raise error
+            yield step
+
+    monkeypatch.setattr(CrystalDiffusion, "generate", poor)
+    assert_same(draw(checkpoint, 5, out=tmp_path), whole, tolerance=2e-4)
+    assert sizes == [5, 2, 3, 1, 2]
+
+    def broken(self, *args, **options):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(CrystalDiffusion, "generate", broken)
+    with pytest.raises(RuntimeError, match="something else"):
+        draw(checkpoint, 5)
+
+
+def test_samples_go_on_in_the_batches_in_which_they_were_begun(checkpoint, tmp_path, monkeypatch):
+    whole = draw(checkpoint, 6, out=tmp_path / "whole")
+    monkeypatch.setattr(module, "MAX_BATCH", 2)
+    draw(checkpoint, 6, out=tmp_path / "begun", shard=(0, 2))
+    monkeypatch.setattr(module, "MAX_BATCH", 256)  # another machine
+    assert_same(draw(checkpoint, 6, out=tmp_path / "begun"), whole, tolerance=2e-4)
+    assert SampleStore.batches(tmp_path / "begun", 6) == [2, 2, 2]
+    assert SampleStore.batches(tmp_path / "begun", 7) is None
+    assert SampleStore.batches(tmp_path / "nothing", 6) is None
+
+
+def test_a_gpu_gets_as_many_crystals_as_its_memory_takes(monkeypatch):
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda _: type("P", (), {"total_memory": 2**30})
+    )
+    sizes = [10] * 1000
+    small = module._batches(sizes, None, torch.device("cpu"))
+    large = module._batches(sizes, None, torch.device("cuda"))
+    assert max(map(len, small)) == 256
+    assert max(map(len, large)) == 2**30 // (2 * module._BYTES_PER_PAIR) // 100
+    assert [i for b in large for i in b] == [i for b in small for i in b] == list(range(1000))
