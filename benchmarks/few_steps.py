@@ -22,7 +22,7 @@ import matplotlib as mpl
 import torch
 
 from pyg_crysdiff.benchmark.settings import Settings
-from pyg_crysdiff.evaluation import Protocol, evaluate
+from pyg_crysdiff.evaluation.harness import Protocol, evaluate
 from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.sampling import sample
@@ -153,7 +153,9 @@ def show(row: dict[str, Any], first: dict[str, Any]) -> None:
     for key in COMPARED:
         if key in row:
             interval = "" if row is not first else f" ({row[key][1]:.3f}-{row[key][2]:.3f})"
-            parts.append(f"{key} {row[key][0]:.3f}{interval}{'' if kept(row, first, key) else ' -'}")
+            parts.append(
+                f"{key} {row[key][0]:.3f}{interval}{'' if kept(row, first, key) else ' -'}"
+            )
     print("  ".join(parts), flush=True)
 
 

@@ -11,12 +11,15 @@ import time
 from typing import Any
 
 import torch
-from throughput_sides import T, ours
+from throughput_sides import ours
 from torch_geometric.data import Data
 
+from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.noise import crystal_seed
+from pyg_crysdiff.models.build import build_model
 from pyg_crysdiff.platform import choose_device, keep_freed_memory
-from pyg_crysdiff.sampling.run import _batches
+from pyg_crysdiff.sampling.batches import cut_batches
+from pyg_crysdiff.training import compose_config
 
 ATOMS = (5, 10, 20, 52, 100, 200)
 CRYSTALS = (100, 1_000, 10_000)
@@ -27,7 +30,9 @@ def scaling(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure crystals of equal size, then samples of growing number; each in its own process."""
     if args.side is None:
         rows = [_child(f"atoms:{n}") for n in ATOMS]
-        print(f"{'atoms':>8}{'batch':>8}{'training/s':>12}{'denoiser/s':>12}{'us/pair':>9}{'GiB':>7}")
+        print(
+            f"{'atoms':>8}{'batch':>8}{'training/s':>12}{'denoiser/s':>12}{'us/pair':>9}{'GiB':>7}"
+        )
         for row in rows:
             print(f"{row['atoms']:8}{row['batch']:8}{row['train']:12.3g}{row['evaluate']:12.3g}"
                   f"{row['us_per_pair']:9.2f}{row['peak_gib']:7.2f}")  # fmt: skip
@@ -74,19 +79,15 @@ def atoms(n: int, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def crystals(count: int, args: argparse.Namespace) -> dict[str, Any]:
-    """Evaluate the denoiser once on every crystal of a sample, in the batches that it would have."""
+    """Evaluate the denoiser once on every crystal of a sample, in the batches it would have."""
     torch.set_num_threads(args.threads)
     keep_freed_memory()
     device = choose_device(args.device)
     sizes = [2 + crystal_seed(0, i) % 19 for i in range(count)]
     items = made_up(sizes[:64])
-    from pyg_crysdiff.data.statistics import DataStatistics
-    from pyg_crysdiff.models.build import build_model
-    from pyg_crysdiff.training import compose_config
-
     config = compose_config([f"conditioner={args.conditioner}"])
     model = build_model(config, DataStatistics.from_dataset(items, ["energy"])).to(device)
-    batches = _batches(sizes, None, device)
+    batches = cut_batches(sizes, None, device)
     start = time.perf_counter()
     for batch in batches:
         own = [sizes[i] for i in batch]
@@ -94,7 +95,7 @@ def crystals(count: int, args: argparse.Namespace) -> dict[str, Any]:
         seeds = [crystal_seed(0, i) for i in batch]
         with torch.autocast(device.type, torch.bfloat16, enabled=args.precision != "32-true"):
             # one step of one evaluation, from T to clean
-            for _ in model.generate(own, seeds, [T, 0], condition, corrector_steps=0):
+            for _ in model.generate(own, seeds, [1000, 0], condition, corrector_steps=0):
                 pass
     return {
         "crystals": count,
@@ -107,16 +108,14 @@ def crystals(count: int, args: argparse.Namespace) -> dict[str, Any]:
 def made_up(sizes: list[int]) -> list[Data]:
     """Random atoms in cubes of 12 cubic Angstrom per atom."""
     generator = torch.Generator().manual_seed(0)
-    out = []
-    for n in sizes:
-        out.append(
-            Data(
-                atomic_numbers=torch.randint(1, 80, (n,), generator=generator),
-                frac_coords=torch.rand(n, 3, generator=generator),
-                lattice=((12.0 * n) ** (1 / 3) * torch.eye(3)).unsqueeze(0),
-                num_atoms=torch.tensor([n]),
-                num_nodes=n,
-                energy=torch.randn(1, generator=generator),
-            )
+    return [
+        Data(
+            atomic_numbers=torch.randint(1, 80, (n,), generator=generator),
+            frac_coords=torch.rand(n, 3, generator=generator),
+            lattice=((12.0 * n) ** (1 / 3) * torch.eye(3)).unsqueeze(0),
+            num_atoms=torch.tensor([n]),
+            num_nodes=n,
+            energy=torch.randn(1, generator=generator),
         )
-    return out
+        for n in sizes
+    ]

@@ -143,7 +143,7 @@ def diffcsp(items: list[Data], checkout: Path) -> Side:
 
 
 def mattergen(items: list[Data], checkout: Path) -> Side:
-    """MatterGen's ``DiffusionModule`` with GemNet-T (512); predictor and corrector at 1000 steps."""
+    """MatterGen's ``DiffusionModule`` with GemNet-T (512); two calls per step of 1000."""
     install_shims("cpu")
     os.environ["PROJECT_ROOT"] = str(checkout / "mattergen")
     sys.path.insert(0, str(checkout))
@@ -198,9 +198,9 @@ def crystalite(items: list[Data], checkout: Path) -> Side:
     sys.path.insert(0, str(checkout))
     from src.crystalite.crystalite import CrystaliteModel
     from src.crystalite.edm_utils import compute_edm_loss, denoise_edm, sample_sigma
+    from src.data.mp20_tokens import VZ
     from src.models.lattice_repr import y1_to_lattice_latent
     from src.models.type_encoding import build_type_encoding
-    from src.data.mp20_tokens import VZ
 
     encoding = build_type_encoding("subatomic_tokenizer_pca_16", vz=VZ)
     model = CrystaliteModel(

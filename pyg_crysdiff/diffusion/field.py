@@ -92,9 +92,7 @@ def per_row(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
     return table[t].to(like.dtype).view(-1, *[1] * (like.dim() - 1))
 
 
-def second_order(
-    change: Tensor, last: Tensor, log_snr: tuple[Tensor, Tensor, Tensor]
-) -> Tensor:
+def second_order(change: Tensor, last: Tensor, log_snr: tuple[Tensor, Tensor, Tensor]) -> Tensor:
     r"""Return what a step of DPM-Solver++(2M) adds to the estimate of x_0.
 
     .. math:: \frac{h}{2 h'} (\hat x_0(t) - \hat x_0(t')), \qquad

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,17 +20,12 @@ from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
 from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
 from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
 from pyg_crysdiff.sampling.apply import known_batch
+from pyg_crysdiff.sampling.batches import cut_batches, within_memory
 from pyg_crysdiff.sampling.control import Control, Planner
 from pyg_crysdiff.sampling.request import NumAtoms, Sizes, Target, draw_size, resolve_target
 from pyg_crysdiff.sampling.store import SampleStore
 from pyg_crysdiff.structrepdiff.model import StructRepDiff
 
-log = logging.getLogger(__name__)
-MAX_BATCH = 256
-_MAX_PAIRS = 60_000
-# A GPU is filled by more crystals at once; this much of its memory goes to one pair of atoms.
-_MAX_BATCH_GPU = 8192
-_BYTES_PER_PAIR = 16_384
 _RECONSTRUCTED_AT_ONCE = 16
 
 
@@ -124,7 +117,7 @@ def sample(
             checkpoint is damaged.
         FileNotFoundError: If there is no checkpoint.
     """
-    _check(num_samples, batch_size, corrector_steps, renewal)
+    _check(num_samples, batch_size, corrector_steps, renewal, solver)
     _check_shard(shard, out)
     where = choose_device(device)
     if isinstance(checkpoint, LoadedModel):
@@ -133,8 +126,6 @@ def sample(
     else:
         loaded = load_checkpoint(checkpoint, where, trusted)
     model = loaded.model
-    if solver not in get_args(Solver):
-        raise ValueError(f"solver must be one of {get_args(Solver)}, got {solver!r}")
     times = sampling_times(model.process.num_steps, steps, spacing)
     wanted = resolve_target(target, model.statistics, extrapolate=extrapolate)
     rule = Sizes(num_atoms)
@@ -163,8 +154,8 @@ def sample(
         solver,
         spacing,
     )
-    lengths = None if out is None or batch_size else SampleStore.batches(out, num_samples)
-    batches = _batches(sizes, batch_size, where) if lengths is None else _cut(lengths)
+    begun = None if out is None else SampleStore.batches(out, num_samples)
+    batches = cut_batches(sizes, batch_size, where, begun)
     autocast = choose_precision(precision, where) == "bf16-mixed"
     request = {
         **asdict(settings),
@@ -176,30 +167,38 @@ def sample(
     }
     store = None if out is None else SampleStore(out, request)
     keep_freed_memory()
+
+    def make(indices: Sequence[int]) -> Iterator[list[Crystal]]:
+        return _generate(model, indices, sizes, times, settings, autocast, planner)
+
+    return _run(make, batches, len(times) - 1, store, shard, progress)
+
+
+def _run(
+    make: Callable[[Sequence[int]], Iterator[list[Crystal]]],
+    batches: list[list[int]],
+    steps: int,
+    store: SampleStore | None,
+    shard: tuple[int, int] | None,
+    progress: bool,
+) -> list[Crystal]:
+    """Make or read every batch (of the shard), and leave each in the store as it is finished."""
+    part, parts = shard or (0, 1)
+    work = list(enumerate(batches))[part::parts]
     crystals: list[Crystal] = []
     exported = 0
-    work = [
-        (number, batch)
-        for number, batch in enumerate(batches)
-        if shard is None or number % shard[1] == shard[0]
-    ]
-    total = len(work) * (len(times) - 1)
-    with tqdm(total=total, unit="step", desc="sampling", disable=not progress) as bar:
+    with tqdm(total=len(work) * steps, unit="step", desc="sampling", disable=not progress) as bar:
         for number, batch in work:
             done = store.read(number) if store else None
             if done is None:
                 done = []
-
-                def make(indices: Sequence[int]) -> Iterator[list[Crystal]]:
-                    return _generate(model, indices, sizes, times, settings, autocast, planner)
-
-                for step in _within_memory(make, batch):
+                for step in within_memory(make, batch):
                     bar.update()
                     done = step
                 if store:
                     store.write(number, done)
             else:
-                bar.update(len(times) - 1)
+                bar.update(steps)
             crystals.extend(done)
             if store and shard is None:
                 store.export(crystals, exported)
@@ -207,7 +206,9 @@ def sample(
     return crystals
 
 
-def _check(num_samples: int, batch_size: int | None, corrector_steps: int, renewal: float) -> None:
+def _check(
+    num_samples: int, batch_size: int | None, corrector_steps: int, renewal: float, solver: str
+) -> None:
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}")
     if batch_size is not None and batch_size < 1:
@@ -216,6 +217,8 @@ def _check(num_samples: int, batch_size: int | None, corrector_steps: int, renew
         raise ValueError(f"corrector_steps must not be negative, got {corrector_steps}")
     if not 0 <= renewal <= 1:
         raise ValueError(f"renewal must lie between 0 and 1, got {renewal}")
+    if solver not in get_args(Solver):
+        raise ValueError(f"solver must be one of {get_args(Solver)}, got {solver!r}")
 
 
 def _check_shard(shard: tuple[int, int] | None, out: str | Path | None) -> None:
@@ -237,61 +240,6 @@ def _sizes(
         period = min(max(len(planner.counts), 1), num_samples)
         options = [planner.sizes(options[0], rule.given, k) for k in range(period)]
     return [draw_size(options[i % len(options)], seed, i) for i in range(num_samples)]
-
-
-def _batches(
-    sizes: Sequence[int], batch_size: int | None, device: torch.device
-) -> list[list[int]]:
-    """Cut 0..M-1 into runs of at most batch_size crystals, or of bounded number of pairs."""
-    limit, most_pairs = batch_size or MAX_BATCH, _MAX_PAIRS
-    if batch_size is None and device.type == "cuda":
-        memory = torch.cuda.get_device_properties(device).total_memory
-        limit, most_pairs = _MAX_BATCH_GPU, memory // (2 * _BYTES_PER_PAIR)
-    batches: list[list[int]] = []
-    pairs = 0
-    for index, n in enumerate(sizes):
-        pairs += n * n
-        full = batches and (
-            len(batches[-1]) >= limit or (batch_size is None and pairs > most_pairs)
-        )
-        if not batches or full:
-            batches.append([])
-            pairs = n * n
-        batches[-1].append(index)
-    return batches
-
-
-def _cut(lengths: Sequence[int]) -> list[list[int]]:
-    ends = [0, *itertools.accumulate(lengths)]
-    return [list(range(a, b)) for a, b in itertools.pairwise(ends)]
-
-
-def _within_memory(
-    make: Callable[[Sequence[int]], Iterator[list[Crystal]]], indices: Sequence[int]
-) -> Iterator[list[Crystal]]:
-    """Run ``make`` on a batch, or on its halves where there is no memory for the whole.
-
-    A crystal depends on its own seed alone, so that halving changes nothing but the memory.
-    """
-    try:
-        yield from make(indices)
-        return
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        # PyTorch has no class of its own for the processor's memory.
-        known = not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError)
-        if len(indices) == 1 or not (known or "allocate memory" in str(error)):
-            raise
-        log.warning("no memory for %d crystals at once: trying with half of them", len(indices))
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    middle = len(indices) // 2
-    done: list[Crystal] = []
-    for half in (indices[:middle], indices[middle:]):
-        crystals: list[Crystal] = []
-        for crystals in _within_memory(make, half):  # noqa: B007  (the last one has them all)
-            yield []
-        done += crystals
-    yield done
 
 
 def _generate(
@@ -327,8 +275,9 @@ def _generate(
     final: Any = None
     # One context for all steps: it keeps the weights that it has converted.
     with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-        for after, final in states:
-            if after > 0:
+        for step in states:
+            final = step[1]
+            if step[0] > 0:
                 yield []
     assert final is not None
     crystals = model.crystals(final)

@@ -8,7 +8,7 @@ import torch
 import pyg_crysdiff.training.run as training
 from pyg_crysdiff.data import read_crystals
 from pyg_crysdiff.models import CrystalDiffusion, load_checkpoint
-from pyg_crysdiff.sampling import run as module
+from pyg_crysdiff.sampling import batches as module
 from pyg_crysdiff.sampling import sample
 from pyg_crysdiff.sampling.store import SampleStore
 from pyg_crysdiff.training import train
@@ -198,8 +198,8 @@ def test_a_gpu_gets_as_many_crystals_as_its_memory_takes(monkeypatch):
         torch.cuda, "get_device_properties", lambda _: type("P", (), {"total_memory": 2**30})
     )
     sizes = [10] * 1000
-    small = module._batches(sizes, None, torch.device("cpu"))
-    large = module._batches(sizes, None, torch.device("cuda"))
+    small = module.cut_batches(sizes, None, torch.device("cpu"))
+    large = module.cut_batches(sizes, None, torch.device("cuda"))
     assert max(map(len, small)) == 256
     assert max(map(len, large)) == 2**30 // (2 * module._BYTES_PER_PAIR) // 100
     assert [i for b in large for i in b] == [i for b in small for i in b] == list(range(1000))
