@@ -169,17 +169,17 @@ class _Run:
             folder = self.out / "samples" / name.replace(", ", "-")
             clock = _Clock(folder)
             represented = isinstance(model.model, StructRepDiff)
-            steps = self.settings.structrepdiff_steps if represented else self.settings.steps
+            sampler = self.settings.sampler()
+            if represented:  # nothing to correct, and steps of its own
+                sampler = {"steps": self.settings.structrepdiff_steps}
             crystals = sample(
                 model,
                 self.settings.num_samples,
                 target=target,
                 num_atoms=self._sizes(target),
                 seed=self.settings.seed,
-                steps=steps,
                 guidance=self.settings.guidance,
-                corrector_steps=self.settings.corrector_steps,
-                renewal=self.settings.renewal,
+                **sampler,
                 device=self.settings.device,
                 out=folder,
                 progress=self.progress,
@@ -188,9 +188,7 @@ class _Run:
                 **facts,
                 "checkpoint": model.digest,
                 **clock.stop(),
-                "steps": steps,
-                "corrector_steps": None if represented else self.settings.corrector_steps,
-                "renewal": None if represented else self.settings.renewal,
+                **sampler,
                 "guidance": self.settings.guidance if target else None,
                 "num_atoms": "generated" if represented else self._sizes(target),
                 "target": target,

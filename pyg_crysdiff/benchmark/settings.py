@@ -10,6 +10,8 @@ import numpy as np
 
 from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data import DATASETS, CrystalDataset, load_dataset
+from pyg_crysdiff.diffusion.joint import Solver
+from pyg_crysdiff.diffusion.schedules import Spacing
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Settings:
         steps: Reverse steps.
         corrector_steps: Corrector moves per step.
         renewal: Share of the noise that such a move replaces; 0 for Langevin.
+        solver: ``ancestral``, ``renewing`` or ``flow``; see :func:`pyg_crysdiff.sampling.sample`.
+        spacing: Times of the steps, ``uniform`` or ``edm``.
         guidance: Scale of classifier-free guidance.
         num_atoms: ``distribution`` or ``target``.
         target: Requested property value; None for the training minimum.
@@ -64,6 +68,8 @@ class Settings:
     steps: int = 250
     corrector_steps: int = 3
     renewal: float = 0.0
+    solver: Solver = "ancestral"
+    spacing: Spacing = "uniform"
     guidance: float = 1.0
     num_atoms: str = "distribution"
     target: float | None = None
@@ -89,6 +95,11 @@ class Settings:
         for name in ("overrides", "structrepdiff_overrides"):
             values[name] = tuple(values[name])
         return cls(dataset=dataset, **values)
+
+    def sampler(self) -> dict[str, Any]:
+        """Return the options of :func:`pyg_crysdiff.sampling.sample` that make its sampler."""
+        names = ("steps", "corrector_steps", "renewal", "solver", "spacing")
+        return {name: getattr(self, name) for name in names}
 
     def data_options(self) -> dict[str, Any]:
         """Return the options of ``load_dataset`` besides the split."""
