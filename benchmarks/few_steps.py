@@ -173,6 +173,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             values = [r[key][0] for r in own]
             axis.plot([r["evaluations"] for r in own], values, "o-", ms=4, label=solver)
         axis.set(xscale="log", xlabel="denoiser evaluations", title=key)
+        counts = sorted({r["evaluations"] for r in rows[1:]})
+        axis.set_xticks(counts, [str(n) for n in counts])
+        axis.minorticks_off()
     axes.flat[0].legend(fontsize=8)
     figure.savefig(path, dpi=130)
 
