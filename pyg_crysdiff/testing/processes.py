@@ -66,7 +66,20 @@ def _at_time(
     loss = process.loss(guess, clean, noisy, t, noise)
     stepped = process.step(noisy, prediction, t, s, noise)
     where = f"at t = {int(t[0])}"
-    for name, value in (("corrupt", noisy), ("step", stepped)):
+    renewed = process.renew(noisy, prediction, t, s, noise)
+    solved, found = process.solve(noisy, prediction, t, s, noise)
+    if found is not None and int(s[0]) > 0:
+        earlier = (t, found)
+        guess_at_s = process.solve(solved, prediction, s, torch.zeros_like(s), noise, earlier)[0]
+        assert guess_at_s.shape == clean.shape, (
+            f"solve() loses its shape with an earlier step {where}"
+        )
+    for name, value in (
+        ("corrupt", noisy),
+        ("step", stepped),
+        ("renew", renewed),
+        ("solve", solved),
+    ):
         assert value.shape == clean.shape, f"{name}() must return {tuple(clean.shape)} {where}"
         assert value.dtype == clean.dtype, f"{name}() must return {clean.dtype} {where}"
         assert bool(value.double().isfinite().all()), f"{name}() is not finite {where}"
