@@ -65,12 +65,12 @@ def main() -> None:
     }
     rows: list[dict[str, Any]] = []
     for text in args.samplers.split(","):
-        solver, steps, moves, *renewal = text.split(":")
+        solver, steps, moves, spacing = [*text.split(":"), "uniform"][:4]
         options = {
             "solver": solver,
             "steps": int(steps),
             "corrector_steps": int(moves),
-            "renewal": float(renewal[0]) if renewal else 0.0,
+            "spacing": spacing,
             "guidance": args.guidance,
         }
         row: dict[str, Any] = {"sampler": text, "evaluations": int(steps) * (1 + int(moves))}
@@ -112,9 +112,9 @@ def parse() -> argparse.Namespace:
     add("--threads", type=int, default=1)
     add(
         "--samplers",
-        default="ancestral:1000:1,renewing:400:0,renewing:200:0,renewing:150:0,renewing:100:0,"
-        "renewing:50:0,renewing:25:0,ancestral:150:0,flow:150:0,flow:50:0,ancestral:75:1:0.7",
-        help="SOLVER:STEPS:CORRECTOR_MOVES[:RENEWAL], the first to compare with",
+        default="ancestral:1000:1,renewing:400:0:focused,renewing:150:0:focused,"
+        "renewing:100:0:focused,renewing:50:0:focused,renewing:150:0,flow:150:0,ancestral:150:0",
+        help="SOLVER:STEPS:CORRECTOR_MOVES[:SPACING], the first to compare with",
     )
     add("--out", type=Path, default=Path("runs/few_steps"))
     return parser.parse_args()
@@ -159,6 +159,12 @@ def show(row: dict[str, Any], first: dict[str, Any]) -> None:
     print("  ".join(parts), flush=True)
 
 
+def kind_of(row: dict[str, Any]) -> str:
+    """Solver and spacing of a row."""
+    solver, _, _, spacing = [*row["sampler"].split(":"), "uniform"][:4]
+    return f"{solver}, {spacing}"
+
+
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Draw every metric against the number of evaluations, by solver."""
     keys = [key for key in COMPARED if key in rows[0]]
@@ -167,8 +173,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         first = rows[0][key]
         axis.axhspan(first[1], first[2], color="0.9")
         axis.axhline(first[0], color="0.6", lw=1, label=rows[0]["sampler"])
-        for solver in dict.fromkeys(row["sampler"].split(":")[0] for row in rows[1:]):
-            own = [r for r in rows[1:] if r["sampler"].split(":")[0] == solver]
+        for solver in dict.fromkeys(kind_of(row) for row in rows[1:]):
+            own = [r for r in rows[1:] if kind_of(r) == solver]
             own.sort(key=lambda r: r["evaluations"])
             values = [r[key][0] for r in own]
             axis.plot([r["evaluations"] for r in own], values, "o-", ms=4, label=solver)

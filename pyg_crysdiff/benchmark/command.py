@@ -94,7 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--corrector-steps", type=int, help="corrector moves of the coordinates per step")
     add("--renewal", type=float, help="share of noise a move replaces; 0 = Langevin")
     add("--solver", choices=["ancestral", "renewing", "flow"], help="kind of the reverse steps")
-    add("--spacing", choices=["uniform", "edm"], help="times of the reverse steps")
+    add("--spacing", choices=["uniform", "edm", "focused"], help="times of the reverse steps")
     add("--guidance", type=float, help="scale of classifier-free guidance; 1 = none")
     add("--num-atoms", choices=["distribution", "target"], help="sizes: p(N) or p(N | target)")
     add("--target", type=float, help="requested property; default: the training minimum")

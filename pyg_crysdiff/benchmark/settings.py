@@ -36,7 +36,7 @@ class Settings:
         corrector_steps: Corrector moves per step.
         renewal: Share of the noise that such a move replaces; 0 for Langevin.
         solver: ``ancestral``, ``renewing`` or ``flow``; see :func:`pyg_crysdiff.sampling.sample`.
-        spacing: Times of the steps, ``uniform`` or ``edm``.
+        spacing: Times of the steps, ``uniform``, ``focused`` or ``edm``.
         guidance: Scale of classifier-free guidance.
         num_atoms: ``distribution`` or ``target``.
         target: Requested property value; None for the training minimum.

@@ -43,7 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--solver", default="ancestral", choices=["ancestral", "renewing", "flow"],
         help="renewing: for few steps without corrector moves; flow: probability flow",
     )  # fmt: skip
-    add("--spacing", default="uniform", choices=["uniform", "edm"], help="times of the steps")
+    add(
+        "--spacing",
+        default="uniform",
+        choices=["uniform", "edm", "focused"],
+        help="times of the steps",
+    )
     add("--batch-size", type=int, help="crystals per batch (default: bounded by the memory)")
     add("--device", default="auto")
     add("--precision", default="auto", choices=["auto", "32-true", "bf16-mixed"])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
-Spacing = Literal["uniform", "edm"]
+Spacing = Literal["uniform", "edm", "focused"]
 _EDM_RHO, _EDM_RANGE = 7.0, 100.0
+# Share of the steps made, and the time t / T reached by then.
+_FOCUS_SHARES, _FOCUS_TIMES = (0.0, 35 / 150, 130 / 150, 1.0), (1.0, 0.5, 0.2, 0.0)
 
 
 def cosine_alpha_bar(num_steps: int, s: float = 0.008, max_beta: float = 0.999) -> Tensor:
@@ -63,7 +66,10 @@ def sampling_times(
 
     ``uniform`` strides evenly. ``edm`` is the spacing of Karras et al. (arXiv 2206.00364, eq. 5)
     with :math:`\rho = 7`, even in :math:`\sigma^{1/\rho}`, for widths that span a factor of 100 as
-    those of the coordinates do; rounding to whole times may leave a few steps less.
+    those of the coordinates do. ``focused`` spends 63 % of the steps between T/2 and T/5, where
+    the coordinates' widths go from a twentieth of an axis to an eightieth and atoms find their
+    places; the shares were found by trial on Carbon-24. Rounding to whole times may leave a few
+    steps less.
 
     Args:
         num_steps: T.
@@ -78,8 +84,11 @@ def sampling_times(
         raise ValueError(f"steps must lie in 1..{num_steps}, got {steps}")
     if spacing == "uniform":
         return [round(num_steps * (steps - k) / steps) for k in range(steps + 1)]
+    if spacing == "focused":
+        places = np.interp(np.arange(steps + 1) / steps, _FOCUS_SHARES, _FOCUS_TIMES)
+        return sorted({0, *(round(num_steps * t) for t in places.tolist())}, reverse=True)
     if spacing != "edm":
-        raise ValueError(f"spacing must be uniform or edm, got {spacing!r}")
+        raise ValueError(f"spacing must be one of {get_args(Spacing)}, got {spacing!r}")
     top = _EDM_RANGE ** (1 / _EDM_RHO)
     times = {0, num_steps}
     for k in range(1, steps):

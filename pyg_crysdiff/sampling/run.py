@@ -93,8 +93,8 @@ def sample(
             coordinates anew in every step, which gives with a tenth of the network calls what
             ancestral steps with Langevin moves give; ``flow`` follows the probability flow to
             second order (:meth:`pyg_crysdiff.diffusion.joint.JointDiffusion.reverse`).
-        spacing: Times of the steps: ``uniform``, or ``edm``, denser at high noise
-            (:func:`pyg_crysdiff.diffusion.schedules.sampling_times`).
+        spacing: Times of the steps: ``uniform``; ``focused``, dense where atoms find their places;
+            ``edm`` (:func:`pyg_crysdiff.diffusion.schedules.sampling_times`).
         batch_size: Crystals per batch; None chooses batches that the device's memory bounds, or
             those of the samples that ``out`` already holds. A batch for which there is no memory
             after all is made in two halves.

@@ -112,3 +112,13 @@ def test_edm_times_are_denser_at_high_noise(steps):
         assert 100 ** (times[30] / 1000) == pytest.approx(sigma, rel=0.01)
     with pytest.raises(ValueError, match="edm"):
         sampling_times(1000, 10, "log")
+
+
+def test_focused_times_are_dense_in_the_middle():
+    times = sampling_times(1000, 150, "focused")
+    assert times[0] == 1000
+    assert times[-1] == 0
+    assert len(times) == 151
+    assert sum(200 < t <= 500 for t in times) == 95
+    assert len(sampling_times(1000, 1000, "focused")) <= 1001
+    assert sampling_times(50, 1, "focused") == [50, 0]
