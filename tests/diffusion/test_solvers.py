@@ -119,6 +119,6 @@ def test_focused_times_are_dense_in_the_middle():
     assert times[0] == 1000
     assert times[-1] == 0
     assert len(times) == 151
-    assert sum(200 < t <= 500 for t in times) == 95
+    assert sum(200 < t <= 600 for t in times) == 75
     assert len(sampling_times(1000, 1000, "focused")) <= 1001
     assert sampling_times(50, 1, "focused") == [50, 0]
