@@ -66,10 +66,10 @@ def sampling_times(
 
     ``uniform`` strides evenly. ``edm`` is the spacing of Karras et al. (arXiv 2206.00364, eq. 5)
     with :math:`\rho = 7`, even in :math:`\sigma^{1/\rho}`, for widths that span a factor of 100 as
-    those of the coordinates do. ``focused`` spends 40 % of the steps down to 0.6 T, 50 % down
-    to 0.2 T, where the coordinates' widths go from a twelfth of an axis to an eightieth and atoms
-    find their places, and 10 % on the rest; the shares were found by trial on Carbon-24. Rounding to whole times may leave a few
-    steps less.
+    those of the coordinates do. ``focused`` spends 40 % of the steps down to 0.6 T, 50 % down to
+    0.2 T, where the coordinates' widths go from a twelfth of an axis to an eightieth and atoms
+    find their places, and 10 % on the rest; the shares were found by trial on Carbon-24.
+    Rounding to whole times may leave a few steps less.
 
     Args:
         num_steps: T.
