@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import OmegaConf
+from peer_data import diffcsp_data, limit_density, mattergen_data
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
@@ -219,25 +220,6 @@ def _import_diffcsp(checkout: Path) -> None:
     os.chdir(folder)
 
 
-def _diffcsp_data(items: list[Data]) -> list[Data]:
-    out = []
-    for d in items:
-        lengths = d.lattice[0].norm(dim=-1)
-        unit = d.lattice[0] / lengths[:, None]
-        cosines = torch.stack([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]])
-        out.append(
-            Data(
-                frac_coords=d.frac_coords,
-                atom_types=d.atomic_numbers,
-                lengths=lengths.view(1, -1),
-                angles=torch.rad2deg(cosines.arccos()).view(1, -1),
-                num_atoms=len(d.atomic_numbers),
-                num_nodes=len(d.atomic_numbers),
-            )
-        )
-    return out
-
-
 def diffcsp(
     items: list[Data], checkout: Path, args: argparse.Namespace, config: str = "diffusion_w_type"
 ) -> Pipeline:
@@ -256,7 +238,7 @@ def diffcsp(
     settings.decoder = {"_target_": "pyg_crysdiff.adapters.DiffCSPDecoder", **NETWORK}
     OmegaConf.update(settings, "optim", {"lr": 1e-3}, force_add=True)
     module = instantiate(settings, _recursive_=False)
-    data = _diffcsp_data(items)
+    data = diffcsp_data(items)
 
     def sample() -> list[Crystal]:
         batch = Batch.from_data_list(data[: args.samples])
@@ -280,16 +262,13 @@ def mattergen(items: list[Data], checkout: Path, args: argparse.Namespace) -> Pi
     """MatterGen's ``DiffusionModule`` as its configuration builds it, with another model."""
     sys.path.insert(0, str(checkout))
     from hydra.utils import instantiate
-    from mattergen.common.data.chemgraph import ChemGraph
     from mattergen.common.data.collate import collate
-    from mattergen.common.data.transform import symmetrize_lattice
 
+    data = mattergen_data(items)
     folder = checkout / "mattergen" / "conf" / "lightning_module" / "diffusion_module"
     module_config = OmegaConf.load(folder / "default.yaml")
     corruption = OmegaConf.load(folder / "corruption" / "default.yaml")
-    atoms = sum(len(d.atomic_numbers) for d in items)
-    volume = sum(float(torch.linalg.det(d.lattice).abs()) for d in items)
-    OmegaConf.update(corruption, "sdes.cell.vpsde_config.limit_density", atoms / volume)
+    OmegaConf.update(corruption, "sdes.cell.vpsde_config.limit_density", limit_density(items))
     steps = args.sampling_steps
     OmegaConf.update(
         corruption, "discrete_corruptions.atomic_numbers.d3pm.schedule.num_steps", steps
@@ -299,18 +278,6 @@ def mattergen(items: list[Data], checkout: Path, args: argparse.Namespace) -> Pi
         "_target_": "pyg_crysdiff.adapters.MatterGenDenoiser", "hidden_dim": 64, **NETWORK
     }  # fmt: skip
     module = instantiate(module_config)
-    data = [
-        symmetrize_lattice(
-            ChemGraph(
-                atomic_numbers=d.atomic_numbers,
-                pos=d.frac_coords,
-                cell=d.lattice,
-                num_atoms=torch.tensor([len(d.atomic_numbers)]),
-                num_nodes=len(d.atomic_numbers),
-            )
-        )
-        for d in items
-    ]
 
     def batches() -> Iterator[Any]:
         rng = np.random.default_rng(0)

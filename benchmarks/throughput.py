@@ -89,7 +89,7 @@ def compare(dataset: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in ("ours", *args.peers)}
     for _ in range(args.rounds):
         for side, found in rounds.items():
-            found.append(child(side, dataset))
+            found.append(child(side, "--datasets", dataset))
     middle = {
         side: {key: stats.median(r[key] for r in found if key in r) for key in found[0]
                if key in KEYS}
@@ -132,12 +132,12 @@ def compare(dataset: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def child(side: str, dataset: str) -> dict[str, Any]:
+def child(side: str, *options: str) -> dict[str, Any]:
     """Run one measurement in a process of its own."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--datasets", dataset]
+    command = [sys.executable, __file__, *sys.argv[1:], "--side", side, *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        sys.exit(f"{side} on {dataset} failed:\n{done.stderr[-2000:]}")
+        sys.exit(f"{' '.join([side, *options])} failed:\n{done.stderr[-2000:]}")
     return dict(json.loads(done.stdout.strip().splitlines()[-1]))
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import subprocess
-import sys
 import time
 from typing import Any
 
@@ -29,14 +27,16 @@ _PAIRS = 12_800  # pairs of atoms per batch, the same for all sizes
 def scaling(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure crystals of equal size, then samples of growing number; each in its own process."""
     if args.side is None:
-        rows = [_child(f"atoms:{n}") for n in ATOMS]
+        from throughput import child  # which imports this module when it is asked to
+
+        rows = [child(f"atoms:{n}") for n in ATOMS]
         print(
             f"{'atoms':>8}{'batch':>8}{'training/s':>12}{'denoiser/s':>12}{'us/pair':>9}{'GiB':>7}"
         )
         for row in rows:
             print(f"{row['atoms']:8}{row['batch']:8}{row['train']:12.3g}{row['evaluate']:12.3g}"
                   f"{row['us_per_pair']:9.2f}{row['peak_gib']:7.2f}")  # fmt: skip
-        many = [_child(f"crystals:{n}") for n in CRYSTALS]
+        many = [child(f"crystals:{n}") for n in CRYSTALS]
         print(f"{'crystals':>9}{'batches':>9}{'s per denoiser evaluation of all':>34}{'GiB':>7}")
         for row in many:
             print(f"{row['crystals']:9}{row['batches']:9}{row['seconds']:34.3g}"
@@ -48,17 +48,9 @@ def scaling(args: argparse.Namespace) -> list[dict[str, Any]]:
     return []
 
 
-def _child(side: str) -> dict[str, Any]:
-    command = [sys.executable, sys.argv[0], *sys.argv[1:], "--side", side]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"{side} failed:\n{done.stderr[-2000:]}")
-    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
-
-
 def atoms(n: int, args: argparse.Namespace) -> dict[str, Any]:
     """Train and evaluate on made-up crystals of n atoms, batches of about equal pairs."""
-    from throughput import rate_of  # its own process: no cycle at import
+    from throughput import rate_of
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peer_data import cell, diffcsp_data, limit_density, mattergen_data
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
@@ -107,20 +108,7 @@ def diffcsp(items: list[Data], checkout: Path) -> Side:
     parts = {"optim": config.optim, "data": config.data, "logging": config.logging}
     model = hydra.utils.instantiate(config.model, **parts, _recursive_=False)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    data = []
-    for d in items:
-        lengths, cosines = _cell(d)
-        data.append(
-            Data(
-                frac_coords=d.frac_coords.float(),
-                atom_types=d.atomic_numbers.long(),
-                lengths=lengths.float().view(1, 3),
-                angles=torch.rad2deg(cosines.arccos()).float().view(1, 3),
-                num_atoms=int(d.num_nodes or 0),
-                num_nodes=int(d.num_nodes or 0),
-            )
-        )
-    batches = _halves(data)
+    batches = _halves(diffcsp_data(items))
 
     def train(k: int) -> None:
         loss = model(batches[k])["loss"]
@@ -148,11 +136,10 @@ def mattergen(items: list[Data], checkout: Path) -> Side:
     os.environ["PROJECT_ROOT"] = str(checkout / "mattergen")
     sys.path.insert(0, str(checkout))
     from hydra.utils import instantiate
-    from mattergen.common.data.chemgraph import ChemGraph
     from mattergen.common.data.collate import collate
-    from mattergen.common.data.transform import symmetrize_lattice
     from omegaconf import OmegaConf
 
+    data = mattergen_data(items)
     if not OmegaConf.has_resolver("eval"):
         OmegaConf.register_new_resolver("eval", eval)
     folder = checkout / "mattergen" / "conf" / "lightning_module" / "diffusion_module"
@@ -160,24 +147,10 @@ def mattergen(items: list[Data], checkout: Path) -> Side:
     config.corruption = OmegaConf.load(folder / "corruption" / "default.yaml")
     config.model = OmegaConf.load(folder / "model" / "mattergen.yaml")
     config.model.pop("defaults", None)
-    atoms = sum(len(d.atomic_numbers) for d in items)
-    volume = sum(float(torch.linalg.det(d.lattice).abs()) for d in items)
     density = "corruption.sdes.cell.vpsde_config.limit_density"
-    OmegaConf.update(config, density, atoms / volume)
+    OmegaConf.update(config, density, limit_density(items))
     model = instantiate(config)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    data = [
-        symmetrize_lattice(
-            ChemGraph(
-                atomic_numbers=d.atomic_numbers,
-                pos=d.frac_coords,
-                cell=d.lattice,
-                num_atoms=torch.tensor([len(d.atomic_numbers)]),
-                num_nodes=len(d.atomic_numbers),
-            )
-        )
-        for d in items
-    ]
     half = len(data) // 2
     batches = [collate(data[:half]), collate(data[half:])]
 
@@ -219,7 +192,7 @@ def crystalite(items: list[Data], checkout: Path) -> Side:
         for row, d in enumerate(part):
             n = len(d.atomic_numbers)
             types[row, :n], coordinates[row, :n] = d.atomic_numbers, d.frac_coords
-            lengths, cosines = _cell(d)
+            lengths, cosines = cell(d)
             cells[row] = torch.cat([lengths.log(), cosines])
         mask = types == 0
         return {
@@ -277,12 +250,3 @@ def _update(
     loss.backward()
     clip(model.parameters(), 0.5)
     optimizer.step()
-
-
-def _cell(d: Data) -> tuple[Tensor, Tensor]:
-    """Return lengths and the cosines of the angles alpha, beta, gamma."""
-    lattice = d.lattice[0].double()
-    lengths = lattice.norm(dim=1)
-    unit = lattice / lengths[:, None]
-    cosines = torch.stack([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]])
-    return lengths, cosines

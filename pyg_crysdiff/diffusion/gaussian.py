@@ -95,10 +95,8 @@ class GaussianDDPM(FieldDiffusion):
         x0 = found = self.estimate(x_t, prediction, t)
         if earlier is not None:
             a_before = per_row(self.alpha_bar, earlier[0], x_t)
-            log_snr = tuple(
-                0.5 * (a / (1 - a).clamp(min=1e-12)).log() for a in (a_before, a_t, a_s)
-            )
-            x0 = x0 + second_order(found - earlier[1], a_s == 1, log_snr)  # type: ignore[arg-type]
+            log_snr = (_log_snr(a_before), _log_snr(a_t), _log_snr(a_s))
+            x0 = x0 + second_order(found - earlier[1], a_s == 1, log_snr)
         keep = ((1 - a_s) / (1 - a_t)).clamp(min=0).sqrt()
         return keep * x_t + (a_s.sqrt() - keep * a_t.sqrt()) * x0, found
 

@@ -64,9 +64,9 @@ def within_memory(
     try:
         yield from make(indices)
         return
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError) as error:
         # PyTorch has no class of its own for the processor's memory.
-        known = not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError)
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
         if len(indices) == 1 or not (known or "allocate memory" in str(error)):
             raise
         log.warning("no memory for %d crystals at once: trying with half of them", len(indices))
