@@ -99,6 +99,18 @@ def build_parser() -> argparse.ArgumentParser:
     add("--num-atoms", choices=["distribution", "target"], help="sizes: p(N) or p(N | target)")
     add("--target", type=float, help="requested property; default: the training minimum")
     add(
+        "--request", metavar="min[:PERCENT]",
+        help="what is asked of the generator in the search for the minimum: the minimum itself, "
+        "or values anywhere in the lowest PERCENT of the training set",
+    )  # fmt: skip
+    add(
+        "--draws", type=int, metavar="K",
+        help="a further row: of K candidates per crystal the best, by a predictor trained on the "
+        "training set",
+    )  # fmt: skip
+    add("--predictor", help="preset or file of that predictor")
+    add("--predictor-budget", type=float, metavar="MINUTES", help="its training time")
+    add(
         "--evaluator",
         help="preset (fast, standard, cdvae), a file, or a prop_models folder of CDVAE",
     )
@@ -134,6 +146,10 @@ def _settings(args: argparse.Namespace) -> Settings:
         guidance=args.guidance,
         num_atoms=args.num_atoms,
         target=args.target,
+        request=args.request,
+        draws=args.draws,
+        predictor=args.predictor,
+        predictor_minutes=args.predictor_budget,
         evaluator=args.evaluator,
         evaluator_minutes=args.evaluator_budget,
         search=args.search,

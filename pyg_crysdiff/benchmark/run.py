@@ -2,7 +2,8 @@
 
 Evaluator on the test split -> per model: training on the train split, conditional samples,
 unconditional samples from the same weights -> one protocol for all samples -> results.json,
-tables, plots, report.
+tables, plots, report. With several draws, a predictor trained on the train split chooses among
+them for a further row.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +23,22 @@ import torch
 
 import pyg_crysdiff
 from pyg_crysdiff.baselines import Baseline, LiveRequest, load_baseline, published_rows, run_live
+from pyg_crysdiff.benchmark.drawing import draw, request, sizes
+from pyg_crysdiff.benchmark.judges import property_model
 from pyg_crysdiff.benchmark.kept import load_evaluation, save_evaluation
 from pyg_crysdiff.benchmark.plots import write_plots
 from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.representations import draw_representations
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import BrokenEntry, Crystal, CrystalDataset, read_crystals
-from pyg_crysdiff.evaluation.cdvae_evaluator import load_evaluator
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
-from pyg_crysdiff.evaluation.property_model import PRESETS, PropertyModel
-from pyg_crysdiff.evaluation.property_training import train_evaluator
+from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.evaluation.results import Results, Row
+from pyg_crysdiff.evaluation.selection import select
 from pyg_crysdiff.models import LoadedModel, load_checkpoint
 from pyg_crysdiff.platform import choose_device
-from pyg_crysdiff.sampling import sample
+from pyg_crysdiff.sampling.request import Target
 from pyg_crysdiff.structrepdiff import StructRepDiff
 from pyg_crysdiff.training import fit
 
@@ -104,30 +107,15 @@ class _Run:
         return results
 
     def _evaluator(self) -> PropertyModel:
-        settings = self.settings
-        if settings.evaluator not in PRESETS:
-            model = load_evaluator(settings.evaluator)
-        else:
-            self.say(
-                f"evaluator: DimeNet++ ({settings.evaluator}) on the test split, "
-                f"at most {settings.evaluator_minutes:g} min"
-            )
-            model = train_evaluator(
-                self.test.crystals(),
-                self.property,
-                self.out / "evaluator",
-                preset=settings.evaluator,
-                budget_minutes=settings.evaluator_minutes,
-                seed=settings.seed,
-                device=settings.device,
-                facts={"dataset": self.test.display_name, "split": "test"},
-                progress=self.progress,
-            )
-        if model.property_name != self.property:
-            raise ValueError(
-                f"the evaluator predicts {model.property_name!r}, not {self.property!r}"
-            )
-        return model
+        return property_model(
+            self.settings, "evaluator", self.test, self.property, self.say, self.progress
+        )
+
+    @cached_property
+    def _predictor(self) -> PropertyModel:
+        return property_model(
+            self.settings, "predictor", self.train, self.property, self.say, self.progress
+        )
 
     def _protocol(self) -> Protocol:
         families = self.test.coverage_cutoffs if self.settings.coverage else {}
@@ -162,38 +150,61 @@ class _Run:
     def _sample_model(self, label: str, model: LoadedModel, facts: dict[str, Any]) -> None:
         if self.property not in model.model.statistics.properties:
             raise ValueError(f"{model.path} was not trained with the property {self.property!r}")
-        for target in ({self.property: self.target}, None):
+        settings = self.settings
+        represented = isinstance(model.model, StructRepDiff)
+        for target in (request(settings, self.property, self.target), None):
             name = label if target is not None else f"{label}, {UNCONDITIONAL}"
-            what = f"target {self.property} = {self.target:g}" if target else UNCONDITIONAL
-            self.say(f"{label}: {self.settings.num_samples} crystals, {what}")
-            folder = self.out / "samples" / name.replace(", ", "-")
-            clock = _Clock(folder)
-            represented = isinstance(model.model, StructRepDiff)
-            sampler = self.settings.sampler()
-            if represented:  # nothing to correct, and steps of its own
-                sampler = {"steps": self.settings.structrepdiff_steps}
-            crystals = sample(
-                model,
-                self.settings.num_samples,
-                target=target,
-                num_atoms=self._sizes(target),
-                seed=self.settings.seed,
-                guidance=self.settings.guidance,
-                **sampler,
-                device=self.settings.device,
-                out=folder,
-                progress=self.progress,
-            )
+            self.say(f"{name}: {settings.num_samples} crystals")
+            crystals, sampled = draw(settings, name, model, target, self.progress)
             details = {
                 **facts,
                 "checkpoint": model.digest,
-                **clock.stop(),
-                **sampler,
-                "guidance": self.settings.guidance if target else None,
-                "num_atoms": "generated" if represented else self._sizes(target),
+                **sampled,
+                "guidance": settings.guidance if target else None,
+                "num_atoms": "generated" if represented else sizes(settings, target),
                 "target": target,
             }
             self._score(name, crystals, "this run", details)
+            if target is not None and settings.draws > 1:
+                self._choose(name, crystals, model, target, details)
+
+    def _choose(
+        self,
+        name: str,
+        first: list[Crystal],
+        model: LoadedModel,
+        target: Target,
+        details: dict[str, Any],
+    ) -> None:
+        """Score the best of all draws, chosen by the predictor: the crystals so far and more."""
+        settings = self.settings
+        label = f"{name}, best of {settings.draws}"
+        others = replace(
+            settings,
+            num_samples=len(first) * (settings.draws - 1),
+            seed=settings.seed + 1,
+        )
+        self.say(f"{label}: {others.num_samples} further candidates")
+        more, sampled = draw(others, f"{name}, candidates", model, target, self.progress)
+        candidates = [*first, *more]
+        chosen = select(
+            candidates,
+            len(first),
+            self._predictor,
+            self.target,
+            distinct=settings.distinct,
+            progress=self.progress,
+        )
+        facts = {
+            **details,
+            "candidates": len(candidates),
+            "distinct": settings.distinct,
+            "predictor_mae": self._predictor.card.get("held_out_mae"),
+        }
+        if "sampling_seconds" in details and "sampling_seconds" in sampled:
+            total = details["sampling_seconds"] + sampled["sampling_seconds"]
+            facts["sampling_seconds"] = round(total, 1)
+        self._score(label, [candidates[i] for i in chosen], "this run", facts)
 
     def _baseline(self, baseline: Baseline, path: Path) -> None:
         """Score a peer's samples; train and sample it first where ``path`` is its checkout."""
@@ -223,9 +234,6 @@ class _Run:
             if task in samples:
                 name = f"{baseline.title} (live){label}"
                 self._score(name, samples[task], str(path), facts)
-
-    def _sizes(self, target: dict[str, float] | None) -> Any:
-        return "distribution" if target is None else self.settings.num_atoms
 
     def _score(
         self,
@@ -274,23 +282,6 @@ class _Run:
                 "seconds": round(time.perf_counter() - self.started, 1),
             },
         )
-
-
-class _Clock:
-    """Wall time of sampling into a folder; silent where part of it came from an interrupted run."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = folder / "seconds.json"
-        self._fresh = not folder.exists()
-        self._start = time.perf_counter()
-
-    def stop(self) -> dict[str, float]:
-        """Return what is known, and keep it for the next run with the same samples."""
-        if self._fresh:
-            self._file.write_text(json.dumps(round(time.perf_counter() - self._start, 1)))
-        if not self._file.is_file():
-            return {}
-        return {"sampling_seconds": json.loads(self._file.read_text())}
 
 
 def _origin(dataset: CrystalDataset) -> str:

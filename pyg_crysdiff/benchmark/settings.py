@@ -40,6 +40,13 @@ class Settings:
         guidance: Scale of classifier-free guidance.
         num_atoms: ``distribution`` or ``target``.
         target: Requested property value; None for the training minimum.
+        request: What the generator is asked for where ``target`` is None: ``min``, or ``min:5`` for
+            values anywhere in the lowest 5 % of the training set.
+        draws: Candidates for each crystal of a further row, in which a property model that was
+            trained on the training set chooses; 1 for no such row.
+        distinct: Choose no structure twice.
+        predictor: Preset, or file of that property model.
+        predictor_minutes: Its training time.
         evaluator: Preset, or file of a trained evaluator.
         evaluator_minutes: Training time of the evaluator.
         coverage: Compute COV and AMSD, which needs fingerprints.
@@ -73,6 +80,11 @@ class Settings:
     guidance: float = 1.0
     num_atoms: str = "distribution"
     target: float | None = None
+    request: str = "min"
+    draws: int = 1
+    distinct: bool = True
+    predictor: str = "standard"
+    predictor_minutes: float = 15.0
     evaluator: str = "standard"
     evaluator_minutes: float = 15.0
     coverage: bool = True

@@ -1,4 +1,4 @@
-"""``crysdiff train | sample | evaluate | train-evaluator``; each command imports what it needs."""
+"""``crysdiff``: from training and sampling to scoring; each command imports what it needs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import pyg_crysdiff
 COMMANDS = {
     "train": "train a generator",
     "sample": "generate crystals from a checkpoint",
+    "select": "keep the best of many generated crystals",
     "evaluate": "score sample files of any model",
     "train-evaluator": "train a property evaluator",
+    "export": "write a checkpoint to share",
 }
 
 

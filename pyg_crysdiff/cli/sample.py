@@ -9,6 +9,7 @@ from typing import Any
 from pyg_crysdiff.cli.shards import parse_shard
 
 EXAMPLE = """examples:
+  crysdiff sample --checkpoint carbon24-cds -n 20 --out samples
   crysdiff sample --checkpoint runs/demo/last.ckpt -n 100 --target min --out samples
   crysdiff sample --checkpoint c.ckpt -n 50 --target energy_per_atom=-154.5 --num-atoms 6-12
   crysdiff sample --checkpoint c.ckpt -n 50 --formula Ti2O4 --symmetrise 0.1
@@ -20,35 +21,24 @@ EXAMPLE = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True)
+    add(
+        "--checkpoint", required=True,
+        help="file written in training or by crysdiff export, or the name of one that comes with "
+        "the package",
+    )  # fmt: skip
     add("-n", "--num-samples", type=int, default=100)
     add(
         "--target", action="append", metavar="NAME=VALUE",
-        help="wanted property (repeat for several), 'min' (training minimum, default) or 'none'",
+        help="wanted property (repeat for several) or interval NAME=LOW:HIGH; 'min' (training "
+        "minimum, default), 'min:5' (anywhere in the lowest 5 %% of it) or 'none'",
     )  # fmt: skip
     add(
-        "--num-atoms", default="distribution",
-        help="8, 6-24, weights 5:1,10:3, 'distribution' or 'target'",
-    )  # fmt: skip
+        "--num-atoms",
+        help="8, 6-24, weights 5:1,10:3, 'distribution' (default) or 'target'",
+    )
     _add_control(parser)
     add("--seed", type=int, default=0)
-    add("--steps", type=int, help="reverse steps (default: all)")
-    add("--guidance", type=float, default=1.0, help="classifier-free guidance; 1 = none")
-    add("--corrector-steps", type=int, default=1, help="corrector moves per step")
-    add(
-        "--renewal", type=float, default=0.0,
-        help="share of noise a corrector move replaces, e.g. 0.7; 0 = Langevin (DiffCSP)",
-    )  # fmt: skip
-    add(
-        "--solver", default="ancestral", choices=["ancestral", "renewing", "flow"],
-        help="renewing: for few steps without corrector moves; flow: probability flow",
-    )  # fmt: skip
-    add(
-        "--spacing",
-        default="uniform",
-        choices=["uniform", "edm", "focused"],
-        help="times of the steps",
-    )
+    _add_sampler(parser)
     add("--batch-size", type=int, help="crystals per batch (default: bounded by the memory)")
     add("--device", default="auto")
     add("--precision", default="auto", choices=["auto", "32-true", "bf16-mixed"])
@@ -60,6 +50,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="generate only part K (from 0) of N, for several processes or machines that share "
         "--out; the same command without --shard collects them",
     )  # fmt: skip
+
+
+def _add_sampler(parser: argparse.ArgumentParser) -> None:
+    """Declare the sampler's options; what is not given comes from the card of the checkpoint."""
+    add = parser.add_argument_group(
+        "sampler; where an option is not given, as the card of a shared checkpoint recommends, or"
+    ).add_argument
+    add("--steps", type=int, help="reverse steps (default: all)")
+    add("--guidance", type=float, help="classifier-free guidance (default: 1 = none)")
+    add("--corrector-steps", type=int, help="corrector moves per step (default: 1)")
+    add(
+        "--renewal", type=float,
+        help="share of noise a corrector move replaces, e.g. 0.7 (default: 0 = Langevin, DiffCSP)",
+    )  # fmt: skip
+    add(
+        "--solver", choices=["ancestral", "renewing", "flow"],
+        help="renewing: for few steps without corrector moves; flow: probability flow "
+        "(default: ancestral)",
+    )  # fmt: skip
+    add(
+        "--spacing",
+        choices=["uniform", "edm", "focused"],
+        help="times of the steps (default: uniform)",
+    )
+
+
+_SAMPLER = ("steps", "guidance", "corrector_steps", "renewal", "solver", "spacing")
 
 
 def _add_control(parser: argparse.ArgumentParser) -> None:
@@ -88,28 +105,30 @@ def _add_control(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Sample, and say where the files are."""
+    from pyg_crysdiff.models import load_checkpoint  # noqa: PLC0415
+    from pyg_crysdiff.platform import choose_device  # noqa: PLC0415
     from pyg_crysdiff.sampling import sample, write_symmetrised  # noqa: PLC0415
 
+    target, control = _target(args.target), _control(args)
+    shard = None if args.shard is None else parse_shard(args.shard)
+    given = {name: getattr(args, name) for name in _SAMPLER if getattr(args, name) is not None}
+    if args.num_atoms is not None:
+        given["num_atoms"] = _num_atoms(args.num_atoms)
+    model = load_checkpoint(args.checkpoint, choose_device(args.device), args.trust)
+    recommended = model.card.get("sampler", {})
     crystals = sample(
-        args.checkpoint,
+        model,
         args.num_samples,
-        target=_target(args.target),
-        num_atoms=_num_atoms(args.num_atoms),
-        control=_control(args),
+        target=target,
+        control=control,
         seed=args.seed,
-        steps=args.steps,
-        guidance=args.guidance,
-        corrector_steps=args.corrector_steps,
-        renewal=args.renewal,
-        solver=args.solver,
-        spacing=args.spacing,
         batch_size=args.batch_size,
         device=args.device,
         precision=args.precision,
         out=args.out,
-        shard=None if args.shard is None else parse_shard(args.shard),
+        shard=shard,
         extrapolate=args.extrapolate,
-        trusted=args.trust,
+        **{**recommended, **given},
     )
     if args.shard is not None:
         print(f"part {args.shard}: {len(crystals)} crystals in {args.out}/parts")
@@ -163,19 +182,25 @@ def _sites(text: str | None) -> tuple[int, ...] | None:
 
 
 def _target(given: list[str] | None) -> Any:
-    if given is None or given == ["min"]:
+    if given is None:
         return "min"
     if given == ["none"]:
         return None
-    out = {}
+    if len(given) == 1 and given[0].split(":")[0] == "min":
+        return given[0]
+    out: dict[str, float | tuple[float, float]] = {}
     for pair in given:
-        name, sign, value = pair.partition("=")
+        name, _, text = pair.partition("=")
         try:
-            out[name] = float(value)
+            values = [float(part) for part in text.split(":")]
         except ValueError:
-            sign = ""
-        if not sign:
-            raise ValueError(f"--target must be NAME=NUMBER, min or none, got {pair!r}")
+            values = []
+        if len(values) not in (1, 2):
+            raise ValueError(
+                f"--target must be NAME=NUMBER, NAME=LOW:HIGH, min, min:PERCENT or none, got "
+                f"{pair!r}"
+            )
+        out[name] = values[0] if len(values) == 1 else (values[0], values[1])
     return out
 
 

@@ -51,6 +51,14 @@ class PropertyStatistics:
             num_atoms=tuple(_histogram(sizes[bins == b]) for b in range(max(len(edges) - 1, 1))),
         )
 
+    def quantile(self, share: float) -> float:
+        """Return the value below which a share (0 to 1) of the training values lies."""
+        return float(np.interp(100 * share, np.arange(len(self.quantiles)), self.quantiles))
+
+    def share_below(self, value: float) -> float:
+        """Return the share (0 to 1) of training values below a value, in steps of interpolation."""
+        return float(np.interp(value, self.quantiles, np.linspace(0, 1, len(self.quantiles))))
+
     def size_histogram(self, target: float) -> dict[int, int]:
         """Return the atom-count histogram of the training crystals nearest to a target."""
         index = int(np.searchsorted(self.bin_edges, target, side="right")) - 1

@@ -122,6 +122,14 @@ def _fit(matcher: StructureMatcher, a: Structure, b: Structure) -> bool:
         return bool(matcher.fit(a, b, skip_structure_reduction=True))
 
 
+def matches_any(structure: Structure, others: Sequence[Structure]) -> bool:
+    """Return whether a reduced primitive cell matches one of others with the same key."""
+    matcher = _matcher()
+    # Nearest volumes first: a match ends the search.
+    nearest = sorted(others, key=lambda s: abs(s.volume - structure.volume))
+    return any(_fit(matcher, other, structure) for other in nearest)
+
+
 def _first_in_group(structures: Sequence[Structure]) -> list[bool]:
     matcher = _matcher()
     kept: list[Structure] = []
@@ -136,9 +144,4 @@ def _first_in_group(structures: Sequence[Structure]) -> list[bool]:
 
 def _is_novel(groups: dict[Key, list[Structure]], item: tuple[Key | None, Structure]) -> bool:
     key, structure = item
-    if key is None:
-        return True
-    matcher = _matcher()
-    # Nearest volumes first: a match ends the search.
-    others = sorted(groups.get(key, []), key=lambda s: abs(s.volume - structure.volume))
-    return not any(_fit(matcher, other, structure) for other in others)
+    return key is None or not matches_any(structure, groups.get(key, []))

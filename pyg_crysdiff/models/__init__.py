@@ -1,8 +1,9 @@
 """Generators: network, process and units put together; checkpoints."""
 
 from pyg_crysdiff.models.build import Generator, build_model, build_process, resolve_conditioner
-from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
+from pyg_crysdiff.models.checkpoint import LoadedModel, export_checkpoint, load_checkpoint
 from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
+from pyg_crysdiff.models.shipped import shipped_names
 
 __all__ = [
     "CrystalDiffusion",
@@ -10,6 +11,8 @@ __all__ = [
     "LoadedModel",
     "build_model",
     "build_process",
+    "export_checkpoint",
     "load_checkpoint",
     "resolve_conditioner",
+    "shipped_names",
 ]

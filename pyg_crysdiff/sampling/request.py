@@ -9,26 +9,30 @@ from typing import Literal
 
 import torch
 
-from pyg_crysdiff.data.statistics import DataStatistics, draw_sizes
+from pyg_crysdiff.data.statistics import DataStatistics, PropertyStatistics, draw_sizes
 from pyg_crysdiff.diffusion.noise import crystal_seed
 
-Target = Mapping[str, float] | Literal["min"] | None
+Interval = tuple[float, float]
+Wanted = Mapping[str, float | Interval]
+Target = Wanted | str | None
 NumAtoms = int | tuple[int, int] | Mapping[int, float] | Literal["distribution", "target"]
 
 
 def resolve_target(
     target: Target, statistics: DataStatistics, *, extrapolate: bool = False
-) -> dict[str, float]:
+) -> dict[str, float | Interval]:
     """Turn a target into property values and check them against the training range.
 
     Args:
-        target: Property name to wanted value; ``"min"`` for the training minimum of every
-            property the model knows; None for unconditional sampling.
+        target: Property name to wanted value, or to an interval (low, high) in which every
+            crystal is given a value of its own; ``"min"`` for the training minimum of every
+            property the model knows, ``"min:5"`` for the interval of the lowest 5 % of the
+            training values; None for unconditional sampling.
         statistics: Statistics of the training set.
         extrapolate: Allow values beyond the training range.
 
     Returns:
-        Property name to value; empty for unconditional sampling.
+        Property name to value or interval; empty for unconditional sampling.
 
     Raises:
         ValueError: If the model has no such property, or a value is not finite or further
@@ -37,27 +41,75 @@ def resolve_target(
     known = statistics.properties
     if target is None:
         return {}
-    if target == "min":
-        if not known:
-            raise ValueError("this model was trained without a property; use target=None")
-        return {name: p.minimum for name, p in known.items()}
     if isinstance(target, str):
-        raise ValueError(f"target must be 'min', None or values by property, got {target!r}")
+        return _lowest(target, known)
     for name, value in target.items():
         if name not in known:
             raise ValueError(
                 f"the model has no property {name!r}; it knows {sorted(known) or 'none'}"
             )
         p = known[name]
-        if not math.isfinite(value):
-            raise ValueError(f"target {name}={value} is not a finite number")
-        if not extrapolate and not p.minimum - p.std <= value <= p.maximum + p.std:
+        ends = value if isinstance(value, tuple) else (value, value)
+        if not (all(map(math.isfinite, ends)) and ends[0] <= ends[1]):
+            raise ValueError(f"target {name}={value} is not a finite number or low, high")
+        if not extrapolate and not p.minimum - p.std <= ends[0] <= ends[1] <= p.maximum + p.std:
             raise ValueError(
-                f"target {name}={value:g} is out of range: the training set spans "
+                f"target {name}={value} is out of range: the training set spans "
                 f"{p.minimum:g} to {p.maximum:g}; pass extrapolate=True (--extrapolate) to ask "
                 "for it all the same"
             )
-    return {name: float(value) for name, value in target.items()}
+    return {
+        name: (float(v[0]), float(v[1])) if isinstance(v, tuple) else float(v)
+        for name, v in target.items()
+    }
+
+
+def _lowest(target: str, known: Mapping[str, PropertyStatistics]) -> dict[str, float | Interval]:
+    """Read ``min`` and ``min:PERCENT``."""
+    word, colon, text = target.partition(":")
+    try:
+        share = float(text) / 100 if colon else 0.0
+    except ValueError:
+        share = math.nan
+    if word != "min" or not 0 <= share <= 1:
+        raise ValueError(
+            f"target must be 'min', 'min:PERCENT', None or values by property, got {target!r}"
+        )
+    if not known:
+        raise ValueError("this model was trained without a property; use target=None")
+    return {
+        name: (p.minimum, p.quantile(share)) if colon else p.minimum for name, p in known.items()
+    }
+
+
+def draw_target(
+    wanted: Wanted, statistics: DataStatistics, seed: int, index: int
+) -> dict[str, float]:
+    """Return the value of each property that one crystal is given; depends on (seed, index).
+
+    Out of an interval it is drawn as the training values in it are distributed, which asks for
+    what exists; evenly where the training set has none.
+
+    Args:
+        wanted: As returned by :func:`resolve_target`.
+        statistics: Statistics of the training set.
+        seed: Seed of the request.
+        index: Index of the crystal.
+    """
+    generator = torch.Generator().manual_seed(crystal_seed(seed, index, "target"))
+    out = {}
+    for name, value in wanted.items():
+        if not isinstance(value, tuple):
+            out[name] = value
+            continue
+        p, (low, high) = statistics.properties[name], value
+        place = float(torch.rand((), generator=generator, dtype=torch.float64))
+        first, last = p.share_below(low), p.share_below(high)
+        drawn = p.quantile(first + place * (last - first))
+        if first == last:
+            drawn = low + place * (high - low)
+        out[name] = min(max(drawn, low), high)
+    return out
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,14 @@ from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_me
 from pyg_crysdiff.sampling.apply import known_batch
 from pyg_crysdiff.sampling.batches import cut_batches, within_memory
 from pyg_crysdiff.sampling.control import Control, Planner
-from pyg_crysdiff.sampling.request import NumAtoms, Sizes, Target, draw_size, resolve_target
+from pyg_crysdiff.sampling.request import (
+    NumAtoms,
+    Sizes,
+    Target,
+    draw_size,
+    draw_target,
+    resolve_target,
+)
 from pyg_crysdiff.sampling.store import SampleStore
 from pyg_crysdiff.structrepdiff.model import StructRepDiff
 
@@ -35,7 +42,6 @@ class _Settings:
 
     checkpoint: str
     seed: int
-    target: dict[str, float]
     guidance: float
     steps: int
     corrector_steps: int
@@ -77,8 +83,10 @@ def sample(
     Args:
         checkpoint: Checkpoint file, or a model loaded from one.
         num_samples: Number of crystals.
-        target: Property name to value; ``"min"`` for the training minimum; None for
-            unconditional sampling (the model's condition is dropped).
+        target: Property name to value, or to an interval (low, high) of which every crystal is
+            given a value of its own; ``"min"`` for the training minimum, ``"min:5"`` for the
+            lowest 5 % of the training values; None for unconditional sampling (the model's
+            condition is dropped).
         num_atoms: A number, a range (low, high), numbers with weights, ``"distribution"``
             (training distribution) or ``"target"`` (distribution given the target property).
         control: Hard constraints: formula, elements, charge neutrality, template.
@@ -128,6 +136,7 @@ def sample(
     model = loaded.model
     times = sampling_times(model.process.num_steps, steps, spacing)
     wanted = resolve_target(target, model.statistics, extrapolate=extrapolate)
+    targets = [draw_target(wanted, model.statistics, seed, i) for i in range(num_samples)]
     rule = Sizes(num_atoms)
     planner = None
     if isinstance(model, StructRepDiff):
@@ -142,11 +151,10 @@ def sample(
     else:
         if control or model.needs_formula:
             planner = Planner(control or Control(), model.statistics.elements, model.needs_formula)
-        sizes = _sizes(rule, planner, seed, num_samples, model.statistics, wanted)
+        sizes = _sizes(rule, planner, seed, model.statistics, targets)
     settings = _Settings(
         loaded.digest,
         seed,
-        wanted,
         guidance,
         len(times) - 1,
         corrector_steps,
@@ -159,6 +167,7 @@ def sample(
     autocast = choose_precision(precision, where) == "bf16-mixed"
     request = {
         **asdict(settings),
+        "target": wanted,
         "num_samples": num_samples,
         "num_atoms": dict(rule.rule) if isinstance(rule.rule, Mapping) else rule.rule,
         "control": control.describe() if control else None,
@@ -169,7 +178,7 @@ def sample(
     keep_freed_memory()
 
     def make(indices: Sequence[int]) -> Iterator[list[Crystal]]:
-        return _generate(model, indices, sizes, times, settings, autocast, planner)
+        return _generate(model, indices, sizes, targets, times, settings, autocast, planner)
 
     return _run(make, batches, len(times) - 1, store, shard, progress)
 
@@ -230,22 +239,28 @@ def _sizes(
     rule: Sizes,
     planner: Planner | None,
     seed: int,
-    num_samples: int,
     statistics: DataStatistics,
-    target: Mapping[str, float],
+    targets: Sequence[Mapping[str, float]],
 ) -> list[int]:
     """Draw the number of atoms of every crystal, within the constraints."""
-    options = [rule.weights(statistics, target)]
-    if planner is not None:
-        period = min(max(len(planner.counts), 1), num_samples)
-        options = [planner.sizes(options[0], rule.given, k) for k in range(period)]
-    return [draw_size(options[i % len(options)], seed, i) for i in range(num_samples)]
+    period = 1 if planner is None else min(max(len(planner.counts), 1), len(targets))
+    options: dict[Any, dict[int, float]] = {}  # of equal requests, made once
+    sizes = []
+    for i, target in enumerate(targets):
+        key = (i % period, *target.values())
+        if key not in options:
+            options[key] = rule.weights(statistics, target)
+            if planner is not None:
+                options[key] = planner.sizes(options[key], rule.given, i % period)
+        sizes.append(draw_size(options[key], seed, i))
+    return sizes
 
 
 def _generate(
     model: Generator,
     indices: Sequence[int],
     sizes: Sequence[int],
+    targets: Sequence[Mapping[str, float]],
     times: list[int],
     settings: _Settings,
     autocast: bool,
@@ -254,8 +269,8 @@ def _generate(
     """Run one batch; yields after every step, an empty list until the crystals are there."""
     device = model.elements.device
     condition = {
-        name: torch.full((len(indices),), value, device=device)
-        for name, value in settings.target.items()
+        name: torch.tensor([targets[i][name] for i in indices], device=device)
+        for name in targets[0]
     }
     own = [sizes[i] for i in indices]
     options: dict[str, Any] = {}
@@ -282,7 +297,7 @@ def _generate(
     assert final is not None
     crystals = model.crystals(final)
     for index, crystal in zip(indices, crystals, strict=True):
-        crystal.info.update(asdict(settings), index=index)
+        crystal.info.update(asdict(settings), target=dict(targets[index]), index=index)
         if planner is not None:
             crystal.info["control"] = planner.control.describe(index)
     yield crystals

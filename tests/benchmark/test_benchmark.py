@@ -28,7 +28,10 @@ def evaluator(tmp_path_factory):
     torch.manual_seed(0)
     card = {"property": "formation_energy_per_atom", "held_out_mae": 9.0, "num_held_out": 1}
     path = tmp_path_factory.mktemp("evaluator") / "e.safetensors"
-    PropertyModel(PeriodicDimeNet(config), config, -1.5, 1.0, card).save(path)
+    network = PeriodicDimeNet(config)
+    for output in network.output_blocks:  # zero at the start: all predictions alike
+        torch.nn.init.normal_(output.lin.weight)
+    PropertyModel(network, config, -1.5, 1.0, card).save(path)
     return path
 
 
@@ -65,6 +68,25 @@ def test_a_whole_run_leaves_everything_and_is_not_repeated(tmp_path, evaluator):
     table = text_table(run_benchmark(more, progress=False))
     assert [line.split()[0] for line in table.splitlines()[-3:]] == ["given", "given,", "peer"]
     assert Results.load(tmp_path / "results.json").rows[2].source == str(peer)
+
+
+def test_the_best_of_several_draws_is_a_row_of_its_own(tmp_path, evaluator):
+    settings = Settings.resolve(
+        "demo", out=tmp_path, models=("cds",), num_samples=10, steps=3, coverage=False,
+        evaluator=str(evaluator), predictor=str(evaluator), draws=3, request="min:10", device="cpu",
+    )  # fmt: skip
+    settings = replace(settings, overrides=tuple(TINY), budget_minutes=5, distinct=False)
+    results = run_benchmark(settings, progress=False)
+    assert [r.method for r in results.rows] == ["cds", "cds, best of 3", "cds, unconditional"]
+    drawn, chosen = results.rows[:2]
+    assert chosen.details["candidates"] == 30
+    assert drawn.details["target"] == "min:10"
+    tables = [pd.read_csv(tmp_path / "tables" / f"{name}.csv") for name in ("cds", "cds-best of 3")]
+    assert tables[1]["valid"].all()
+    # the same model chooses and judges here: nearest to the target first
+    off = (tables[1]["predicted"] - results.settings["target"]).abs()
+    assert off.is_monotonic_increasing
+    assert off.mean() <= (tables[0]["predicted"] - results.settings["target"]).abs().mean()
 
 
 def test_settings_come_from_the_configuration_and_the_command_line_wins():

@@ -2,12 +2,16 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
+import torch
 
 from pyg_crysdiff.cli import command as cli
 from pyg_crysdiff.cli import main
-from pyg_crysdiff.data import load_dataset
-from pyg_crysdiff.data.io import save_cdvae
+from pyg_crysdiff.data import load_dataset, read_crystals
+from pyg_crysdiff.data.io import save_cdvae, write_extxyz
+from pyg_crysdiff.evaluation.composition import smact_validity
+from pyg_crysdiff.evaluation.property_model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 
 TINY = [
     "denoiser.dim=8", "denoiser.num_blocks=1", "denoiser.num_waves=2", "denoiser.pair_hidden=4",
@@ -124,3 +128,37 @@ def test_words_that_nobody_asked_for_are_refused(words, capsys):
         main(words)
     assert stop.value.code == 2
     assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_export_sample_select(tmp_path, capsys):
+    run, shared = tmp_path / "run", tmp_path / "shared.safetensors"
+    main(["train", *TINY, "--out", str(run)])
+    facts = tmp_path / "facts.json"
+    facts.write_text(json.dumps({"sampler": {"steps": 4, "solver": "renewing"}}))
+    main(["export", str(run / "last.ckpt"), "--out", str(shared), "--facts", str(facts)])
+    samples = tmp_path / "samples"
+    main(["sample", "--checkpoint", str(shared), "-n", "6", "--target", "min:10",
+          "--spacing", "edm", "--out", str(samples)])  # fmt: skip
+    request = json.loads((samples / "request.json").read_text())
+    assert (request["steps"], request["solver"], request["spacing"]) == (4, "renewing", "edm")
+    predictor = tmp_path / "p.safetensors"
+    config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
+    torch.manual_seed(0)
+    PropertyModel(PeriodicDimeNet(config), config, 0.0, 1.0, {"property": "e"}).save(predictor)
+    chosen = tmp_path / "chosen"
+    crystals = load_dataset("demo", "test").crystals()
+    known = [c for c in crystals if smact_validity(c.atomic_numbers)][:4]
+    write_extxyz(known, tmp_path / "known.extxyz")
+    select = [
+        "select", str(tmp_path / "known.extxyz"), str(samples / "samples.extxyz"), "-n", "50",
+        "--predictor", str(predictor), "--target", "0", "--out", str(chosen),
+    ]  # fmt: skip
+    main(select)
+    table = pd.read_csv(chosen / "selected.csv")
+    assert len(read_crystals(chosen / "selected.extxyz")) == len(table) >= 4
+    assert len(list((chosen / "cif").glob("*.cif"))) == len(table)
+    assert set(table["file"]) <= set(map(str, select[1:3]))
+    assert "crystals meet the conditions" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([*select[:2], *select[3:], "--new-to", select[1]])
+    assert "none of the 4 crystals" in capsys.readouterr().err

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import ase.io
 import numpy as np
@@ -7,9 +8,11 @@ import torch
 
 import pyg_crysdiff.training.run as training
 from pyg_crysdiff.data import read_crystals
+from pyg_crysdiff.data.statistics import PropertyStatistics
 from pyg_crysdiff.models import CrystalDiffusion, load_checkpoint
 from pyg_crysdiff.sampling import batches as module
-from pyg_crysdiff.sampling import sample
+from pyg_crysdiff.sampling import resolve_target, sample
+from pyg_crysdiff.sampling.request import draw_target
 from pyg_crysdiff.sampling.store import SampleStore
 from pyg_crysdiff.training import train
 from tests.helpers import small_config, toy_set
@@ -203,3 +206,35 @@ def test_a_gpu_gets_as_many_crystals_as_its_memory_takes(monkeypatch):
     assert max(map(len, small)) == 256
     assert max(map(len, large)) == 2**30 // (2 * module._BYTES_PER_PAIR) // 100
     assert [i for b in large for i in b] == [i for b in small for i in b] == list(range(1000))
+
+
+def test_an_interval_gives_every_crystal_a_value_of_its_own(checkpoint):
+    known = load_checkpoint(checkpoint).model.statistics.properties["energy"]
+    wanted = [c.info["target"]["energy"] for c in draw(checkpoint, 12, target="min:40")]
+    assert len(set(wanted)) > 6  # the toy set has crystals of equal energy
+    assert known.minimum <= min(wanted) <= max(wanted) <= known.quantile(0.4)
+    # crystal i is asked for the same, however many there are
+    assert [c.info["target"]["energy"] for c in draw(checkpoint, 3, target="min:40")] == wanted[:3]
+    far = (known.maximum + 0.1, known.maximum + 0.2)  # nothing in the training set: evenly
+    values = [c.info["target"]["energy"] for c in draw(checkpoint, 4, target={"energy": far})]
+    assert all(far[0] <= v <= far[1] for v in values)
+    assert len(set(values)) == 4
+
+
+def test_values_of_an_interval_follow_the_training_distribution(checkpoint, rng):
+    values = rng.exponential(size=500)
+    known = PropertyStatistics.from_values(values, np.ones(500, dtype=int))
+    statistics = replace(load_checkpoint(checkpoint).model.statistics, properties={"gap": known})
+    low, high = np.quantile(values, [0.2, 0.6])
+    wanted = resolve_target({"gap": (low, high)}, statistics)
+    drawn = np.array([draw_target(wanted, statistics, 0, i)["gap"] for i in range(4000)])
+    assert low <= drawn.min() <= drawn.max() <= high
+    for share in (0.25, 0.5, 0.75):
+        point = np.quantile(values, 0.2 + share * 0.4)
+        assert np.mean(drawn <= point) == pytest.approx(share, abs=0.03)
+
+
+@pytest.mark.parametrize("target", ["max", "min:", "min:120", {"energy": (2.0, 1.0)}])
+def test_bad_targets(checkpoint, target):
+    with pytest.raises(ValueError, match="target"):
+        draw(checkpoint, target=target)

@@ -1,0 +1,79 @@
+"""Samples of a benchmark run: what is asked for, and drawing it into the run's folder."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.data import Crystal
+from pyg_crysdiff.models import LoadedModel
+from pyg_crysdiff.sampling import sample
+from pyg_crysdiff.sampling.request import Target
+from pyg_crysdiff.structrepdiff import StructRepDiff
+
+
+def request(settings: Settings, property_name: str, target: float) -> Target:
+    """Return what a generator is asked for: the target, or the lowest part of the training set."""
+    if settings.target is None and settings.request != "min":
+        return settings.request
+    return {property_name: target}
+
+
+def sizes(settings: Settings, target: Target) -> Any:
+    """Return the rule for the numbers of atoms."""
+    return "distribution" if target is None else settings.num_atoms
+
+
+def draw(
+    settings: Settings, name: str, model: LoadedModel, target: Target, progress: bool
+) -> tuple[list[Crystal], dict[str, Any]]:
+    """Sample ``settings.num_samples`` crystals, or read what an earlier run left.
+
+    Args:
+        settings: Sampler, seed, device, output folder.
+        name: Name of the row, which names the folder too.
+        model: The generator.
+        target: As in :func:`pyg_crysdiff.sampling.sample`.
+        progress: Show a progress bar.
+
+    Returns:
+        The crystals; the sampler's settings and, where they came in one go, its seconds.
+    """
+    sampler = settings.sampler()
+    if isinstance(model.model, StructRepDiff):  # nothing to correct, and steps of its own
+        sampler = {"steps": settings.structrepdiff_steps}
+    folder = settings.out / "samples" / name.replace(", ", "-")
+    clock = _Clock(folder)
+    crystals = sample(
+        model,
+        settings.num_samples,
+        target=target,
+        num_atoms=sizes(settings, target),
+        seed=settings.seed,
+        guidance=settings.guidance,
+        **sampler,
+        device=settings.device,
+        out=folder,
+        progress=progress,
+    )
+    return crystals, {**sampler, **clock.stop()}
+
+
+class _Clock:
+    """Wall time of sampling into a folder; silent where part of it came from an interrupted run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "seconds.json"
+        self._fresh = not folder.exists()
+        self._start = time.perf_counter()
+
+    def stop(self) -> dict[str, float]:
+        """Return what is known, and keep it for the next run with the same samples."""
+        if self._fresh:
+            self._file.write_text(json.dumps(round(time.perf_counter() - self._start, 1)))
+        if not self._file.is_file():
+            return {}
+        return {"sampling_seconds": json.loads(self._file.read_text())}

@@ -1,0 +1,42 @@
+"""Write a checkpoint to share: weights as safetensors, and a JSON card beside them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+EXAMPLE = """examples:
+  crysdiff export runs/carbon/last.ckpt --out carbon24-cds.safetensors
+  crysdiff export last.ckpt --out mine.safetensors --facts facts.json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add = parser.add_argument
+    add("checkpoint", type=Path, help="file written in training")
+    add("--out", type=Path, required=True, help="file ending in .safetensors")
+    add(
+        "--facts", type=Path, metavar="JSON",
+        help="facts for the card: metrics, licence of the data, hardware; its entry 'sampler' "
+        "holds options of the sampler that crysdiff sample then takes by default",
+    )  # fmt: skip
+    add("--full-precision", action="store_true", help="keep the weights in float32")
+    add("--trust", action="append", default=[], metavar="PACKAGE", help="own conditioner package")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Export, and say how large the file is."""
+    import json  # noqa: PLC0415
+
+    from pyg_crysdiff.models import export_checkpoint, load_checkpoint  # noqa: PLC0415
+
+    facts = {}
+    if args.facts is not None:
+        facts = json.loads(args.facts.read_text(encoding="utf-8"))
+        if not isinstance(facts, dict):
+            raise ValueError(f"{args.facts} must hold one JSON object")
+    model = load_checkpoint(args.checkpoint, trusted=args.trust)
+    export_checkpoint(model, args.out, facts=facts, half=not args.full_precision)
+    size = args.out.stat().st_size / 2**20
+    print(f"{args.out} ({size:.1f} MiB), {args.out.with_suffix('.json').name}")

@@ -1,0 +1,83 @@
+"""Keep the best of many generated crystals: valid, nearest to a wanted property, none twice."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from pyg_crysdiff.cli.data_options import add_data_options, data_options
+
+EXAMPLE = """examples:
+  crysdiff select samples/samples.extxyz -n 100 --predictor predictor.safetensors --target -3.5
+  crysdiff select a.extxyz b.pt -n 50 --predictor p.safetensors --target -1 --new-to perov5
+
+The predictor (crysdiff train-evaluator DATA --part train) should not be the evaluator that judges
+the result.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add = parser.add_argument
+    add("files", nargs="+", metavar="FILE", help=".pt, extxyz, CIF, zip, tar, CSV, JSON, folder")
+    add("-n", "--count", type=int, required=True, help="crystals to keep")
+    add("--predictor", type=Path, required=True, help="property model that ranks them")
+    add("--target", type=float, required=True, help="wanted value of its property")
+    add("--repeats", action="store_true", help="allow crystals that match another one")
+    add("--new-to", metavar="DATA", help="data set (its train part) or file: none of its crystals")
+    add_data_options(parser)
+    add("--out", type=Path, default=Path("selected"), help="output folder (default: selected)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Select, write selected.extxyz, cif/ and selected.csv, and say how many there are."""
+    import pandas as pd  # noqa: PLC0415
+
+    from pyg_crysdiff.data import DATASETS, Crystal, load_dataset, read_crystals  # noqa: PLC0415
+    from pyg_crysdiff.data.io import crystal_to_cif, write_extxyz  # noqa: PLC0415
+    from pyg_crysdiff.evaluation.cdvae_evaluator import load_evaluator  # noqa: PLC0415
+    from pyg_crysdiff.evaluation.selection import select  # noqa: PLC0415
+
+    predictor = load_evaluator(args.predictor)
+    read = {file: read_crystals(file) for file in args.files}
+    entries = [entry for found in read.values() for entry in found]
+    origin = [(file, i) for file, found in read.items() for i in range(len(found))]
+    known: list[Crystal] = []
+    if args.new_to is not None:
+        named = args.new_to in DATASETS
+        given = (
+            load_dataset(args.new_to, "train", **data_options(args)).crystals()
+            if named
+            else read_crystals(args.new_to)
+        )
+        known = [c for c in given if isinstance(c, Crystal)]
+    chosen = select(
+        entries, args.count, predictor, args.target, distinct=not args.repeats, known=known,
+        progress=True,
+    )  # fmt: skip
+    if not chosen:
+        raise ValueError(f"none of the {len(entries)} crystals is valid and meets the conditions")
+    crystals = [c for c in (entries[i] for i in chosen) if isinstance(c, Crystal)]
+    predicted = predictor.predict(crystals)
+    args.out.mkdir(parents=True, exist_ok=True)
+    write_extxyz(crystals, args.out / "selected.extxyz")
+    cifs = args.out / "cif"
+    cifs.mkdir(exist_ok=True)
+    for index, crystal in enumerate(crystals):
+        text = crystal_to_cif(crystal)
+        (cifs / f"{index:05d}.cif").write_text(text, encoding="utf-8")
+    table = pd.DataFrame(
+        {
+            "file": [origin[i][0] for i in chosen],
+            "index": [origin[i][1] for i in chosen],
+            "formula": [c.to_structure().composition.reduced_formula for c in crystals],
+            predictor.property_name: predicted,
+        }
+    )
+    table.to_csv(args.out / "selected.csv", index=False)
+    if len(chosen) < args.count:
+        print(f"only {len(chosen)} of the {len(entries)} crystals meet the conditions")
+    print(
+        f"{len(chosen)} crystals in {args.out}: selected.extxyz, selected.csv, cif/; predicted "
+        f"{predictor.property_name} {predicted.min():.6g} to {predicted.max():.6g}"
+    )

@@ -1,0 +1,86 @@
+"""The best of many candidates: valid, nearest to a wanted property, none of them twice.
+
+The way of the data: candidates of any model -> predictions of a property model -> candidates in
+the order of their distance to the request -> those that are valid and, where asked for, new.
+
+The property model that selects must not be the one that judges: a judge that has chosen what it
+judges finds its own errors. Train the selecting one on the generator's training set and the judging
+one on other crystals, as :mod:`pyg_crysdiff.benchmark` does.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from pymatgen.core import Structure
+from tqdm import tqdm
+
+from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.evaluation.composition import smact_validity
+from pyg_crysdiff.evaluation.property_model import PropertyModel
+from pyg_crysdiff.evaluation.uniqueness import Key, matches_any, matching_key
+
+
+def select(
+    candidates: Sequence[Crystal | BrokenEntry],
+    count: int,
+    predictor: PropertyModel,
+    target: float,
+    *,
+    distinct: bool = True,
+    known: Sequence[Crystal] = (),
+    progress: bool = False,
+) -> list[int]:
+    """Choose the valid candidates whose predicted property is nearest to a target.
+
+    Validity is that of the harness: structure and, under SMACT, composition. Ties keep the order
+    of the candidates.
+
+    Args:
+        candidates: Generated crystals; broken entries are never chosen.
+        count: Number of crystals wanted.
+        predictor: Property model; not the one that judges the result.
+        target: Wanted value.
+        distinct: Choose none that matches one chosen before (pymatgen's StructureMatcher, as in
+            :func:`pyg_crysdiff.evaluation.uniqueness.first_occurrences`).
+        known: Choose none that matches one of these, such as the training set.
+        progress: Show a progress bar.
+
+    Returns:
+        Indices of the chosen candidates, nearest first; fewer than ``count`` where there are not
+        enough.
+
+    Raises:
+        ValueError: If count is not positive or the target is not finite.
+    """
+    if count < 1:
+        raise ValueError(f"the number of crystals to choose must be positive, got {count}")
+    if not np.isfinite(target):
+        raise ValueError(f"the target must be a finite number, got {target}")
+    off = np.abs(predictor.predict(candidates, progress=progress) - target)
+    order = [int(i) for i in np.argsort(off, kind="stable") if np.isfinite(off[i])]
+    seen: dict[Key, list[Structure]] = defaultdict(list)
+    for one in known:
+        key, structure = matching_key(one)
+        if key is not None:
+            seen[key].append(structure)
+    chosen: list[int] = []
+    with tqdm(total=count, desc="selecting", disable=not progress, leave=False) as bar:
+        for index in order:
+            crystal = candidates[index]
+            assert isinstance(crystal, Crystal)  # others have no prediction
+            if not smact_validity(crystal.atomic_numbers):
+                continue
+            if distinct or known:
+                key, structure = matching_key(crystal)
+                if key is not None and matches_any(structure, seen[key]):
+                    continue
+                if key is not None and distinct:
+                    seen[key].append(structure)
+            chosen.append(index)
+            bar.update()
+            if len(chosen) == count:
+                break
+    return chosen

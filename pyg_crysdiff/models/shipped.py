@@ -1,0 +1,82 @@
+"""Checkpoints as safetensors with a JSON card: those that come with the package, and one's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+FOLDER = Path(__file__).resolve().parent.parent / "checkpoints"
+_SUFFIX = ".safetensors"
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the checkpoints that come with the package."""
+    return sorted(p.stem for p in FOLDER.glob(f"*{_SUFFIX}") if p.with_suffix(".json").is_file())
+
+
+def find_checkpoint(path: str | Path) -> Path:
+    """Return the file of a checkpoint that is given by path, or by name where one is shipped.
+
+    Raises:
+        FileNotFoundError: If there is neither such a file nor such a name.
+    """
+    file = Path(path)
+    if file.is_file():
+        return file
+    if str(path) in shipped_names():
+        return FOLDER / f"{path}{_SUFFIX}"
+    names = ", ".join(shipped_names()) or "none"
+    raise FileNotFoundError(f"no checkpoint at {path}; with the package come: {names}")
+
+
+def export_weights(
+    path: Path, weights: Mapping[str, torch.Tensor], packed: Mapping[str, Any], half: bool
+) -> None:
+    """Write ``path`` (safetensors) and, beside it, the same name with ``.json``.
+
+    Args:
+        path: File with the suffix ``.safetensors``.
+        weights: Name to tensor.
+        packed: Configuration, data statistics and card; JSON-able.
+        half: Store floating-point weights in half precision.
+    """
+    if path.suffix != _SUFFIX:
+        raise ValueError(f"an exported checkpoint ends in {_SUFFIX}, got {path}")
+
+    def stored(tensor: torch.Tensor) -> torch.Tensor:
+        tensor = tensor.detach().cpu().contiguous()
+        return tensor.half() if half and tensor.is_floating_point() else tensor
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    save_file({name: stored(tensor) for name, tensor in weights.items()}, temporary)
+    temporary.replace(path)
+    text = json.dumps(packed, indent=1)
+    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+
+
+def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read what :func:`export_weights` wrote; weights in float32.
+
+    Raises:
+        FileNotFoundError: If the JSON card is missing.
+        ValueError: If a file is damaged.
+    """
+    card = path.with_suffix(".json")
+    if not card.is_file():
+        raise FileNotFoundError(f"{path} lacks its card {card.name} in the same folder")
+    try:
+        weights = load_file(path)
+        packed = json.loads(card.read_text(encoding="utf-8"))
+    except (SafetensorError, ValueError, OSError) as error:
+        raise ValueError(f"{path} or its card is damaged: {error}; copy it again") from error
+    if not isinstance(packed, dict):
+        raise ValueError(f"{card} is not the card of a checkpoint")
+    wide = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
+    return wide, packed

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from pyg_crysdiff.data import BrokenEntry, Crystal
+from pyg_crysdiff.evaluation.selection import select
+
+SALT = ([[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17])
+ARGON = ([[0, 0, 0], [0.5, 0.5, 0.5]], [11, 18])  # no compound
+
+
+class Lengths:
+    """Predicts the length of the first lattice vector; NaN for what cannot be read."""
+
+    def predict(self, crystals, *, progress=False):
+        del progress
+        return np.array(
+            [c.lattice[0, 0] if isinstance(c, Crystal) else np.nan for c in crystals], dtype=float
+        )
+
+
+def cubes(*lengths, content=SALT):
+    return [Crystal(a * np.eye(3), *content) for a in lengths]
+
+
+def test_nearest_valid_ones_come_first():
+    entries = [
+        *cubes(4.5, 3.9), BrokenEntry(2, "x"), *cubes(4.0, content=ARGON), *cubes(3.5),
+    ]  # fmt: skip
+    assert select(entries, 2, Lengths(), 4.0, distinct=False) == [1, 0]
+    assert select(entries, 9, Lengths(), 4.0, distinct=False) == [1, 0, 4]  # ties in their order
+
+
+def test_none_is_chosen_twice():
+    # volumes are scaled: all cubes of rock salt's composition are one structure
+    other = [[0, 0, 0], [0.5, 0.0, 0.0]]
+    entries = [*cubes(4.2, 4.1, 4.3), *cubes(5.0, content=(other, [11, 17]))]
+    assert select(entries, 4, Lengths(), 4.0) == [1, 3]
+    assert select(entries, 4, Lengths(), 4.0, distinct=False) == [1, 0, 2, 3]
+
+
+def test_none_is_known():
+    entries = [*cubes(4.0), *cubes(4.4, content=([[0, 0, 0], [0.5, 0.5, 0.5]], [19, 17]))]
+    assert select(entries, 2, Lengths(), 4.0, known=cubes(7.0)) == [1]
+    assert select(entries, 2, Lengths(), 4.0, known=cubes(7.0), distinct=False) == [1]
+
+
+@pytest.mark.parametrize(("count", "target"), [(0, 1.0), (1, np.nan)])
+def test_bad_requests(count, target):
+    with pytest.raises(ValueError, match=r"positive|finite"):
+        select(cubes(4.0), count, Lengths(), target)

@@ -1,0 +1,86 @@
+import json
+
+import pytest
+import torch
+
+from pyg_crysdiff.models import export_checkpoint, load_checkpoint, shipped, shipped_names
+from pyg_crysdiff.sampling import sample
+from pyg_crysdiff.training import train
+from tests.helpers import same_weights, small_config, toy_set
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    import pyg_crysdiff.training.run as training
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(training, "load_data", lambda *_: (toy_set(24), toy_set(6, 1), ["energy"]))
+    out = train(small_config(max_epochs=1), tmp_path_factory.mktemp("run"), progress=False)
+    patch.undo()
+    return out.checkpoint
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_an_exported_checkpoint_is_the_model(checkpoint, tmp_path, half):
+    model = load_checkpoint(checkpoint)
+    path = tmp_path / "mine.safetensors"
+    export_checkpoint(model, path, facts={"licence": "CC-BY 4.0"}, half=half)
+    read = load_checkpoint(path)
+    assert same_weights(model.model, read.model) is not half
+    for a, b in zip(model.model.parameters(), read.model.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-4, rtol=1e-3)
+    assert read.model.statistics == model.model.statistics
+    assert read.card == {**model.card, "licence": "CC-BY 4.0"}
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["config"]["data"]["source"] is None  # a path of the machine that trained
+    first, second = (
+        sample(m, 2, steps=3, device="cpu", precision="32-true", progress=False)
+        for m in (model, read)
+    )
+    assert [len(c) for c in first] == [len(c) for c in second]
+    if not half:
+        assert (first[1].frac_coords == second[1].frac_coords).all()
+
+
+def test_names_of_shipped_checkpoints(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    export_checkpoint(load_checkpoint(checkpoint), tmp_path / "toy-cds.safetensors")
+    assert shipped_names() == ["toy-cds"]
+    assert load_checkpoint("toy-cds").path == tmp_path / "toy-cds.safetensors"
+    with pytest.raises(FileNotFoundError, match="toy-cds"):
+        load_checkpoint("toy-cdi")
+
+
+def test_damaged_exports_say_so(checkpoint, tmp_path):
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(ValueError, match=r"\.safetensors"):
+        export_checkpoint(load_checkpoint(checkpoint), tmp_path / "x.ckpt")
+    export_checkpoint(load_checkpoint(checkpoint), path)
+    card = path.with_suffix(".json").read_text()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:200])
+    with pytest.raises(ValueError, match=r"x\.safetensors or its card is damaged"):
+        load_checkpoint(path)
+    path.write_bytes(whole)
+    for text in (card[:100], "[]", "{}"):
+        path.with_suffix(".json").write_text(text)
+        with pytest.raises(ValueError, match=r"x\.(safetensors|json)"):
+            load_checkpoint(path)
+    path.with_suffix(".json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks its card x\.json"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_shipped_checkpoint_generates_and_its_card_tells_what_it_is(name):
+    model = load_checkpoint(name)
+    needed = {"dataset", "split", "seed", "epoch", "hardware", "licence", "metrics", "sampler"}
+    assert needed <= set(model.card)
+    (crystal,) = sample(
+        model, 1, **{**model.card["sampler"], "steps": 5}, device="cpu", progress=False
+    )
+    assert len(crystal) >= 1
+
+
+def test_what_is_shipped_stays_small():
+    assert sum(f.stat().st_size for f in shipped.FOLDER.glob("*")) < 30 * 2**20
