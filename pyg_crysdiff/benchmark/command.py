@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.models.shipped import find_checkpoint
 
 _TASKS = {
     "optimisation": "benchmark",
     "reconstruction": "reconstruction",
     "prediction": "prediction",
+    "requests": "requests",
 }
 _FILES = {"reconstruction": "match_rate.png", "prediction": "tables"}
 _EXAMPLE = """examples:
@@ -21,6 +23,7 @@ _EXAMPLE = """examples:
   python benchmarks/run.py --dataset carbon24 --models cds,structrepdiff-cds
   python benchmarks/run.py --task reconstruction --dataset carbon24 --num-samples 200
   python benchmarks/run.py --task prediction --dataset perov5 --models cds --candidates 20
+  python benchmarks/run.py --task requests --dataset perov5 --checkpoint cds=perov5-cds --models ""
   python benchmarks/run.py --dataset perov5 --baseline cdvae=CHECKOUT --baseline symat=CHECKOUT
 """
 
@@ -31,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser.parse_args(arguments)
     from pyg_crysdiff.benchmark.prediction import run_prediction  # noqa: PLC0415
     from pyg_crysdiff.benchmark.reconstruction import run_reconstruction  # noqa: PLC0415
+    from pyg_crysdiff.benchmark.requests import run_requests  # noqa: PLC0415
     from pyg_crysdiff.benchmark.run import run_benchmark  # noqa: PLC0415
     from pyg_crysdiff.benchmark.table import text_table  # noqa: PLC0415
 
@@ -43,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "optimisation": run_benchmark,
             "reconstruction": run_reconstruction,
             "prediction": run_prediction,
+            "requests": run_requests,
         }[args.task]
         results = task(settings, say)
     except (ValueError, FileNotFoundError, ConnectionError, RuntimeError) as error:
@@ -70,7 +75,8 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--task", default="optimisation", choices=list(_TASKS),
         help="reconstruction: test crystals from their StructRepDiff representations; "
-        "prediction: structures of test compositions",
+        "prediction: structures of test compositions; requests: requested versus achieved over "
+        "the whole range, at several strengths of guidance",
     )  # fmt: skip
     add("--search", help="reconstruction: fast, thorough, dense or paper")
     add("--descriptor", help="reconstruction: graded, compact or paper")
@@ -81,7 +87,13 @@ def build_parser() -> argparse.ArgumentParser:
         "'' for none",
     )  # fmt: skip
     add("--samples", action="append", default=[], metavar="NAME=FILE", help="score these samples")
-    add("--checkpoint", action="append", default=[], metavar="NAME=FILE", help="sample from these")
+    add(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="sample from these; also NAME=carbon24-cds and others that come with the package",
+    )
     add(
         "--baseline", action="append", default=[], metavar="NAME=PATH",
         help="cdvae, symat, diffcsp, ...: a sample file or output folder of theirs, or (cdvae, "
@@ -96,6 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--solver", choices=["ancestral", "renewing", "flow"], help="kind of the reverse steps")
     add("--spacing", choices=["uniform", "edm", "focused"], help="times of the reverse steps")
     add("--guidance", type=float, help="scale of classifier-free guidance; 1 = none")
+    add("--guidances", help="requests: scales to go through, comma-separated")
     add("--num-atoms", choices=["distribution", "target"], help="sizes: p(N) or p(N | target)")
     add("--target", type=float, help="requested property; default: the training minimum")
     add(
@@ -133,7 +146,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         properties=tuple(args.properties.split(",")) if args.properties else None,
         models=tuple(m for m in args.models.split(",") if m),
         samples=_named(args.samples),
-        checkpoints=_named(args.checkpoint),
+        checkpoints=_named(args.checkpoint, find_checkpoint),
         baselines=_named(args.baseline),
         baseline_steps=args.baseline_steps,
         budget_minutes=args.budget,
@@ -144,6 +157,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         solver=args.solver,
         spacing=args.spacing,
         guidance=args.guidance,
+        guidances=tuple(map(float, args.guidances.split(","))) if args.guidances else None,
         num_atoms=args.num_atoms,
         target=args.target,
         request=args.request,
@@ -166,13 +180,20 @@ def _settings(args: argparse.Namespace) -> Settings:
     return resolved
 
 
-def _named(pairs: Sequence[str]) -> tuple[tuple[str, Path], ...]:
+def _existing(file: str) -> Path:
+    if not Path(file).exists():
+        raise FileNotFoundError(f"nothing at {file}")
+    return Path(file)
+
+
+def _named(
+    pairs: Sequence[str], find: Callable[[str], Path] = _existing
+) -> tuple[tuple[str, Path], ...]:
+    """Read NAME=FILE, and find the files before anything runs."""
     out = []
     for pair in pairs:
         name, sign, file = pair.partition("=")
         if not (name and sign and file):
             raise ValueError(f"expected NAME=FILE, got {pair!r}")
-        if not Path(file).exists():
-            raise FileNotFoundError(f"nothing at {file} (for {name})")
-        out.append((name, Path(file)))
+        out.append((name, find(file)))
     return tuple(out)

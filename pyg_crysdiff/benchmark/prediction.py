@@ -16,6 +16,7 @@ from pymatgen.core import Element
 
 import pyg_crysdiff
 from pyg_crysdiff.baselines import published_rows
+from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
@@ -23,9 +24,8 @@ from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.matching import rms_distances
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
 from pyg_crysdiff.evaluation.statistics import mean_estimate
-from pyg_crysdiff.models import LoadedModel, load_checkpoint
+from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.sampling import Control, sample
-from pyg_crysdiff.training import fit
 
 Say = Callable[[str], None]
 _RESAMPLES = 1000
@@ -45,18 +45,9 @@ def run_prediction(settings: Settings, say: Say = lambda _: None, progress: bool
     chosen = settings.chosen(len(test))
     truth = [test.crystals()[k] for k in chosen]
     rows = []
-    for conditioner in settings.models:
-        say(f"{conditioner}: training, at most {settings.budget_minutes:g} min")
-        own = replace(settings, overrides=("family=csp", "properties=[]", *settings.overrides))
-        folder = settings.out / "models" / conditioner
-        run = fit(own.training_overrides(conditioner), folder, progress=progress)
-        details = {"training_seconds": round(run.seconds, 1), "epochs": run.epochs}
-        model = load_checkpoint(run.checkpoint)
-        rows.append(_row(settings, conditioner, model, truth, details, say, progress))
-    for label, path in settings.checkpoints:
-        rows.append(
-            _row(settings, label, load_checkpoint(path), truth, {"file": str(path)}, say, progress)
-        )
+    own = replace(settings, overrides=("family=csp", "properties=[]", *settings.overrides))
+    for label, model, facts in generators(own, say, progress):
+        rows.append(_row(settings, label, model, truth, facts, say, progress))
     rows += published_rows(settings.dataset, "prediction")
     keys = dict.fromkeys(key for row in rows for key in row.metrics)
     results = Results(

@@ -54,6 +54,13 @@ def write_report(
         plots: Title to PNG file.
     """
     title = f"pyg_crysdiff benchmark: {results.dataset}"
+    cards = "".join(_cards(results, evaluations, crystals))
+    gallery = [
+        "<h2>Generated structures</h2>",
+        '<p class="mute">The valid, unique crystals nearest to the request, by the evaluator. '
+        "Drag to turn.</p>",
+        f'<div class="grid">{cards}</div>',
+    ]
     parts = [
         f"<h1>{html.escape(title)}</h1>",
         *(f'<div class="mute">{html.escape(line)}</div>' for line in heading(results)),
@@ -62,10 +69,7 @@ def write_report(
         "rest on another split, evaluator and protocol.</p>",
         f'<div class="scroll">{_table(results)}</div>',
         *(_plot(name, file) for name, file in plots.items()),
-        "<h2>Generated structures</h2>",
-        '<p class="mute">The valid, unique crystals nearest to the request, by the evaluator. '
-        "Drag to turn.</p>",
-        f'<div class="grid">{"".join(_cards(results, evaluations, crystals))}</div>',
+        *(gallery if cards else []),
         "<h2>Definitions</h2>",
         _definitions(results),
         "<h2>Settings</h2>",

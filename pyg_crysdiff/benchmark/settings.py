@@ -38,6 +38,7 @@ class Settings:
         solver: ``ancestral``, ``renewing`` or ``flow``; see :func:`pyg_crysdiff.sampling.sample`.
         spacing: Times of the steps, ``uniform``, ``focused`` or ``edm``.
         guidance: Scale of classifier-free guidance.
+        guidances: Scales that the requests task goes through.
         num_atoms: ``distribution`` or ``target``.
         target: Requested property value; None for the training minimum.
         request: What the generator is asked for where ``target`` is None: ``min``, or ``min:5`` for
@@ -78,6 +79,7 @@ class Settings:
     solver: Solver = "ancestral"
     spacing: Spacing = "uniform"
     guidance: float = 1.0
+    guidances: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
     num_atoms: str = "distribution"
     target: float | None = None
     request: str = "min"
@@ -104,7 +106,7 @@ class Settings:
         own = table.get(dataset, table["own"])
         values = {**table["default"], **own}
         values |= {key: value for key, value in given.items() if value is not None}
-        for name in ("overrides", "structrepdiff_overrides"):
+        for name in ("overrides", "structrepdiff_overrides", "guidances"):
             values[name] = tuple(values[name])
         return cls(dataset=dataset, **values)
 

@@ -1,7 +1,8 @@
-"""Conditioners: CDI (eq. 16) and CDS (eqs 17 to 19) of arXiv 2406.09263; adaptive layer norm."""
+"""Conditioners: CDI (eq. 16), CDS (eqs 17 to 19) of arXiv 2406.09263, adaptive norm, both."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from pyg_crysdiff.nn.conditioning import Conditioner
@@ -65,3 +66,27 @@ class AdaLN(Conditioner):
         changes = self.modulation[block](nn.functional.silu(z_c))
         scale, shift = changes.index_select(0, crystal).chunk(2, dim=1)
         return self.norm(z) * (1 + scale) + shift
+
+
+class AdaCDS(CDS):
+    r"""Condition-dependent self-attention on atom features that the condition scales and shifts.
+
+    .. math:: z_i \leftarrow z_i + \gamma_b(z_c) \odot z_i + \beta_b(z_c)
+
+    before every block, which then attends as :class:`CDS` does: the condition decides both what an
+    atom says and whom it listens to. The maps start at zero, where this is CDS.
+    """
+
+    def __init__(self, **sizes: int) -> None:
+        super().__init__(**sizes)
+        self.modulation = nn.ModuleList(
+            nn.Linear(self.condition_dim, 2 * self.dim) for _ in range(self.num_blocks)
+        )
+        for layer in self.modulation.parameters():
+            nn.init.zeros_(layer)
+
+    def block_input(self, block: int, z: Tensor, z_c: Tensor, crystal: Tensor) -> Tensor:
+        """Return the scaled and shifted features of all atoms."""
+        changes = self.modulation[block](nn.functional.silu(z_c))
+        scale, shift = changes.index_select(0, crystal).chunk(2, dim=1)
+        return torch.addcmul(z + shift, z, scale)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch_geometric.data import Batch, Data
 
-from pyg_crysdiff.nn import CDI, CDS, AdaLN, CrystalTransformer, PairLayout
+from pyg_crysdiff.nn import CDI, CDS, AdaCDS, AdaLN, CrystalTransformer, PairLayout
 
 SIZES = [3, 1, 5, 3, 2]
 
@@ -23,8 +23,8 @@ def network(conditioner, **options):
         pair_hidden=8,
         **options,
     )
-    if conditioner is AdaLN:  # it starts deaf
-        for parameter in net.conditioner.parameters():
+    if conditioner in (AdaLN, AdaCDS):  # their maps start deaf
+        for parameter in net.conditioner.modulation.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
     return net.double().eval()
 
@@ -44,7 +44,7 @@ def crystals(generator, sizes=SIZES):
     }
 
 
-@pytest.fixture(params=[CDI, CDS, AdaLN], ids=["cdi", "cds", "adaln"])
+@pytest.fixture(params=[CDI, CDS, AdaLN, AdaCDS], ids=["cdi", "cds", "adaln", "adacds"])
 def net(request):
     return network(request.param)
 
@@ -152,7 +152,7 @@ def test_unknown_property_is_refused(net, generator):
         net(**{**x, "condition": {"colour": torch.zeros(5)}})
 
 
-@pytest.mark.parametrize("conditioner", [CDI, CDS, AdaLN])
+@pytest.mark.parametrize("conditioner", [CDI, CDS, AdaLN, AdaCDS])
 def test_cutting_the_conditioner_removes_every_trace_of_the_condition(conditioner, generator):
     """The condition passes through the conditioner's own weights and nowhere else."""
     net = network(conditioner)
@@ -161,10 +161,9 @@ def test_cutting_the_conditioner_removes_every_trace_of_the_condition(conditione
         if conditioner is CDI:
             net.conditioner.from_condition.weight.zero_()
         else:
-            adaptive = conditioner is AdaLN
-            maps = net.conditioner.modulation if adaptive else net.conditioner.projection
-            for layer in maps:
-                layer.weight.zero_()
+            for name in ("modulation", "projection"):
+                for layer in getattr(net.conditioner, name, ()):
+                    layer.weight.zero_()
     other = {k: v + 5 for k, v in x["condition"].items()}
     close(net(**{**x, "condition": other, "t": x["t"] % 1000 + 1}), net(**x))
 

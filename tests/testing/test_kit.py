@@ -10,7 +10,15 @@ from pyg_crysdiff.data import load_dataset
 from pyg_crysdiff.diffusion.coordinates import WrappedNormalDiffusion
 from pyg_crysdiff.diffusion.lattice import LatticeDDPM
 from pyg_crysdiff.diffusion.species import GivenSpecies, UniformD3PM
-from pyg_crysdiff.nn import CDI, CDS, AdaLN, ConditionEmbedding, Conditioner, CrystalTransformer
+from pyg_crysdiff.nn import (
+    CDI,
+    CDS,
+    AdaCDS,
+    AdaLN,
+    ConditionEmbedding,
+    Conditioner,
+    CrystalTransformer,
+)
 from pyg_crysdiff.testing import (
     assert_conditioner,
     assert_dataset,
@@ -127,7 +135,7 @@ class Leaky(Conditioner):
 
 
 def test_conditioners():
-    for good in (CDI, CDS, AdaLN):
+    for good in (CDI, CDS, AdaLN, AdaCDS):
         assert_conditioner(good)
     for bad, message in ((Deaf, "no effect"), (Wide, "attention"), (Leaky, "alone")):
         with pytest.raises(AssertionError, match=message):
