@@ -117,6 +117,10 @@ def build_parser() -> argparse.ArgumentParser:
         "or values anywhere in the lowest PERCENT of the training set",
     )  # fmt: skip
     add(
+        "--charge-neutral", action=argparse.BooleanOptionalAction,
+        help="conditional samples are charge neutral by construction",
+    )  # fmt: skip
+    add(
         "--draws", type=int, metavar="K",
         help="a further row: of K candidates per crystal the best, by a predictor trained on the "
         "training set",
@@ -162,6 +166,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         target=args.target,
         request=args.request,
         draws=args.draws,
+        charge_neutral=args.charge_neutral,
         predictor=args.predictor,
         predictor_minutes=args.predictor_budget,
         evaluator=args.evaluator,

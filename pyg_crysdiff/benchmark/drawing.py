@@ -10,7 +10,7 @@ from typing import Any
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.models import LoadedModel
-from pyg_crysdiff.sampling import sample
+from pyg_crysdiff.sampling import Control, sample
 from pyg_crysdiff.sampling.request import Target
 from pyg_crysdiff.structrepdiff import StructRepDiff
 
@@ -42,7 +42,10 @@ def draw(
     Returns:
         The crystals; the sampler's settings and, where they came in one go, its seconds.
     """
-    sampler = settings.sampler()
+    sampler: dict[str, Any] = settings.sampler()
+    control = None
+    if settings.charge_neutral and target is not None:
+        control = Control(charge_neutral=True)
     if isinstance(model.model, StructRepDiff):  # nothing to correct, and steps of its own
         sampler = {"steps": settings.structrepdiff_steps}
     folder = settings.out / "samples" / name.replace(", ", "-")
@@ -52,6 +55,7 @@ def draw(
         settings.num_samples,
         target=target,
         num_atoms=sizes(settings, target),
+        control=control,
         seed=settings.seed,
         guidance=settings.guidance,
         **sampler,
@@ -59,7 +63,8 @@ def draw(
         out=folder,
         progress=progress,
     )
-    return crystals, {**sampler, **clock.stop()}
+    facts = {"charge_neutral": True} if control else {}
+    return crystals, {**sampler, **facts, **clock.stop()}
 
 
 class _Clock:

@@ -40,6 +40,8 @@ class Settings:
         guidance: Scale of classifier-free guidance.
         guidances: Scales that the requests task goes through.
         num_atoms: ``distribution`` or ``target``.
+        charge_neutral: Conditional samples are charge neutral by construction
+            (:class:`pyg_crysdiff.sampling.Control`).
         target: Requested property value; None for the training minimum.
         request: What the generator is asked for where ``target`` is None: ``min``, or ``min:5`` for
             values anywhere in the lowest 5 % of the training set.
@@ -81,6 +83,7 @@ class Settings:
     guidance: float = 1.0
     guidances: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
     num_atoms: str = "distribution"
+    charge_neutral: bool = False
     target: float | None = None
     request: str = "min"
     draws: int = 1

@@ -117,14 +117,22 @@ def stability_columns(
         Columns :data:`COLUMNS`, each (M,): energies in eV/atom, distance in A, convergence 0 or 1;
         NaN where CHGNet failed or no hull is known.
     """
-    work, tag = _relaxation(settings)
-    rows = np.array(list(_kept(work, crystals, tag, settings, progress))).reshape(-1, 4)
+    columns = relaxations(crystals, settings, progress)
     hull = Hull(
         read_entries(settings.hull) if settings.hull else _entries(known, settings, progress)
     )
-    above = [hull.energy_above(c, e) for c, e in zip(crystals, rows[:, 0], strict=True)]
-    values = [*rows.T, np.array(above, dtype=np.float64)]
-    return dict(zip(COLUMNS, values, strict=True))
+    pairs = zip(crystals, columns["relaxed_energy"], strict=True)
+    above = np.array([hull.energy_above(c, e) for c, e in pairs], dtype=np.float64)
+    return {**columns, COLUMNS[-1]: above}
+
+
+def relaxations(
+    crystals: Sequence[Crystal], settings: Stability, progress: bool = False
+) -> dict[str, NDArray[np.float64]]:
+    """Relax crystals; return all of :data:`COLUMNS` but the last, which needs a hull."""
+    work, tag = _relaxation(settings)
+    rows = np.array(list(_kept(work, crystals, tag, settings, progress))).reshape(-1, 4)
+    return dict(zip(COLUMNS[:-1], rows.T, strict=True))
 
 
 class Hull:
@@ -191,12 +199,20 @@ def read_entries(path: Path) -> list[PDEntry]:
     return out
 
 
+def static_energies(
+    crystals: Sequence[Crystal], settings: Stability, progress: bool = False
+) -> NDArray[np.float64]:
+    """Return CHGNet's energy of crystals as they are, eV/atom, (M,); NaN where it failed."""
+    rows = list(_kept(_static, crystals, "static", settings, progress))
+    return np.array([row[0] for row in rows], dtype=np.float64)
+
+
 def _entries(known: Sequence[Crystal], settings: Stability, progress: bool) -> list[PDEntry]:
-    rows = _kept(_static, known, "static", settings, progress)
+    energies = static_energies(known, settings, progress)
     return [
-        PDEntry(Composition.from_dict(_counts(c)), row[0] * len(c))
-        for c, row in zip(known, rows, strict=True)
-        if np.isfinite(row[0])
+        PDEntry(Composition.from_dict(_counts(c)), energy * len(c))
+        for c, energy in zip(known, energies, strict=True)
+        if np.isfinite(energy)
     ]
 
 
