@@ -82,9 +82,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--descriptor", help="reconstruction: graded, compact or paper")
     add("--candidates", type=int, help="prediction: structures per composition")
     add(
-        "--models", default="cdi,cds",
+        "--models",
         help="conditioners, comma-separated, 'structrepdiff-' before them for that family; "
-        "'' for none",
+        "'' for none (default: as in configs/benchmark.yaml, at least cdi,cds)",
     )  # fmt: skip
     add("--samples", action="append", default=[], metavar="NAME=FILE", help="score these samples")
     add(
@@ -125,6 +125,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="a further row: of K candidates per crystal the best, by a predictor trained on the "
         "training set",
     )  # fmt: skip
+    add(
+        "--symmetrise", type=float, metavar="SYMPREC",
+        help="move these candidates to the positions of their space groups first, within SYMPREC "
+        "Angstrom; 0 = as drawn",
+    )  # fmt: skip
+    add(
+        "--distinct", action=argparse.BooleanOptionalAction,
+        help="choose no structure twice",
+    )  # fmt: skip
     add("--predictor", help="preset or file of that predictor")
     add("--predictor-budget", type=float, metavar="MINUTES", help="its training time")
     add(
@@ -148,7 +157,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         data_root=args.data_root,
         split=args.split,
         properties=tuple(args.properties.split(",")) if args.properties else None,
-        models=tuple(m for m in args.models.split(",") if m),
+        models=_names(args.models),
         samples=_named(args.samples),
         checkpoints=_named(args.checkpoint, find_checkpoint),
         baselines=_named(args.baseline),
@@ -166,6 +175,8 @@ def _settings(args: argparse.Namespace) -> Settings:
         target=args.target,
         request=args.request,
         draws=args.draws,
+        distinct=args.distinct,
+        symmetrise=args.symmetrise,
         charge_neutral=args.charge_neutral,
         predictor=args.predictor,
         predictor_minutes=args.predictor_budget,
@@ -183,6 +194,10 @@ def _settings(args: argparse.Namespace) -> Settings:
 
         resolved = replace(resolved, overrides=(*resolved.overrides, *args.set))
     return resolved
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(part for part in text.split(",") if part)
 
 
 def _existing(file: str) -> Path:

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,9 @@ from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.evaluation.selection import select
 from pyg_crysdiff.models import LoadedModel
+from pyg_crysdiff.parallel import parallel_map
 from pyg_crysdiff.platform import choose_device
+from pyg_crysdiff.sampling import symmetrised
 from pyg_crysdiff.sampling.request import Target
 from pyg_crysdiff.structrepdiff import StructRepDiff
 
@@ -202,6 +204,11 @@ class _Run:
         self.say(f"{label}: {others.num_samples} further candidates")
         more, sampled = draw(others, f"{name}, candidates", model, target, self.progress)
         candidates = [*first, *more]
+        if settings.symmetrise > 0:
+            candidates = parallel_map(
+                partial(symmetrised, symprec=settings.symmetrise, primitive=True), candidates,
+                progress=self.progress, label="symmetrising",
+            )  # fmt: skip
         chosen = select(
             candidates,
             len(first),
@@ -214,6 +221,7 @@ class _Run:
             **details,
             "candidates": len(candidates),
             "distinct": settings.distinct,
+            "symmetrised": settings.symmetrise,
             "predictor_mae": self._predictor.card.get("held_out_mae"),
         }
         if "sampling_seconds" in details and "sampling_seconds" in sampled:

@@ -48,6 +48,8 @@ class Settings:
         draws: Candidates for each crystal of a further row, in which a property model that was
             trained on the training set chooses; 1 for no such row.
         distinct: Choose no structure twice.
+        symmetrise: Tolerance, Angstrom, within which candidates are moved to the positions of their
+            space group before the choice; 0 leaves them as drawn.
         predictor: Preset, or file of that property model.
         predictor_minutes: Its training time.
         evaluator: Preset, or file of a trained evaluator.
@@ -88,6 +90,7 @@ class Settings:
     request: str = "min"
     draws: int = 1
     distinct: bool = True
+    symmetrise: float = 0.0
     predictor: str = "standard"
     predictor_minutes: float = 15.0
     evaluator: str = "standard"
@@ -109,7 +112,7 @@ class Settings:
         own = table.get(dataset, table["own"])
         values = {**table["default"], **own}
         values |= {key: value for key, value in given.items() if value is not None}
-        for name in ("overrides", "structrepdiff_overrides", "guidances"):
+        for name in ("models", "overrides", "structrepdiff_overrides", "guidances"):
             values[name] = tuple(values[name])
         return cls(dataset=dataset, **values)
 

@@ -15,8 +15,8 @@ from pyg_crysdiff.data.io import write_extxyz
 from pyg_crysdiff.evaluation.validity import structural_problem
 
 
-def symmetrised(crystal: Crystal, symprec: float = 0.1) -> Crystal:
-    """Return the idealised conventional cell of a crystal, its space group in ``info``.
+def symmetrised(crystal: Crystal, symprec: float = 0.1, *, primitive: bool = False) -> Crystal:
+    """Return the idealised cell of a crystal, its space group in ``info``.
 
     ``info`` gains ``space_group`` (symbol), ``space_group_number`` and ``symprec``; where no
     symmetry can be determined (unphysical structures) the crystal is returned as it is, as P1.
@@ -24,18 +24,19 @@ def symmetrised(crystal: Crystal, symprec: float = 0.1) -> Crystal:
     Args:
         crystal: Crystal.
         symprec: Distance up to which positions count as equivalent, Angstrom.
+        primitive: Return the standard primitive cell, not the conventional one.
 
     Raises:
         ValueError: If symprec is not positive.
     """
     if not symprec > 0:
         raise ValueError(f"symprec must be positive, got {symprec}")
-    found, symbol, number = _refined(crystal, symprec) or (crystal, "P1", 1)
+    found, symbol, number = _refined(crystal, symprec, primitive) or (crystal, "P1", 1)
     facts = {"space_group": symbol, "space_group_number": number, "symprec": symprec}
     return replace(found, info={**crystal.info, **facts})
 
 
-def _refined(crystal: Crystal, symprec: float) -> tuple[Crystal, str, int] | None:
+def _refined(crystal: Crystal, symprec: float, primitive: bool) -> tuple[Crystal, str, int] | None:
     # pymatgen and spglib do not come to an end on cells that are no crystals.
     if structural_problem(crystal) is not None or not crystal.reducible:
         return None
@@ -43,7 +44,12 @@ def _refined(crystal: Crystal, symprec: float) -> tuple[Crystal, str, int] | Non
         warnings.simplefilter("ignore")
         try:
             analyzer = SpacegroupAnalyzer(crystal.to_structure(), symprec=symprec)
-            cell = Crystal.from_structure(analyzer.get_refined_structure())
+            ideal = (
+                analyzer.get_primitive_standard_structure()
+                if primitive
+                else analyzer.get_refined_structure()
+            )
+            cell = Crystal.from_structure(ideal)
         except (SymmetryUndeterminedError, ValueError, TypeError, AttributeError):
             return None
     return cell, analyzer.get_space_group_symbol(), analyzer.get_space_group_number()

@@ -1,6 +1,7 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -8,7 +9,8 @@ import torch
 from pyg_crysdiff.baselines import published_rows
 from pyg_crysdiff.benchmark.command import main
 from pyg_crysdiff.benchmark.prediction import formula_of, run_prediction
-from pyg_crysdiff.benchmark.run import run_benchmark
+from pyg_crysdiff.benchmark.requests import run_requests
+from pyg_crysdiff.benchmark.run import REFERENCE, run_benchmark
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.benchmark.table import text_table
 from pyg_crysdiff.configuration import compose_config, load_table
@@ -43,16 +45,16 @@ def test_a_whole_run_leaves_everything_and_is_not_repeated(tmp_path, evaluator):
     settings = replace(settings, overrides=tuple(TINY), budget_minutes=5)
     lines: list[str] = []
     first = run_benchmark(settings, lines.append, progress=False)
-    assert [row.method for row in first.rows] == ["cdi", "cdi, unconditional"]
+    assert [row.method for row in first.rows] == [REFERENCE, "cdi", "cdi, unconditional"]
     raw = json.loads((tmp_path / "results.json").read_text())
-    metric = raw["rows"][0]["metrics"]["sr15_strict"]
+    metric = raw["rows"][1]["metrics"]["sr15_strict"]
     assert set(metric) == {"value", "low", "high"}
-    assert set(raw["rows"][0]["metrics"]) == set(raw["definitions"])
+    assert set(raw["rows"][1]["metrics"]) == set(raw["definitions"])
     assert raw["settings"]["thresholds"]["sr5"] < raw["settings"]["thresholds"]["sr15"]
     page = (tmp_path / "report.html").read_text()
     assert "http-equiv" not in page
     assert 'src="http' not in page
-    assert page.count("<img alt") == 4
+    assert page.count("<img alt") == 5
     for name in ("cdi", "cdi-unconditional"):
         assert (tmp_path / "samples" / name / "samples.extxyz").is_file()
         assert len((tmp_path / "tables" / f"{name}.csv").read_text().splitlines()) == 11
@@ -67,26 +69,56 @@ def test_a_whole_run_leaves_everything_and_is_not_repeated(tmp_path, evaluator):
     )
     table = text_table(run_benchmark(more, progress=False))
     assert [line.split()[0] for line in table.splitlines()[-3:]] == ["given", "given,", "peer"]
-    assert Results.load(tmp_path / "results.json").rows[2].source == str(peer)
+    assert Results.load(tmp_path / "results.json").rows[3].source == str(peer)
 
 
 def test_the_best_of_several_draws_is_a_row_of_its_own(tmp_path, evaluator):
     settings = Settings.resolve(
         "demo", out=tmp_path, models=("cds",), num_samples=10, steps=3, coverage=False,
         evaluator=str(evaluator), predictor=str(evaluator), draws=3, request="min:10", device="cpu",
+        charge_neutral=True, symmetrise=0.3,
     )  # fmt: skip
     settings = replace(settings, overrides=tuple(TINY), budget_minutes=5, distinct=False)
     results = run_benchmark(settings, progress=False)
-    assert [r.method for r in results.rows] == ["cds", "cds, best of 3", "cds, unconditional"]
-    drawn, chosen = results.rows[:2]
+    methods = [REFERENCE, "cds", "cds, best of 3", "cds, unconditional"]
+    assert [r.method for r in results.rows] == methods
+    drawn, chosen = results.rows[1:3]
     assert chosen.details["candidates"] == 30
     assert drawn.details["target"] == "min:10"
+    assert drawn.metrics["comp_valid"].value == 1
     tables = [pd.read_csv(tmp_path / "tables" / f"{name}.csv") for name in ("cds", "cds-best of 3")]
     assert tables[1]["valid"].all()
     # the same model chooses and judges here: nearest to the target first
     off = (tables[1]["predicted"] - results.settings["target"]).abs()
     assert off.is_monotonic_increasing
     assert off.mean() <= (tables[0]["predicted"] - results.settings["target"]).abs().mean()
+
+
+def test_requests_over_the_whole_range(tmp_path, evaluator):
+    settings = Settings.resolve(
+        "demo", out=tmp_path, models=("cds",), num_samples=4, steps=3, guidances=(0.0, 2.0),
+        evaluator=str(evaluator), device="cpu",
+    )  # fmt: skip
+    settings = replace(settings, overrides=tuple(TINY), budget_minutes=5)
+    results = run_requests(settings, progress=False)
+    values = [c.info["formation_energy_per_atom"] for c in settings.load("train").crystals()]
+    unasked = {r.details["percentile"]: r for r in results.rows if r.method.startswith("training")}
+    for percentile in (0, 5, 50, 95):
+        value = np.percentile(values, percentile)
+        assert unasked[percentile].details["target"] == pytest.approx(value)
+        off = np.abs(np.array(values) - value).mean()
+        assert unasked[percentile].metrics["target_mae"].value == pytest.approx(off)
+    asked = results.rows[len(unasked) :]
+    assert len(asked) == 2 * len(unasked)
+    free = [r for r in asked if r.details["guidance"] == 0]
+    # without guidance all requests give the same crystals, and another distance to each
+    tables = [pd.read_csv(tmp_path / "tables" / f"{r.method.replace(', ', '-')}.csv") for r in free]
+    assert all(t["predicted"].equals(tables[0]["predicted"]) for t in tables)
+    assert {r.details["target"] for r in free} == {u.details["target"] for u in unasked.values()}
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<img alt") == 2
+    assert "Generated structures" not in page
+    assert "5 % point" in text_table(results)
 
 
 def test_settings_come_from_the_configuration_and_the_command_line_wins():

@@ -196,6 +196,10 @@ def test_symmetrised_copies(tmp_path, rng):
         "index": 3, "space_group": "Pm-3m", "space_group_number": 221, "symprec": 0.1
     }  # fmt: skip
     np.testing.assert_allclose(copy.lattice, np.eye(3) * copy.lattice[0, 0], atol=1e-6)
+    double = noisy.to_structure().make_supercell([2, 1, 1])
+    small = symmetrised(Crystal.from_structure(double), 0.1, primitive=True)
+    assert (len(small), small.info["space_group_number"]) == (5, 221)
+    assert small.lattice[0, 0] == pytest.approx(copy.lattice[0, 0], rel=1e-6)
     broken = Crystal(np.full((3, 3), np.nan), np.zeros((1, 3)), [6])
     found = write_symmetrised([noisy, broken], tmp_path, 0.1)
     assert found[1].info["space_group_number"] == 1
