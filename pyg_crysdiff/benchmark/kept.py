@@ -58,6 +58,7 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         "num_starts": protocol.num_starts,
         "stability": str(protocol.stability),
         "uniqueness": protocol.uniqueness,
+        "novelty_of": protocol.novelty_of,
         "space_groups": protocol.space_groups,
         "seed": protocol.seed,
         "num_bootstrap": protocol.num_bootstrap,

@@ -148,7 +148,7 @@ def _cards(
             crystal = crystals[name][int(entry["index"])]
             if isinstance(crystal, Crystal):
                 caption = f"{name}: {entry['formula']}, predicted {entry['predicted']:.6g}"
-                if "novel" in entry:
+                if "novel" in entry and entry["novel"] in (0, 1):
                     caption += ", novel" if entry["novel"] else ", in the training set"
                 figure = structure_figure(crystal)
                 note = f'<div class="mute">{html.escape(caption)}</div>'

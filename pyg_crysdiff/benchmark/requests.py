@@ -52,7 +52,7 @@ def run_requests(settings: Settings, say: Say = lambda _: None, progress: bool =
     protocol = Protocol(
         task="optimisation", train=train.crystals(), evaluator=evaluator,
         thresholds=train.success_thresholds, seed=settings.seed, space_groups=False,
-        progress=progress,
+        novelty_of=settings.novelty_of, progress=progress,
     )  # fmt: skip
     rows = [_unasked(values, percentile, value) for percentile, value in requests.items()]
     achieved: dict[tuple[str, float], dict[int, Evaluation]] = {}

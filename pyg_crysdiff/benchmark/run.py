@@ -133,6 +133,7 @@ class _Run:
             target=self.target,
             thresholds=self.train.success_thresholds,
             cutoffs=families,
+            novelty_of=self.settings.novelty_of,
             seed=self.settings.seed,
             cache_dir=self.out / "cache",
             progress=self.progress,

@@ -54,6 +54,7 @@ class Settings:
         predictor_minutes: Its training time.
         evaluator: Preset, or file of a trained evaluator.
         evaluator_minutes: Training time of the evaluator.
+        novelty_of: Valid crystals per row that are compared with the training set; None for all.
         coverage: Compute COV and AMSD, which needs fingerprints.
         overrides: Hydra overrides of ``train.yaml`` for the joint family.
         structrepdiff_overrides: The same for StructRepDiff.
@@ -95,6 +96,7 @@ class Settings:
     predictor_minutes: float = 15.0
     evaluator: str = "standard"
     evaluator_minutes: float = 15.0
+    novelty_of: int | None = None
     coverage: bool = True
     overrides: tuple[str, ...] = ()
     structrepdiff_overrides: tuple[str, ...] = ()

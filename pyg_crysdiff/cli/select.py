@@ -21,7 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("files", nargs="+", metavar="FILE", help=".pt, extxyz, CIF, zip, tar, CSV, JSON, folder")
     add("-n", "--count", type=int, required=True, help="crystals to keep")
-    add("--predictor", type=Path, required=True, help="property model that ranks them")
+    add(
+        "--predictor", required=True,
+        help="property model that ranks them: a file, or the name of one that comes with the "
+        "package (perov5-predictor, carbon24-predictor, mp20-predictor)",
+    )  # fmt: skip
     add("--target", type=float, required=True, help="wanted value of its property")
     add("--repeats", action="store_true", help="allow crystals that match another one")
     add("--new-to", metavar="DATA", help="data set (its train part) or file: none of its crystals")

@@ -22,6 +22,7 @@ from pyg_crysdiff.evaluation.property_model import (
     PeriodicDimeNet,
     PropertyModel,
 )
+from pyg_crysdiff.models.shipped import FOLDER
 
 _PREFIX = "encoder."
 
@@ -67,12 +68,19 @@ def load_cdvae_evaluator(folder: str | Path) -> PropertyModel:
 
 
 def load_evaluator(path: str | Path) -> PropertyModel:
-    """Load an evaluator of this package (a file) or one of CDVAE's ``prop_models`` (a folder).
+    """Load a property model of this package or one of CDVAE's ``prop_models``.
+
+    Args:
+        path: File of this package, folder of CDVAE's, or the name of one that comes with the
+            package (``perov5-predictor``).
 
     Raises:
         FileNotFoundError: If there is none.
         ValueError: If it is damaged or of another kind.
     """
+    shipped = FOLDER / f"{path}.safetensors"
+    if not Path(path).exists() and shipped.is_file():
+        return PropertyModel.load(shipped)
     return load_cdvae_evaluator(path) if Path(path).is_dir() else PropertyModel.load(path)
 
 

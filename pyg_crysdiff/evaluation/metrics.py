@@ -40,7 +40,7 @@ def set_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
     valid = table[table["valid"]]
     out = {"uniqueness": _mean(valid["first"], protocol)}
     if "novel" in table:
-        out["novelty"] = _mean(valid["novel"], protocol)
+        out["novelty"] = _mean(valid["novel"].dropna(), protocol)
     for key, column in (("uniqueness_amd", "amd_earlier"), ("novelty_amd", "amd_train")):
         if column in valid:
             out[key] = _mean(valid[column] > amd_distance.SAME, protocol)
@@ -61,7 +61,7 @@ def stability_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Esti
     out["relaxed_energy"] = _mean(table["relaxed_energy"][relaxed], protocol)
     out["relax_rms"] = _mean(table["relax_rms"][relaxed], protocol)
     if "first" in table and "novel" in table:
-        out["sun"] = _mean(stable & table["first"] & table["novel"], protocol)
+        out["sun"] = _mean(stable & table["first"] & (table["novel"] == 1), protocol)
     return out
 
 

@@ -186,12 +186,15 @@ class PropertyModel:
         )
         return [work(c) for c in crystals]
 
-    def save(self, path: str | Path) -> None:
-        """Write weights and facts to one safetensors file."""
+    def save(self, path: str | Path, *, half: bool = False) -> None:
+        """Write weights, in half precision if asked for, and facts to one safetensors file."""
         facts = {
             "config": asdict(self.config), "mean": self.mean, "std": self.std, "card": self.card
         }  # fmt: skip
-        weights = {k: v.contiguous().cpu() for k, v in self.network.state_dict().items()}
+        weights = {
+            k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu()
+            for k, v in self.network.state_dict().items()
+        }
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(path.name + ".tmp")

@@ -34,6 +34,8 @@ class Protocol:
             samples.
         space_groups: Find the space group of every crystal.
         uniqueness: Compare the samples with each other and with the training set.
+        novelty_of: Compare this many valid crystals with the training set, from the first on; None
+            for all. Where one composition has thousands of structures each takes seconds.
         cutoffs: Family name to (structure, composition) cut-offs of COV; the first is the main one.
         seed: Seed of the bootstrap.
         num_bootstrap: Resamples; 0 for no intervals.
@@ -52,6 +54,7 @@ class Protocol:
     num_starts: int | None = None
     space_groups: bool = True
     uniqueness: bool = True
+    novelty_of: int | None = None
     cutoffs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     seed: int = 0
     num_bootstrap: int = 1000

@@ -59,7 +59,11 @@ def _repetition(chosen: Sequence[Crystal], protocol: Protocol) -> dict[str, NDAr
     options: dict[str, Any] = {"num_workers": protocol.num_workers, "progress": protocol.progress}
     out: dict[str, NDArray] = {"first": first_occurrences(chosen, **options)}
     if protocol.train:
-        out["novel"] = novel(chosen, protocol.train, **options)
+        compared = chosen[: protocol.novelty_of]
+        out["novel"] = novel(compared, protocol.train, **options)
+        if len(compared) < len(chosen):  # the others are not known: NaN
+            unknown = np.full(len(chosen) - len(compared), np.nan)
+            out["novel"] = np.concatenate([out["novel"].astype(float), unknown])
     if amd_distance.available():
         out["amd_earlier"] = amd_distance.nearest_earlier(chosen, **options)
         if protocol.train:

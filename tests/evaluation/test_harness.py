@@ -68,6 +68,17 @@ def test_counts_of_a_file_with_everything_wrong_in_it():
     assert table.loc[6, "reason"] == "composition"
 
 
+def test_novelty_of_the_first_ones_only():
+    entries = [rock_salt(numbers=(12, 8)), BrokenEntry(1, "x"), rock_salt(), rock_salt()]
+    known = [rock_salt(numbers=(12, 8))]
+    found = evaluate(entries, Protocol(train=known, novelty_of=2, **options()))
+    assert found.metrics["novelty"].value == 0.5
+    assert found.table["novel"].isna().tolist() == [False, True, False, True]
+    whole = evaluate(entries, Protocol(train=known, **options()))
+    assert whole.metrics["novelty"].value == pytest.approx(2 / 3)
+    assert whole.metrics["uniqueness"] == found.metrics["uniqueness"]
+
+
 def test_no_valid_sample_is_a_result_not_an_error():
     protocol = Protocol("generation", [rock_salt()], [rock_salt()], **options())
     found = evaluate([BrokenEntry(0, "x"), BrokenEntry(1, "y")], protocol)

@@ -3,9 +3,12 @@ import json
 import pytest
 import torch
 
+from pyg_crysdiff.evaluation import cdvae_evaluator
+from pyg_crysdiff.evaluation.property_model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 from pyg_crysdiff.models import export_checkpoint, load_checkpoint, shipped, shipped_names
 from pyg_crysdiff.sampling import sample
 from pyg_crysdiff.training import train
+from tests.conftest import make_crystal
 from tests.helpers import same_weights, small_config, toy_set
 
 
@@ -80,6 +83,23 @@ def test_a_shipped_checkpoint_generates_and_its_card_tells_what_it_is(name):
         model, 1, **{**model.card["sampler"], "steps": 5}, device="cpu", progress=False
     )
     assert len(crystal) >= 1
+
+
+def test_a_property_model_in_half_precision_and_by_name(tmp_path, monkeypatch, rng):
+    config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
+    model = PropertyModel(PeriodicDimeNet(config), config, -3.0, 2.0, {"property": "e"})
+    for output in model.network.output_blocks:  # zero at the start
+        torch.nn.init.normal_(output.lin.weight)
+    for half in (False, True):
+        model.save(tmp_path / f"{half}.safetensors", half=half)
+    sizes = [(tmp_path / f"{half}.safetensors").stat().st_size for half in (True, False)]
+    assert sizes[0] < 0.75 * sizes[1]
+    monkeypatch.setattr(cdvae_evaluator, "FOLDER", tmp_path)
+    read = cdvae_evaluator.load_evaluator("True")
+    crystals = [make_crystal(rng, n) for n in (2, 4)]
+    assert read.predict(crystals) == pytest.approx(model.predict(crystals), rel=5e-3)
+    with pytest.raises(FileNotFoundError):
+        cdvae_evaluator.load_evaluator("none")
 
 
 def test_what_is_shipped_stays_small():
