@@ -130,10 +130,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="move these candidates to the positions of their space groups first, within SYMPREC "
         "Angstrom; 0 = as drawn",
     )  # fmt: skip
-    add(
-        "--distinct", action=argparse.BooleanOptionalAction,
-        help="choose no structure twice",
-    )  # fmt: skip
+    add("--copies", type=int, help="how often one structure may be chosen; 0 = any number")
     add("--predictor", help="preset or file of that predictor")
     add("--predictor-budget", type=float, metavar="MINUTES", help="its training time")
     add(
@@ -175,7 +172,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         target=args.target,
         request=args.request,
         draws=args.draws,
-        distinct=args.distinct,
+        copies=args.copies,
         symmetrise=args.symmetrise,
         charge_neutral=args.charge_neutral,
         predictor=args.predictor,

@@ -73,9 +73,10 @@ def _histograms(
         low, high = _window(train, target)
         bins = np.linspace(low, high, 60).tolist()
         axes.hist(train, bins, density=True, color="#c9ced6", label=f"training data ({len(train)})")
-        for i, (label, values) in enumerate(predicted.items()):
-            style = "--" if "unconditional" in label else "-"
-            colour = COLOURS[(i // 2) % len(COLOURS)]
+        models = list(dict.fromkeys(label.split(",")[0] for label in predicted))
+        for label, values in predicted.items():
+            style = "--" if "unconditional" in label else ":" if "best of" in label else "-"
+            colour = COLOURS[models.index(label.split(",")[0]) % len(COLOURS)]
             shown = values[(values >= low) & (values <= high)]
             text = f"{label} ({len(shown)} of {len(values)} valid in view)"
             axes.hist(
@@ -118,22 +119,27 @@ def _requested(
 
 
 def _rates(results: Results) -> Figure:
+    """Strict rates of what was measured; best of ten, the protocol of published rates, of all."""
+    panels = {"strict": "share of all crystals", "best10": "best of ten"}
+    names = list(dict.fromkeys((r.kind, r.method) for r in results.rows))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.5, 3.6))
-        axes = figure.add_subplot()
-        rows = [r for r in results.rows if "sr5_best10" in r.metrics or "sr5_strict" in r.metrics]
-        width = 0.8 / max(1, len(rows))
-        for i, row in enumerate(rows):
-            keys = [f"sr{p}_best10" for p in (5, 10, 15)]
-            x = np.arange(3) + i * width
-            values = [row.metrics[k].value if k in row.metrics else np.nan for k in keys]
-            published = row.kind == "published"
-            axes.bar(
-                x, values, width * 0.92, label=f"{row.method}{' (published)' * published}",
-                color=f"C{i % 10}", alpha=0.35 if published else 1.0,
-                hatch="//" if published else None,
-            )  # fmt: skip
-        axes.set_xticks(np.arange(3) + 0.4 - width / 2, ["SR5", "SR10", "SR15"])
-        axes.set(ylabel="success rate, best of ten", ylim=(0, 1.02))
-        axes.legend(fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        figure = Figure(figsize=(11, 3.6))
+        axes = figure.subplots(1, 2, sharey=True)
+        for panel, (kind, title) in zip(axes, panels.items(), strict=True):
+            rows = [r for r in results.rows if f"sr5_{kind}" in r.metrics]
+            width = 0.8 / max(1, len(rows))
+            for i, row in enumerate(rows):
+                keys = [f"sr{p}_{kind}" for p in (5, 10, 15)]
+                values = [row.metrics[k].value if k in row.metrics else np.nan for k in keys]
+                published = row.kind == "published"
+                panel.bar(
+                    np.arange(3) + i * width, values, width * 0.92,
+                    label=f"{row.method}{' (published)' * published}",
+                    color=f"C{names.index((row.kind, row.method)) % 10}",
+                    alpha=0.35 if published else 1.0, hatch="//" if published else None,
+                )  # fmt: skip
+            panel.set_xticks(np.arange(3) + 0.4 - width / 2, ["SR5", "SR10", "SR15"])
+            panel.set(title=title, ylim=(0, 1.02))
+        axes[0].set_ylabel("success rate")
+        axes[1].legend(fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import torch
 
 import pyg_crysdiff
 from pyg_crysdiff.baselines import Baseline, LiveRequest, load_baseline, published_rows, run_live
+from pyg_crysdiff.benchmark.choosing import choose
 from pyg_crysdiff.benchmark.drawing import draw, request, sizes
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.judges import property_model
@@ -38,11 +39,8 @@ from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
 from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.evaluation.results import Results, Row
-from pyg_crysdiff.evaluation.selection import select
 from pyg_crysdiff.models import LoadedModel
-from pyg_crysdiff.parallel import parallel_map
 from pyg_crysdiff.platform import choose_device
-from pyg_crysdiff.sampling import symmetrised
 from pyg_crysdiff.sampling.request import Target
 from pyg_crysdiff.structrepdiff import StructRepDiff
 
@@ -205,30 +203,21 @@ class _Run:
         self.say(f"{label}: {others.num_samples} further candidates")
         more, sampled = draw(others, f"{name}, candidates", model, target, self.progress)
         candidates = [*first, *more]
-        if settings.symmetrise > 0:
-            candidates = parallel_map(
-                partial(symmetrised, symprec=settings.symmetrise, primitive=True), candidates,
-                progress=self.progress, label="symmetrising",
-            )  # fmt: skip
-        chosen = select(
-            candidates,
-            len(first),
-            self._predictor,
-            self.target,
-            distinct=settings.distinct,
-            progress=self.progress,
-        )
+        chosen = choose(
+            candidates, len(first), settings, self.target, lambda: self._predictor,
+            self.out / "tables" / f"{label.replace(', ', '-')}.chosen.json", self.progress,
+        )  # fmt: skip
         facts = {
             **details,
             "candidates": len(candidates),
-            "distinct": settings.distinct,
+            "copies": settings.copies,
             "symmetrised": settings.symmetrise,
             "predictor_mae": self._predictor.card.get("held_out_mae"),
         }
         if "sampling_seconds" in details and "sampling_seconds" in sampled:
             total = details["sampling_seconds"] + sampled["sampling_seconds"]
             facts["sampling_seconds"] = round(total, 1)
-        self._score(label, [candidates[i] for i in chosen], "this run", facts)
+        self._score(label, chosen, "this run", facts)
 
     def _baseline(self, baseline: Baseline, path: Path) -> None:
         """Score a peer's samples; train and sample it first where ``path`` is its checkout."""

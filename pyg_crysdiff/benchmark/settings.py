@@ -47,7 +47,7 @@ class Settings:
             values anywhere in the lowest 5 % of the training set.
         draws: Candidates for each crystal of a further row, in which a property model that was
             trained on the training set chooses; 1 for no such row.
-        distinct: Choose no structure twice.
+        copies: How often one structure may be chosen; 0 for any number.
         symmetrise: Tolerance, Angstrom, within which candidates are moved to the positions of their
             space group before the choice; 0 leaves them as drawn.
         predictor: Preset, or file of that property model.
@@ -90,7 +90,7 @@ class Settings:
     target: float | None = None
     request: str = "min"
     draws: int = 1
-    distinct: bool = True
+    copies: int = 1
     symmetrise: float = 0.0
     predictor: str = "standard"
     predictor_minutes: float = 15.0

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "package (perov5-predictor, carbon24-predictor, mp20-predictor)",
     )  # fmt: skip
     add("--target", type=float, required=True, help="wanted value of its property")
-    add("--repeats", action="store_true", help="allow crystals that match another one")
+    add("--copies", type=int, default=1, help="how often one structure may be kept; 0 = any number")
     add("--new-to", metavar="DATA", help="data set (its train part) or file: none of its crystals")
     add_data_options(parser)
     add("--out", type=Path, default=Path("selected"), help="output folder (default: selected)")
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
         )
         known = [c for c in given if isinstance(c, Crystal)]
     chosen = select(
-        entries, args.count, predictor, args.target, distinct=not args.repeats, known=known,
+        entries, args.count, predictor, args.target, copies=args.copies, known=known,
         progress=True,
     )  # fmt: skip
     if not chosen:

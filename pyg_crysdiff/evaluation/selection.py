@@ -1,7 +1,7 @@
-"""The best of many candidates: valid, nearest to a wanted property, none of them twice.
+"""The best of many candidates: valid, nearest to a wanted property, none of them too often.
 
 The way of the data: candidates of any model -> predictions of a property model -> candidates in
-the order of their distance to the request -> those that are valid and, where asked for, new.
+the order of their distance to the request -> those that are valid and not chosen yet.
 
 The property model that selects must not be the one that judges: a judge that has chosen what it
 judges finds its own errors. Train the selecting one on the generator's training set and the judging
@@ -29,7 +29,7 @@ def select(
     predictor: PropertyModel,
     target: float,
     *,
-    distinct: bool = True,
+    copies: int = 1,
     known: Sequence[Crystal] = (),
     progress: bool = False,
 ) -> list[int]:
@@ -43,8 +43,10 @@ def select(
         count: Number of crystals wanted.
         predictor: Property model; not the one that judges the result.
         target: Wanted value.
-        distinct: Choose none that matches one chosen before (pymatgen's StructureMatcher, as in
-            :func:`pyg_crysdiff.evaluation.uniqueness.first_occurrences`).
+        copies: How often one structure may be chosen (pymatgen's StructureMatcher decides what is
+            one, as in :func:`pyg_crysdiff.evaluation.uniqueness.first_occurrences`); 0 for any
+            number, which where few structures are near the target gives one of them again and
+            again.
         known: Choose none that matches one of these, such as the training set.
         progress: Show a progress bar.
 
@@ -53,19 +55,22 @@ def select(
         enough.
 
     Raises:
-        ValueError: If count is not positive or the target is not finite.
+        ValueError: If count is not positive, copies negative or the target not finite.
     """
     if count < 1:
         raise ValueError(f"the number of crystals to choose must be positive, got {count}")
+    if copies < 0:
+        raise ValueError(f"copies must not be negative, got {copies}")
     if not np.isfinite(target):
         raise ValueError(f"the target must be a finite number, got {target}")
     off = np.abs(predictor.predict(candidates, progress=progress) - target)
     order = [int(i) for i in np.argsort(off, kind="stable") if np.isfinite(off[i])]
-    seen: dict[Key, list[Structure]] = defaultdict(list)
+    old: dict[Key, list[Structure]] = defaultdict(list)
     for one in known:
         key, structure = matching_key(one)
         if key is not None:
-            seen[key].append(structure)
+            old[key].append(structure)
+    kept: dict[Key, list[tuple[Structure, list[int]]]] = defaultdict(list)
     chosen: list[int] = []
     with tqdm(total=count, desc="selecting", disable=not progress, leave=False) as bar:
         for index in order:
@@ -73,14 +78,26 @@ def select(
             assert isinstance(crystal, Crystal)  # others have no prediction
             if not smact_validity(crystal.atomic_numbers):
                 continue
-            if distinct or known:
+            if copies or known:
                 key, structure = matching_key(crystal)
-                if key is not None and matches_any(structure, seen[key]):
+                if key is not None and matches_any(structure, old[key]):
                     continue
-                if key is not None and distinct:
-                    seen[key].append(structure)
+                if copies and key is not None and not _takes(kept[key], structure, index, copies):
+                    continue
             chosen.append(index)
             bar.update()
             if len(chosen) == count:
                 break
     return chosen
+
+
+def _takes(
+    kept: list[tuple[Structure, list[int]]], structure: Structure, index: int, copies: int
+) -> bool:
+    """Count a structure with those that it matches; whether there is room for it."""
+    for other, members in kept:
+        if matches_any(structure, [other]):
+            members.append(index)
+            return len(members) <= copies
+    kept.append((structure, [index]))
+    return True

@@ -78,7 +78,7 @@ def test_the_best_of_several_draws_is_a_row_of_its_own(tmp_path, evaluator):
         evaluator=str(evaluator), predictor=str(evaluator), draws=3, request="min:10", device="cpu",
         charge_neutral=True, symmetrise=0.3,
     )  # fmt: skip
-    settings = replace(settings, overrides=tuple(TINY), budget_minutes=5, distinct=False)
+    settings = replace(settings, overrides=tuple(TINY), budget_minutes=5, copies=0)
     results = run_benchmark(settings, progress=False)
     methods = [REFERENCE, "cds", "cds, best of 3", "cds, unconditional"]
     assert [r.method for r in results.rows] == methods

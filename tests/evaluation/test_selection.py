@@ -26,25 +26,28 @@ def test_nearest_valid_ones_come_first():
     entries = [
         *cubes(4.5, 3.9), BrokenEntry(2, "x"), *cubes(4.0, content=ARGON), *cubes(3.5),
     ]  # fmt: skip
-    assert select(entries, 2, Lengths(), 4.0, distinct=False) == [1, 0]
-    assert select(entries, 9, Lengths(), 4.0, distinct=False) == [1, 0, 4]  # ties in their order
+    assert select(entries, 2, Lengths(), 4.0, copies=0) == [1, 0]
+    assert select(entries, 9, Lengths(), 4.0, copies=0) == [1, 0, 4]  # ties in their order
 
 
-def test_none_is_chosen_twice():
+def test_none_is_chosen_more_often_than_asked_for():
     # volumes are scaled: all cubes of rock salt's composition are one structure
     other = [[0, 0, 0], [0.5, 0.0, 0.0]]
     entries = [*cubes(4.2, 4.1, 4.3), *cubes(5.0, content=(other, [11, 17]))]
     assert select(entries, 4, Lengths(), 4.0) == [1, 3]
-    assert select(entries, 4, Lengths(), 4.0, distinct=False) == [1, 0, 2, 3]
+    assert select(entries, 4, Lengths(), 4.0, copies=0) == [1, 0, 2, 3]
+    assert select(entries, 4, Lengths(), 4.0, copies=2) == [1, 0, 3]
 
 
 def test_none_is_known():
     entries = [*cubes(4.0), *cubes(4.4, content=([[0, 0, 0], [0.5, 0.5, 0.5]], [19, 17]))]
     assert select(entries, 2, Lengths(), 4.0, known=cubes(7.0)) == [1]
-    assert select(entries, 2, Lengths(), 4.0, known=cubes(7.0), distinct=False) == [1]
+    assert select(entries, 2, Lengths(), 4.0, known=cubes(7.0), copies=0) == [1]
 
 
 @pytest.mark.parametrize(("count", "target"), [(0, 1.0), (1, np.nan)])
 def test_bad_requests(count, target):
     with pytest.raises(ValueError, match=r"positive|finite"):
         select(cubes(4.0), count, Lengths(), target)
+    with pytest.raises(ValueError, match="copies"):
+        select(cubes(4.0), 1, Lengths(), 1.0, copies=-1)

@@ -1,0 +1,58 @@
+"""The best of all candidates of a row, chosen once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.data import Crystal
+from pyg_crysdiff.evaluation.property_model import PropertyModel
+from pyg_crysdiff.evaluation.selection import select
+from pyg_crysdiff.parallel import parallel_map
+from pyg_crysdiff.sampling import symmetrised
+
+
+def choose(
+    candidates: Sequence[Crystal],
+    count: int,
+    settings: Settings,
+    target: float,
+    predictor: Callable[[], PropertyModel],
+    file: Path,
+    progress: bool,
+) -> list[Crystal]:
+    """Return the chosen candidates, moved to the positions of their space groups if asked for.
+
+    Args:
+        candidates: All draws.
+        count: Number of crystals wanted.
+        settings: ``symmetrise``, ``copies``, ``predictor``.
+        target: Wanted value.
+        predictor: Returns the property model that chooses; called only where a choice is made.
+        file: JSON file that keeps the choice for the next run with the same candidates.
+        progress: Show progress bars.
+    """
+    move = partial(symmetrised, symprec=settings.symmetrise, primitive=True)
+    facts = [
+        count, settings.symmetrise, settings.copies, settings.predictor,
+        settings.predictor_minutes, target,
+    ]  # fmt: skip
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    for crystal in candidates:
+        digest.update(crystal.digest().encode())
+    key = digest.hexdigest()
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if known.get("key") != key:
+        pool = list(candidates)
+        if settings.symmetrise > 0:
+            pool = parallel_map(move, pool, progress=progress, label="symmetrising")
+        found = select(pool, count, predictor(), target, copies=settings.copies, progress=progress)
+        known = {"key": key, "chosen": found}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(known), encoding="utf-8")
+    chosen = [candidates[i] for i in known["chosen"]]
+    return [move(c) for c in chosen] if settings.symmetrise > 0 else chosen
