@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import Crystal
+from pyg_crysdiff.data.io import write_extxyz
 from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.evaluation.selection import select
 from pyg_crysdiff.parallel import parallel_map
@@ -23,6 +24,7 @@ def choose(
     target: float,
     predictor: Callable[[], PropertyModel],
     file: Path,
+    folder: Path,
     progress: bool,
 ) -> list[Crystal]:
     """Return the chosen candidates, moved to the positions of their space groups if asked for.
@@ -34,6 +36,7 @@ def choose(
         target: Wanted value.
         predictor: Returns the property model that chooses; called only where a choice is made.
         file: JSON file that keeps the choice for the next run with the same candidates.
+        folder: Gets ``samples.extxyz`` with the chosen crystals.
         progress: Show progress bars.
     """
     move = partial(symmetrised, symprec=settings.symmetrise, primitive=True)
@@ -55,4 +58,8 @@ def choose(
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(known), encoding="utf-8")
     chosen = [candidates[i] for i in known["chosen"]]
-    return [move(c) for c in chosen] if settings.symmetrise > 0 else chosen
+    if settings.symmetrise > 0:
+        chosen = [move(c) for c in chosen]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_extxyz(chosen, folder / "samples.extxyz")
+    return chosen

@@ -203,9 +203,10 @@ class _Run:
         self.say(f"{label}: {others.num_samples} further candidates")
         more, sampled = draw(others, f"{name}, candidates", model, target, self.progress)
         candidates = [*first, *more]
+        stem = label.replace(", ", "-")
         chosen = choose(
             candidates, len(first), settings, self.target, lambda: self._predictor,
-            self.out / "tables" / f"{label.replace(', ', '-')}.chosen.json", self.progress,
+            self.out / "tables" / f"{stem}.chosen.json", self.out / "samples" / stem, self.progress,
         )  # fmt: skip
         facts = {
             **details,
