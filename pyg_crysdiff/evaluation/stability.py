@@ -11,7 +11,7 @@ import importlib.util
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def relax_shard(
 def _relaxation(settings: Stability) -> tuple[Any, str]:
     """The relaxation and the name of its results."""
     work = partial(_relax, steps=settings.steps, fmax=settings.fmax)
-    return work, f"relax-{settings.steps}-{settings.fmax:g}"
+    return work, f"relaxation-{settings.steps}-{settings.fmax:g}"
 
 
 def stability_columns(
@@ -292,6 +292,7 @@ def _relax(crystal: Crystal, steps: int, fmax: float) -> list[float]:
     """Return energy after and before (eV/atom), distance moved (A), and whether it converged."""
     from chgnet.model import StructOptimizer  # noqa: PLC0415
 
+    crystal = right_handed(crystal)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -307,6 +308,20 @@ def _relax(crystal: Crystal, steps: int, fmax: float) -> list[float]:
     forces = float(np.linalg.norm(path.forces[-1], axis=1).max())
     moved = rms_moved(crystal, final)
     return [float(path.energies[-1]) / n, float(path.energies[0]) / n, moved, float(forces <= fmax)]
+
+
+def right_handed(crystal: Crystal) -> Crystal:
+    """Return the same crystal with a right-handed cell.
+
+    CHGNet divides by the signed volume: in a left-handed cell its stress has the wrong sign, and a
+    relaxation climbs.
+    """
+    if np.linalg.det(crystal.lattice) > 0:
+        return crystal
+    order = [0, 2, 1]
+    return replace(
+        crystal, lattice=crystal.lattice[order], frac_coords=crystal.frac_coords[:, order]
+    )
 
 
 def rms_moved(before: Crystal, after: Crystal) -> float:

@@ -138,3 +138,16 @@ def test_shards_relax_everything_once(tmp_path, monkeypatch, rng):
         stability.relax_shard(crystals, known, settings, (3, 3))
     with pytest.raises(ValueError, match="cache folder"):
         stability.relax_shard(crystals, known, Stability(), (0, 2))
+
+
+def test_a_left_handed_cell_relaxes_downhill():
+    # rock salt of lithium and fluorine, too small; once with two cell vectors exchanged
+    cell = 3.7 / 2 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=float)
+    frac = np.array([[0, 0, 0], [0.48, 0.5, 0.51]])
+    crystal = Crystal(cell, frac, np.array([3, 9]))
+    mirror = Crystal(cell[[1, 0, 2]], frac[:, [1, 0, 2]], np.array([3, 9]))
+    assert np.linalg.det(crystal.lattice) * np.linalg.det(mirror.lattice) < 0
+    found = stability.relaxations([crystal, mirror], Stability(steps=10, num_workers=0))
+    assert (found["relaxed_energy"] < found["initial_energy"] - 0.01).all()
+    assert found["relaxed_energy"][0] == pytest.approx(found["relaxed_energy"][1], abs=2e-3)
+    assert found["relax_rms"][0] == pytest.approx(found["relax_rms"][1], abs=2e-3)
