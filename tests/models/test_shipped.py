@@ -88,6 +88,7 @@ def test_a_shipped_checkpoint_generates_and_its_card_tells_what_it_is(name):
 
 def test_a_property_model_in_half_precision_and_by_name(tmp_path, monkeypatch, rng):
     config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
+    torch.manual_seed(0)
     model = PropertyModel(PeriodicDimeNet(config), config, -3.0, 2.0, {"property": "e"})
     for output in model.network.output_blocks:  # zero at the start
         torch.nn.init.normal_(output.lin.weight)
@@ -99,8 +100,8 @@ def test_a_property_model_in_half_precision_and_by_name(tmp_path, monkeypatch, r
     read = cdvae_evaluator.load_evaluator("True")
     crystals = [make_crystal(rng, n) for n in (2, 4)]
     expected = model.predict(crystals)
-    assert read.predict(crystals) == pytest.approx(expected, rel=5e-3, nan_ok=True)
-    assert np.isfinite(expected).any()
+    assert read.predict(crystals) == pytest.approx(expected, abs=0.05, nan_ok=True)
+    assert np.nanmax(np.abs(expected + 3.0)) > 0.2  # not the mean alone
     with pytest.raises(FileNotFoundError):
         cdvae_evaluator.load_evaluator("none")
 
