@@ -127,6 +127,8 @@ def _rates(results: Results) -> Figure:
         axes = figure.subplots(1, 2, sharey=True)
         for panel, (kind, title) in zip(axes, panels.items(), strict=True):
             rows = [r for r in results.rows if f"sr5_{kind}" in r.metrics]
+            if kind == "best10":  # ten of a sorted list are no ten candidates of one start
+                rows = [r for r in rows if "candidates" not in r.details and r.source != "data set"]
             width = 0.8 / max(1, len(rows))
             for i, row in enumerate(rows):
                 keys = [f"sr{p}_{kind}" for p in (5, 10, 15)]
