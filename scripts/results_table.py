@@ -75,8 +75,7 @@ def _line(row: Row) -> str:
 
     name = f"*published:* {row.method}" if row.kind == "published" else row.method
     # Ten of a sorted list are no ten candidates of one start.
-    is_sorted = "candidates" in row.details or row.source == "data set"
-    best = "" if is_sorted else " / ".join(value(f"sr{p}_best10") for p in (5, 10, 15))
+    best = "" if row.is_ranked else " / ".join(value(f"sr{p}_best10") for p in (5, 10, 15))
     many = row.details.get("num_samples", "")
     if "candidates" in row.details:
         many = f"{many} of {row.details['candidates']}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def choose(
     count: int,
     settings: Settings,
     target: float,
-    predictor: Callable[[], PropertyModel],
+    predictor: PropertyModel,
     file: Path,
     folder: Path,
     progress: bool,
@@ -32,19 +32,19 @@ def choose(
     Args:
         candidates: All draws.
         count: Number of crystals wanted.
-        settings: ``symmetrise``, ``copies``, ``predictor``.
+        settings: ``symmetrise`` and ``copies``.
         target: Wanted value.
-        predictor: Returns the property model that chooses; called only where a choice is made.
+        predictor: Property model that chooses.
         file: JSON file that keeps the choice for the next run with the same candidates.
         folder: Gets ``samples.extxyz`` with the chosen crystals.
         progress: Show progress bars.
     """
     move = partial(symmetrised, symprec=settings.symmetrise, primitive=True)
     facts = [
-        count, settings.symmetrise, settings.copies, settings.predictor,
-        settings.predictor_minutes, target,
+        count, settings.symmetrise, settings.copies, target, predictor.card, predictor.mean,
+        predictor.std,
     ]  # fmt: skip
-    digest = hashlib.sha256(json.dumps(facts).encode())
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for crystal in candidates:
         digest.update(crystal.digest().encode())
     key = digest.hexdigest()
@@ -53,7 +53,7 @@ def choose(
         pool = list(candidates)
         if settings.symmetrise > 0:
             pool = parallel_map(move, pool, progress=progress, label="symmetrising")
-        found = select(pool, count, predictor(), target, copies=settings.copies, progress=progress)
+        found = select(pool, count, predictor, target, copies=settings.copies, progress=progress)
         known = {"key": key, "chosen": found}
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(known), encoding="utf-8")

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pyg_crysdiff.benchmark.kept import file_stem
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.models import LoadedModel
@@ -48,7 +49,7 @@ def draw(
         control = Control(charge_neutral=True)
     if isinstance(model.model, StructRepDiff):  # nothing to correct, and steps of its own
         sampler = {"steps": settings.structrepdiff_steps}
-    folder = settings.out / "samples" / name.replace(", ", "-")
+    folder = settings.out / "samples" / file_stem(name)
     clock = _Clock(folder)
     crystals = sample(
         model,

@@ -50,3 +50,10 @@ def property_model(
     if model.property_name != property_name:
         raise ValueError(f"the {role} predicts {model.property_name!r}, not {property_name!r}")
     return model
+
+
+def thresholds_origin(dataset: CrystalDataset) -> str:
+    """Say where the limits of the success rates come from."""
+    if dataset.success_thresholds is None:
+        return "5, 10, 15 % points of this training set"
+    return f"official constants of {type(dataset).__name__} (whole set), as in CDVAE's script"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 import pyg_crysdiff
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
-from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
+from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
 from pyg_crysdiff.evaluation.results import Estimate
 
 Entries = Sequence[Crystal | BrokenEntry]
@@ -44,6 +44,24 @@ def load_evaluation(stem: Path, entries: Entries, protocol: Protocol) -> Evaluat
     metrics = {name: Estimate(**values) for name, values in content["metrics"].items()}
     rows = pd.read_csv(table, keep_default_na=True)
     return Evaluation(metrics, content["definitions"], rows.fillna({"formula": "", "reason": ""}))
+
+
+def file_stem(method: str) -> str:
+    """Return the name of a row's files."""
+    return method.replace(", ", "-")
+
+
+def scored(
+    folder: Path, method: str, entries: Entries, protocol: Protocol, say: Callable[[str], None]
+) -> Evaluation:
+    """Return what was kept of these entries, or score and keep them, as files in ``folder``."""
+    stem = folder / file_stem(method)
+    found = load_evaluation(stem, entries, protocol)
+    if found is None:
+        say(f"{method}: scoring {len(entries)} crystals")
+        found = evaluate(entries, protocol)
+        save_evaluation(stem, found, entries, protocol)
+    return found
 
 
 def _key(entries: Entries, protocol: Protocol) -> str:

@@ -128,7 +128,7 @@ def _rates(results: Results) -> Figure:
         for panel, (kind, title) in zip(axes, panels.items(), strict=True):
             rows = [r for r in results.rows if f"sr5_{kind}" in r.metrics]
             if kind == "best10":  # ten of a sorted list are no ten candidates of one start
-                rows = [r for r in rows if "candidates" not in r.details and r.source != "data set"]
+                rows = [r for r in rows if not r.is_ranked]
             width = 0.8 / max(1, len(rows))
             for i, row in enumerate(rows):
                 keys = [f"sr{p}_{kind}" for p in (5, 10, 15)]

@@ -18,13 +18,13 @@ import torch
 import pyg_crysdiff
 from pyg_crysdiff.benchmark.drawing import draw
 from pyg_crysdiff.benchmark.generators import generators
-from pyg_crysdiff.benchmark.judges import property_model
-from pyg_crysdiff.benchmark.kept import load_evaluation, save_evaluation
+from pyg_crysdiff.benchmark.judges import property_model, thresholds_origin
+from pyg_crysdiff.benchmark.kept import scored
 from pyg_crysdiff.benchmark.range_plots import draw_guidance, draw_requests
 from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.evaluation.definitions import definition
-from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
+from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
 
 Say = Callable[[str], None]
@@ -66,11 +66,7 @@ def run_requests(settings: Settings, say: Say = lambda _: None, progress: bool =
                 say(f"{row}: {settings.num_samples} crystals, {name} = {value:.6g}")
                 crystals, sampled = draw(own, row, model, {name: value}, progress)
                 asked = replace(protocol, target=value)
-                kept = settings.out / "tables" / row.replace(", ", "-")
-                found = load_evaluation(kept, crystals, asked)
-                if found is None:
-                    found = evaluate(crystals, asked)
-                    save_evaluation(kept, found, crystals, asked)
+                found = scored(settings.out / "tables", row, crystals, asked, say)
                 achieved.setdefault((label, guidance), {})[percentile] = found
                 details = {
                     **facts, **sampled, "checkpoint": model.digest, "guidance": guidance,
@@ -78,14 +74,13 @@ def run_requests(settings: Settings, say: Say = lambda _: None, progress: bool =
                 }  # fmt: skip
                 rows.append(Row(row, "measured", "this run", found.metrics, details))
     keys = dict.fromkeys(key for row in rows for key in row.metrics)
-    thresholds = protocol.success_thresholds() or ()
     results = Results(
         dataset=train.display_name, split=train.split_description, seed=settings.seed,
         task="requests", rows=rows, definitions={key: definition(key) for key in keys},
         settings={
             "property": name, "target": requests[0],
-            "thresholds": dict(zip(("sr5", "sr10", "sr15"), thresholds, strict=False)),
-            "thresholds_from": "training set, or the data set's official constants",
+            "thresholds": protocol.named_thresholds(),
+            "thresholds_from": thresholds_origin(train),
             "num_train": len(train), "num_reference": len(test), "evaluator": evaluator.card,
             "num_atoms": settings.num_atoms, **settings.sampler(),
             "version": pyg_crysdiff.__version__, "torch": str(torch.__version__),

@@ -27,16 +27,16 @@ from pyg_crysdiff.baselines import Baseline, LiveRequest, load_baseline, publish
 from pyg_crysdiff.benchmark.choosing import choose
 from pyg_crysdiff.benchmark.drawing import draw, request, sizes
 from pyg_crysdiff.benchmark.generators import generators
-from pyg_crysdiff.benchmark.judges import property_model
-from pyg_crysdiff.benchmark.kept import load_evaluation, save_evaluation
+from pyg_crysdiff.benchmark.judges import property_model, thresholds_origin
+from pyg_crysdiff.benchmark.kept import file_stem, scored
 from pyg_crysdiff.benchmark.plots import write_plots
 from pyg_crysdiff.benchmark.range_plots import draw_calibration
 from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.representations import draw_representations
 from pyg_crysdiff.benchmark.settings import Settings
-from pyg_crysdiff.data import BrokenEntry, Crystal, CrystalDataset, read_crystals
+from pyg_crysdiff.data import BrokenEntry, Crystal, read_crystals
 from pyg_crysdiff.evaluation.definitions import definition
-from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
+from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
 from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel
@@ -152,14 +152,11 @@ class _Run:
         crystals = self.train.crystals()
         order = np.random.default_rng(self.settings.seed).permutation(len(crystals))
         some = [crystals[i] for i in order[:_CALIBRATED]]
-        limits = dict(
-            zip(("sr5", "sr10", "sr15"), self.protocol.success_thresholds() or (), strict=False)
-        )
         return draw_calibration(
             self.out / "plots" / "evaluator.png",
             np.array([c.info[self.property] for c in some]),
             self.evaluator.predict(some, progress=self.progress),
-            limits,
+            self.protocol.named_thresholds(),
             self.property,
         )
 
@@ -203,9 +200,9 @@ class _Run:
         self.say(f"{label}: {others.num_samples} further candidates")
         more, sampled = draw(others, f"{name}, candidates", model, target, self.progress)
         candidates = [*first, *more]
-        stem = label.replace(", ", "-")
+        stem = file_stem(label)
         chosen = choose(
-            candidates, len(first), settings, self.target, lambda: self._predictor,
+            candidates, len(first), settings, self.target, self._predictor,
             self.out / "tables" / f"{stem}.chosen.json", self.out / "samples" / stem, self.progress,
         )  # fmt: skip
         facts = {
@@ -256,12 +253,7 @@ class _Run:
         source: str,
         details: dict[str, Any],
     ) -> None:
-        kept = self.out / "tables" / name.replace(", ", "-")
-        found = load_evaluation(kept, entries, self.protocol)
-        if found is None:
-            self.say(f"{name}: scoring {len(entries)} crystals")
-            found = evaluate(entries, self.protocol)
-            save_evaluation(kept, found, entries, self.protocol)
+        found = scored(self.out / "tables", name, entries, self.protocol, self.say)
         facts = {**details, "num_samples": len(entries)}
         self.rows.append(Row(name, "measured", source, found.metrics, facts))
         self.evaluations[name], self.crystals[name] = found, list(entries)
@@ -270,7 +262,6 @@ class _Run:
         published = published_rows(self.settings.dataset, "optimisation")
         rows = [*self.rows, *published]
         keys = dict.fromkeys(key for row in rows for key in row.metrics)
-        thresholds = self.protocol.success_thresholds()
         return Results(
             dataset=self.train.display_name,
             split=self.train.split_description,
@@ -281,8 +272,8 @@ class _Run:
                 "command": " ".join(sys.argv),
                 "property": self.property,
                 "target": self.target,
-                "thresholds": dict(zip(("sr5", "sr10", "sr15"), thresholds or (), strict=False)),
-                "thresholds_from": _origin(self.train),
+                "thresholds": self.protocol.named_thresholds(),
+                "thresholds_from": thresholds_origin(self.train),
                 "num_train": len(self.train),
                 "num_reference": len(self.test),
                 "evaluator": self.evaluator.card,
@@ -296,9 +287,3 @@ class _Run:
                 "seconds": round(time.perf_counter() - self.started, 1),
             },
         )
-
-
-def _origin(dataset: CrystalDataset) -> str:
-    if dataset.success_thresholds is None:
-        return "5, 10, 15 % points of this training set"
-    return f"official constants of {type(dataset).__name__} (whole set), as in CDVAE's script"

@@ -12,7 +12,7 @@ from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.evaluation.results import Estimate
 from pyg_crysdiff.evaluation.stability import Stability
-from pyg_crysdiff.evaluation.success import percentile_thresholds
+from pyg_crysdiff.evaluation.success import PERCENTILES, percentile_thresholds
 
 TASKS = ("generation", "reconstruction", "optimisation")
 Entry = Crystal | BrokenEntry
@@ -76,6 +76,11 @@ class Protocol:
             return self.thresholds
         name = self.evaluator.property_name
         return percentile_thresholds([c.info[name] for c in self.train])
+
+    def named_thresholds(self) -> dict[str, float]:
+        """Return the limits as ``sr5``, ``sr10``, ``sr15``; empty where nothing fixes them."""
+        limits = self.success_thresholds()
+        return {f"sr{p}": x for p, x in zip(PERCENTILES, limits or (), strict=False)}
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,11 @@ class Row:
     metrics: dict[str, Estimate]
     details: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_ranked(self) -> bool:
+        """Whether its crystals stand in the order of the property: no ten are a start's."""
+        return "candidates" in self.details or self.source == "data set"
+
 
 @dataclass
 class Results:

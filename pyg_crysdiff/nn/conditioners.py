@@ -55,16 +55,11 @@ class AdaLN(Conditioner):
     def __init__(self, **sizes: int) -> None:
         super().__init__(**sizes)
         self.norm = nn.LayerNorm(self.dim, elementwise_affine=False)
-        self.modulation = nn.ModuleList(
-            nn.Linear(self.condition_dim, 2 * self.dim) for _ in range(self.num_blocks)
-        )
-        for layer in self.modulation.parameters():
-            nn.init.zeros_(layer)
+        self.modulation = _modulation(self)
 
     def block_input(self, block: int, z: Tensor, z_c: Tensor, crystal: Tensor) -> Tensor:
         """Return the scaled and shifted features of all atoms."""
-        changes = self.modulation[block](nn.functional.silu(z_c))
-        scale, shift = changes.index_select(0, crystal).chunk(2, dim=1)
+        scale, shift = _changes(self.modulation[block], z_c, crystal)
         return self.norm(z) * (1 + scale) + shift
 
 
@@ -79,14 +74,27 @@ class AdaCDS(CDS):
 
     def __init__(self, **sizes: int) -> None:
         super().__init__(**sizes)
-        self.modulation = nn.ModuleList(
-            nn.Linear(self.condition_dim, 2 * self.dim) for _ in range(self.num_blocks)
-        )
-        for layer in self.modulation.parameters():
-            nn.init.zeros_(layer)
+        self.modulation = _modulation(self)
 
     def block_input(self, block: int, z: Tensor, z_c: Tensor, crystal: Tensor) -> Tensor:
         """Return the scaled and shifted features of all atoms."""
-        changes = self.modulation[block](nn.functional.silu(z_c))
-        scale, shift = changes.index_select(0, crystal).chunk(2, dim=1)
+        scale, shift = _changes(self.modulation[block], z_c, crystal)
         return torch.addcmul(z + shift, z, scale)
+
+
+def _modulation(conditioner: Conditioner) -> nn.ModuleList:
+    """One map per block from z_c to scales and shifts of all features, zero at the start."""
+    maps = nn.ModuleList(
+        nn.Linear(conditioner.condition_dim, 2 * conditioner.dim)
+        for _ in range(conditioner.num_blocks)
+    )
+    for parameter in maps.parameters():
+        nn.init.zeros_(parameter)
+    return maps
+
+
+def _changes(layer: nn.Module, z_c: Tensor, crystal: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale and shift of every atom, (N, dim) each."""
+    changes: Tensor = layer(nn.functional.silu(z_c)).index_select(0, crystal)
+    scale, shift = changes.chunk(2, dim=1)
+    return scale, shift

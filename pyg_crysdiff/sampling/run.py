@@ -247,7 +247,7 @@ def _sizes(
     options: dict[Any, dict[int, float]] = {}  # of equal requests, made once
     sizes = []
     for i, target in enumerate(targets):
-        key = (i % period, *target.values())
+        key = (i % period, *(target.values() if rule.rule == "target" else ()))
         if key not in options:
             options[key] = rule.weights(statistics, target)
             if planner is not None:
