@@ -75,8 +75,10 @@ def test_elements(checkpoint):
 
 
 def test_charge_neutrality(checkpoint):
-    free = draw(checkpoint, None, 24, num_atoms=5)
+    free = draw(checkpoint, Control(allowed=("O", "Sr")), 24, num_atoms=4)
     assert not all(smact_validity(c.atomic_numbers) for c in free)
+    neutral = Control(allowed=("O", "Sr"), charge_neutral=True)
+    assert all(smact_validity(c.atomic_numbers) for c in draw(checkpoint, neutral, 24, num_atoms=4))
     control = Control(charge_neutral=True, required=("O",))
     crystals = draw(checkpoint, control, 24, num_atoms=5)
     assert all(smact_validity(c.atomic_numbers) and "O" in symbols(c) for c in crystals)
