@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.cli.ranges import whole_range
 from pyg_crysdiff.models.shipped import find_checkpoint
 
 _TASKS = {
@@ -117,6 +118,10 @@ def build_parser() -> argparse.ArgumentParser:
         "or values anywhere in the lowest PERCENT of the training set",
     )  # fmt: skip
     add(
+        "--num-elements", type=whole_range, metavar="2-3",
+        help="number of different elements of conditional samples",
+    )  # fmt: skip
+    add(
         "--charge-neutral", action=argparse.BooleanOptionalAction,
         help="conditional samples are charge neutral by construction",
     )  # fmt: skip
@@ -175,6 +180,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         copies=args.copies,
         symmetrise=args.symmetrise,
         charge_neutral=args.charge_neutral,
+        num_elements=args.num_elements,
         predictor=args.predictor,
         predictor_minutes=args.predictor_budget,
         evaluator=args.evaluator,

@@ -44,9 +44,11 @@ def draw(
         The crystals; the sampler's settings and, where they came in one go, its seconds.
     """
     sampler: dict[str, Any] = settings.sampler()
-    control = None
-    if settings.charge_neutral and target is not None:
-        control = Control(charge_neutral=True)
+    control = Control()
+    if target is not None:
+        control = Control(
+            charge_neutral=settings.charge_neutral, num_elements=settings.num_elements
+        )
     if isinstance(model.model, StructRepDiff):  # nothing to correct, and steps of its own
         sampler = {"steps": settings.structrepdiff_steps}
     folder = settings.out / "samples" / file_stem(name)
@@ -56,7 +58,7 @@ def draw(
         settings.num_samples,
         target=target,
         num_atoms=sizes(settings, target),
-        control=control,
+        control=control or None,
         seed=settings.seed,
         guidance=settings.guidance,
         **sampler,
@@ -64,8 +66,7 @@ def draw(
         out=folder,
         progress=progress,
     )
-    facts = {"charge_neutral": True} if control else {}
-    return crystals, {**sampler, **facts, **clock.stop()}
+    return crystals, {**sampler, **control.describe(), **clock.stop()}
 
 
 class _Clock:

@@ -42,6 +42,7 @@ class Settings:
         num_atoms: ``distribution`` or ``target``.
         charge_neutral: Conditional samples are charge neutral by construction
             (:class:`pyg_crysdiff.sampling.Control`).
+        num_elements: They have so many different elements, least and most; None for any number.
         target: Requested property value; None for the training minimum.
         request: What the generator is asked for where ``target`` is None: ``min``, or ``min:5`` for
             values anywhere in the lowest 5 % of the training set.
@@ -87,6 +88,7 @@ class Settings:
     guidances: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
     num_atoms: str = "distribution"
     charge_neutral: bool = False
+    num_elements: tuple[int, int] | None = None
     target: float | None = None
     request: str = "min"
     draws: int = 1
@@ -116,6 +118,8 @@ class Settings:
         values |= {key: value for key, value in given.items() if value is not None}
         for name in ("models", "overrides", "structrepdiff_overrides", "guidances"):
             values[name] = tuple(values[name])
+        if values.get("num_elements") is not None:
+            values["num_elements"] = tuple(values["num_elements"])
         return cls(dataset=dataset, **values)
 
     def sampler(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from pyg_crysdiff.cli.ranges import whole_range
 from pyg_crysdiff.cli.shards import parse_shard
 
 EXAMPLE = """examples:
@@ -91,6 +92,7 @@ def _add_control(parser: argparse.ArgumentParser) -> None:
     add("--forbid", default="", metavar="EL,EL", help="none of these elements")
     add("--require", default="", metavar="EL,EL", help="each of these elements occurs")
     add("--charge-neutral", action="store_true", help="compositions that are valid under SMACT")
+    add("--num-elements", type=whole_range, metavar="2-3", help="number of different elements")
     add("--template", type=Path, help="structure file whose first crystal is kept in part")
     add("--keep-sites", metavar="0-3,7", help="sites of the template, from 0 (default: all)")
     add(
@@ -160,6 +162,7 @@ def _control(args: argparse.Namespace) -> Any:
         forbidden=_list(args.forbid),
         required=_list(args.require),
         charge_neutral=args.charge_neutral,
+        num_elements=args.num_elements,
         template=template,
     )
 

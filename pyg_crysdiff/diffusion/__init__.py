@@ -10,11 +10,10 @@ from pyg_crysdiff.diffusion.joint import FIELDS, CrystalState, JointDiffusion, P
 from pyg_crysdiff.diffusion.lattice import LatticeDDPM
 from pyg_crysdiff.diffusion.noise import CrystalNoise, crystal_seed
 from pyg_crysdiff.diffusion.schedules import cosine_alpha_bar, geometric_sigma, sampling_times
-from pyg_crysdiff.diffusion.species import AbsorbingD3PM, UniformD3PM
+from pyg_crysdiff.diffusion.species import UniformD3PM
 
 __all__ = [
     "FIELDS",
-    "AbsorbingD3PM",
     "CrystalNoise",
     "CrystalState",
     "FieldDiffusion",

@@ -1,8 +1,6 @@
-"""D3PM on atomic species: uniform transitions (arXiv 2406.09263, eqs 6 to 8) or masking."""
+"""D3PM on atomic species with uniform transitions (arXiv 2406.09263, eqs 6 to 8)."""
 
 from __future__ import annotations
-
-from abc import abstractmethod
 
 import torch
 from torch import Tensor
@@ -12,25 +10,23 @@ from pyg_crysdiff.diffusion.field import FieldDiffusion
 from pyg_crysdiff.diffusion.schedules import cosine_alpha_bar
 
 
-class CategoricalDiffusion(FieldDiffusion):
-    r"""D3PM (arXiv 2107.03006) on class indices; a subclass says how classes are lost.
+class UniformD3PM(FieldDiffusion):
+    r"""Discrete diffusion with :math:`Q_t = (1 - \beta_t) I + \beta_t / K\, 1 1^T`.
 
-    The network predicts logits of a_0, whose softmax is read as :math:`p(a_0 | a_t)`. The step is
-    the mixture :math:`\sum_{a_0} q(a_s | a_t, a_0)\, p(a_0 | a_t)`, the loss the KL divergence of
-    eq. 8 of arXiv 2406.09263 (at t = 1 the negative log-likelihood of a_0) plus
-    ``auxiliary_weight`` times the cross-entropy of the a_0 prediction (arXiv 2107.03006, eq. 5).
+    Products of such matrices stay in the family, :math:`\bar Q_t = \bar\alpha_t I +
+    (1 - \bar\alpha_t) / K\, 1 1^T`, so that no K x K matrix is ever formed. The network
+    predicts logits of a_0, whose softmax is :math:`p(a_0 | a_t)`. The loss is the KL divergence of
+    eq. 8 (at t = 1 the negative log-likelihood of a_0) plus ``auxiliary_weight`` times the
+    cross-entropy of the a_0 prediction (the auxiliary loss of D3PM, arXiv 2107.03006, eq. 5).
 
     Species are class indices (N,) int64, not atomic numbers.
 
     Args:
-        num_classes: K; 1 is allowed (nothing to learn).
+        num_classes: K; 1 is allowed (nothing to diffuse, zero loss).
         num_steps: T.
         s: Offset of the cosine schedule.
         max_beta: Upper bound of one beta.
         auxiliary_weight: Weight of the cross-entropy term.
-
-    Attributes:
-        num_states: Classes that the network may see: K, or K + 1 where there is a mask.
     """
 
     prior_noise = "uniform"
@@ -48,16 +44,40 @@ class CategoricalDiffusion(FieldDiffusion):
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-        self.num_classes = self.num_states = num_classes
+        self.num_classes = num_classes
         self.num_steps = num_steps
         self.auxiliary_weight = auxiliary_weight
         self.register_buffer(
             "alpha_bar", cosine_alpha_bar(num_steps, s, max_beta), persistent=False
         )
 
-    @abstractmethod
+    def prior(self, noise: Tensor) -> Tensor:
+        """Uniform classes from uniform noise (N, 1)."""
+        index = (noise.view(-1) * self.num_classes).long()
+        return index.clamp(max=self.num_classes - 1)
+
+    def corrupt(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """Sample q(a_t | a_0), eq. 7."""
+        u = noise.view(-1)
+        keep = self.alpha_bar[t].to(u.dtype)
+        # The remainder of u, rescaled, is again uniform: one number decides both draws.
+        redrawn = ((u - keep) / (1 - keep).clamp(min=1e-12) * self.num_classes).long()
+        return torch.where(u < keep, x0, redrawn.clamp(0, self.num_classes - 1))
+
+    def _mix(self, probabilities: Tensor, signal: Tensor) -> Tensor:
+        """Multiply row vectors by ``signal I + (1 - signal) / K 1 1^T``."""
+        mean = probabilities.mean(-1, keepdim=True)
+        return mean + signal.unsqueeze(-1) * (probabilities - mean)
+
     def posterior(self, x_t: Tensor, p0: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        r"""Return :math:`\sum_{a_0} q(a_s | a_t, a_0)\, p_0(a_0)`, (N, num_states).
+        r"""Return :math:`p(a_s | a_t) = \sum_{a_0} q(a_s | a_t, a_0)\, p_0(a_0)`, (N, K).
+
+        .. math:: p \propto a_t Q_{t|s}^T \odot w \bar Q_s, \qquad
+            w(a_0) = \frac{p_0(a_0)}{q(a_t | a_0)}
+
+        The paper's backward process has :math:`p_0` in the place of w, as D3PM's eq. 4 has. That is
+        the same for a point mass; but a network's p_0 has seen :math:`a_t` already, which would
+        then count twice, and an atom would hardly leave a class of any probability.
 
         Args:
             x_t: Class indices at t, (N,).
@@ -65,6 +85,11 @@ class CategoricalDiffusion(FieldDiffusion):
             t: Times, (N,).
             s: Earlier times, (N,).
         """
+        a_t, a_s = self.alpha_bar[t].to(p0.dtype), self.alpha_bar[s].to(p0.dtype)
+        one_hot = F.one_hot(x_t, self.num_classes).to(p0.dtype)
+        weights = p0 / self._mix(one_hot, a_t)
+        joint = self._mix(one_hot, a_t / a_s) * self._mix(weights, a_s)
+        return joint / joint.sum(-1, keepdim=True)
 
     def loss(self, prediction: Tensor, x0: Tensor, x_t: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """KL(q(a_{t-1} | a_t, a_0) || p_theta), eq. 8, plus the auxiliary term; shape (N,)."""
@@ -83,89 +108,8 @@ class CategoricalDiffusion(FieldDiffusion):
         p = self.posterior(x_t, prediction.softmax(-1), t, s)
         # A class without probability must not come out, not even for a noise of exactly 0.
         index = (p.cumsum(-1) <= noise.view(-1, 1)).sum(-1)
-        last = self.num_states - 1 - (p > 0).flip(-1).int().argmax(-1)
+        last = self.num_classes - 1 - (p > 0).flip(-1).int().argmax(-1)
         return torch.minimum(index, last)
-
-
-class UniformD3PM(CategoricalDiffusion):
-    r"""Discrete diffusion with :math:`Q_t = (1 - \beta_t) I + \beta_t / K\, 1 1^T`.
-
-    Products of such matrices stay in the family, :math:`\bar Q_t = \bar\alpha_t I +
-    (1 - \bar\alpha_t) / K\, 1 1^T`, so that no K x K matrix is ever formed
-    (arXiv 2406.09263, eqs 6 to 8). Arguments: :class:`CategoricalDiffusion`.
-    """
-
-    def prior(self, noise: Tensor) -> Tensor:
-        """Uniform classes from uniform noise (N, 1)."""
-        index = (noise.view(-1) * self.num_classes).long()
-        return index.clamp(max=self.num_classes - 1)
-
-    def corrupt(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Sample q(a_t | a_0), eq. 7."""
-        u = noise.view(-1)
-        keep = self.alpha_bar[t].to(u.dtype)
-        # The remainder of u, rescaled, is again uniform: one number decides both draws.
-        redrawn = ((u - keep) / (1 - keep).clamp(min=1e-12) * self.num_classes).long()
-        return torch.where(u < keep, x0, redrawn.clamp(0, self.num_classes - 1))
-
-    def _mix(self, probabilities: Tensor, signal: Tensor) -> Tensor:
-        """Multiply row vectors by ``signal I + (1 - signal) / K 1 1^T``."""
-        total = probabilities.sum(-1, keepdim=True) / self.num_classes
-        return total + signal.unsqueeze(-1) * (probabilities - total)
-
-    def posterior(self, x_t: Tensor, p0: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        r"""Return the mixture of the backward process, (N, K).
-
-        .. math:: p \propto a_t Q_{t|s}^T \odot w \bar Q_s, \qquad
-            w(a_0) = \frac{p_0(a_0)}{q(a_t | a_0)}
-
-        The paper has :math:`p_0` in the place of w, as D3PM's eq. 4 has: the same for a point mass,
-        but for a distribution that has seen :math:`a_t` already it counts :math:`a_t` twice, and an
-        atom then hardly leaves a class that the network gives any probability.
-        """
-        a_t, a_s = self.alpha_bar[t].to(p0.dtype), self.alpha_bar[s].to(p0.dtype)
-        one_hot = F.one_hot(x_t, self.num_classes).to(p0.dtype)
-        weights = p0 / self._mix(one_hot, a_t)
-        joint = self._mix(one_hot, a_t / a_s) * self._mix(weights, a_s)
-        return joint / joint.sum(-1, keepdim=True)
-
-
-class AbsorbingD3PM(CategoricalDiffusion):
-    r"""Discrete diffusion in which species are masked (arXiv 2107.03006, appendix A.2.2).
-
-    .. math:: q(a_t | a_0) = \bar\alpha_t\, a_0 + (1 - \bar\alpha_t)\, \text{mask}
-
-    Class K is the mask. Backwards, a masked atom gets its species with probability
-    :math:`(\bar\alpha_s - \bar\alpha_t) / (1 - \bar\alpha_t)`, once and for all: atoms choose one
-    after the other, each in the knowledge of what others are. Arguments:
-    :class:`CategoricalDiffusion`.
-    """
-
-    def __init__(self, num_classes: int, num_steps: int = 1000, **options: float) -> None:
-        super().__init__(num_classes, num_steps, **options)
-        self.num_states = num_classes + 1
-
-    def prior(self, noise: Tensor) -> Tensor:
-        """The mask for every atom."""
-        return torch.full_like(noise.view(-1), self.num_classes, dtype=torch.long)
-
-    def corrupt(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """Sample q(a_t | a_0)."""
-        u = noise.view(-1)
-        return torch.where(u < self.alpha_bar[t].to(u.dtype), x0, self.num_classes)
-
-    def posterior(self, x_t: Tensor, p0: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        """Return the mixture of the backward process, (N, K + 1).
-
-        A species that ``p0`` rules out (a constraint that came late) is drawn anew.
-        """
-        a_t, a_s = self.alpha_bar[t].to(p0.dtype), self.alpha_bar[s].to(p0.dtype)
-        masked = x_t == self.num_classes
-        shown = F.one_hot(x_t, self.num_states)[:, :-1].to(p0.dtype)
-        kept = ((shown * p0).sum(-1, keepdim=True) > 0) * shown
-        revealed = torch.where(masked, (a_s - a_t) / (1 - a_t), 1.0).unsqueeze(-1)
-        found = torch.where(kept.any(-1, keepdim=True), kept, p0 / p0.sum(-1, keepdim=True))
-        return torch.cat([revealed * found, 1 - revealed], dim=-1)
 
 
 class GivenSpecies(FieldDiffusion):
@@ -184,8 +128,7 @@ class GivenSpecies(FieldDiffusion):
 
     def __init__(self, num_classes: int, num_steps: int = 1000) -> None:
         super().__init__()
-        self.num_classes = self.num_states = num_classes
-        self.num_steps = num_steps
+        self.num_classes, self.num_steps = num_classes, num_steps
 
     def prior(self, noise: Tensor) -> Tensor:
         """The first class for every atom, until the given species take its place."""

@@ -9,15 +9,9 @@ from typing import Any
 from pyg_crysdiff.configuration import resolve_class
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.coordinates import WrappedNormalDiffusion
-from pyg_crysdiff.diffusion.field import FieldDiffusion
 from pyg_crysdiff.diffusion.joint import JointDiffusion
 from pyg_crysdiff.diffusion.lattice import LatticeDDPM
-from pyg_crysdiff.diffusion.species import (
-    AbsorbingD3PM,
-    CategoricalDiffusion,
-    GivenSpecies,
-    UniformD3PM,
-)
+from pyg_crysdiff.diffusion.species import GivenSpecies, UniformD3PM
 from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion, lattice_unit
 from pyg_crysdiff.nn.conditioning import Conditioner
 from pyg_crysdiff.nn.transformer import CrystalTransformer
@@ -54,24 +48,14 @@ def build_process(config: Mapping[str, Any], statistics: DataStatistics) -> Join
     margin = lattice.pop("length_margin")
     max_length = None if margin is None else margin * longest / scale
     steps, classes = config["num_steps"], len(statistics.elements)
+    species = dict(config["species"])
+    given = species.pop("given", False)  # older checkpoints do not say
     return JointDiffusion(
         lattice=LatticeDDPM(num_steps=steps, max_length=max_length, **lattice),
         coordinates=WrappedNormalDiffusion(num_steps=steps, **config["coordinates"]),
-        species=_species_process(config["species"], classes, steps),
+        species=GivenSpecies(classes, steps) if given else UniformD3PM(classes, steps, **species),
         loss_weights=config["loss_weights"],
     )
-
-
-def _species_process(config: Mapping[str, Any], classes: int, steps: int) -> FieldDiffusion:
-    options = dict(config)
-    given, kind = options.pop("given", False), options.pop("kind", "uniform")
-    kinds: dict[str, type[CategoricalDiffusion]] = {
-        "uniform": UniformD3PM,
-        "absorbing": AbsorbingD3PM,
-    }
-    if kind not in kinds:
-        raise ValueError(f"unknown process.species.kind {kind!r}; choose from {sorted(kinds)}")
-    return GivenSpecies(classes, steps) if given else kinds[kind](classes, steps, **options)
 
 
 def build_model(
@@ -125,19 +109,15 @@ def _build_structrepdiff(
 def _build_joint(
     config: Mapping[str, Any], statistics: DataStatistics, conditioner: partial[Conditioner]
 ) -> CrystalDiffusion:
-    process = build_process(config["process"], statistics)
-    species = process.field("species")
-    assert isinstance(species, CategoricalDiffusion | GivenSpecies)
     denoiser = CrystalTransformer(
         num_species=len(statistics.elements),
-        species_states=species.num_states,
         properties=_scaling(statistics),
         conditioner=conditioner,
         **config["denoiser"],
     )
     return CrystalDiffusion(
         denoiser,
-        process,
+        build_process(config["process"], statistics),
         statistics,
         lattice_units=config["process"]["lattice"]["units"],
         condition_dropout=config["condition_dropout"],

@@ -58,9 +58,6 @@ class CrystalTransformer(nn.Module):
         mlp_ratio: Hidden width of the block MLPs in units of ``dim``.
         size_feature: Feed log N to the pair MLPs beside the Gram matrix. Attention averages
             over atoms and cannot count them; the cell volume depends on their number.
-        species_states: Classes that the species of the input may have, ``num_species`` where
-            None; one more for a process with a mask
-            (:class:`pyg_crysdiff.diffusion.AbsorbingD3PM`).
     """
 
     def __init__(
@@ -76,12 +73,11 @@ class CrystalTransformer(nn.Module):
         pair_hidden: int = 64,
         mlp_ratio: int = 4,
         size_feature: bool = True,
-        species_states: int | None = None,
     ) -> None:
         super().__init__()
         head_dim = dim if head_dim is None else head_dim
         self.num_species, self.num_waves, self.size_feature = num_species, num_waves, size_feature
-        self.species_embedding = _mlp(species_states or num_species, dim, dim)
+        self.species_embedding = _mlp(num_species, dim, dim)
         self.condition_embedding = ConditionEmbedding(dim, properties)
         self.conditioner = conditioner(
             dim=dim,
@@ -119,8 +115,7 @@ class CrystalTransformer(nn.Module):
         """Denoise a batch given as tensors; atoms of a crystal are contiguous.
 
         Args:
-            species: Class indices (N,) int64, or weights over classes (N, K); K + 1 of them
-                where ``species_states`` says so.
+            species: Class indices (N,) int64, or weights over classes (N, K).
             frac_coords: Fractional coordinates, (N, 3).
             lattice: Row lattices in the units of the process, (B, 3, 3).
             num_atoms: Atoms per crystal, (B,).

@@ -11,8 +11,8 @@ from torch import Tensor
 from pyg_crysdiff.diffusion.known import Known
 from pyg_crysdiff.diffusion.noise import CrystalNoise, crystal_seed
 from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
+from pyg_crysdiff.sampling.composition import draw_composition
 from pyg_crysdiff.sampling.control import Planner
-from pyg_crysdiff.sampling.neutral import draw_neutral
 
 _SETTLE_SHARE = 0.25  # of T; at a quarter the cosine schedule has kept 85 % of the species
 
@@ -48,9 +48,12 @@ def known_batch(
         for part, rng, i in zip(
             probabilities.double().cpu().split(sizes), rngs, indices, strict=True
         ):
-            fallback = planner.neutral_composition(len(part), i)
+            fallback = planner.example(len(part), i)
             assert fallback is not None  # sizes without one were refused
-            chosen.append(draw_neutral(part.numpy(), planner.elements, fallback, rng))
+            drawn = draw_composition(
+                part.numpy(), planner.elements, planner.control.rule, fallback, rng
+            )
+            chosen.append(drawn)
         return torch.as_tensor(np.concatenate(chosen), device=device)
 
     lattice = gathered([p.lattice for p in plans])
@@ -59,6 +62,6 @@ def known_batch(
         allowed=torch.as_tensor(np.concatenate([p.allowed for p in plans]), device=device),
         coordinates=gathered([p.frac_coords for p in plans]),
         lattice=None if lattice is None else lattice.view(-1, 3, 3) / scale,
-        settle=settle if planner.control.charge_neutral else None,
+        settle=settle if planner.control.rule else None,
         settle_at=int(_SETTLE_SHARE * model.process.num_steps),
     )

@@ -1,4 +1,4 @@
-"""Hard constraints on what is sampled: composition, template, charge neutrality.
+"""Hard constraints on what is sampled: composition, template.
 
 The way of the data: a :class:`Control` is checked against the training statistics and the wanted
 sizes before anything is sampled; it then draws a size and lays out a :class:`Plan` for every
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pymatgen.core import Composition, Element
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.sampling.neutral import find_neutral
+from pyg_crysdiff.sampling.composition import CompositionRule, find_composition
 
 Part = Literal["coordinates", "species", "lattice"]
 PARTS: tuple[Part, ...] = ("coordinates", "species", "lattice")
@@ -83,6 +83,7 @@ class Control:
         required: Each of these elements occurs.
         charge_neutral: The composition is valid under SMACT (CDVAE's rule, the ``comp_valid`` of
             the harness).
+        num_elements: Least and largest number of different elements.
         template: Structure whose parts are kept.
     """
 
@@ -92,7 +93,19 @@ class Control:
     forbidden: tuple[str, ...] = ()
     required: tuple[str, ...] = ()
     charge_neutral: bool = False
+    num_elements: tuple[int, int] | None = None
     template: Template | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_elements is not None and not 1 <= self.num_elements[0] <= self.num_elements[1]:
+            raise ValueError(
+                f"num_elements needs 1 <= least <= largest, got {tuple(self.num_elements)}"
+            )
+
+    @property
+    def rule(self) -> CompositionRule:
+        """What the composition as a whole must be."""
+        return CompositionRule(self.charge_neutral, self.num_elements)
 
     def __bool__(self) -> bool:
         return self != Control()
@@ -139,7 +152,7 @@ class Planner:
                 "this model predicts structures of given compositions; give a formula "
                 "(formula='TiO2', --formula TiO2)"
             )
-        self._neutral: dict[tuple[int, int], list[int] | None] = {}
+        self._examples: dict[tuple[int, int], list[int] | None] = {}
         self.must = self._must()
         self.may = self._may()
         self._check_formulas()
@@ -193,12 +206,14 @@ class Planner:
         free[: len(given)] = one_hot[given]
         return Plan(free, coords, lattice)
 
-    def neutral_composition(self, size: int, index: int) -> list[int] | None:
-        """Return classes of a charge-neutral crystal that obeys its plan, or None."""
+    def example(self, size: int, index: int) -> list[int] | None:
+        """Return classes of a crystal that obeys its plan and the rule, or None."""
         key = (size, index % max(len(self.counts), 1))
-        if key not in self._neutral:
-            self._neutral[key] = find_neutral(self.plan(size, index).allowed, self.elements)
-        return self._neutral[key]
+        if key not in self._examples:
+            self._examples[key] = find_composition(
+                self.plan(size, index).allowed, self.elements, self.control.rule
+            )
+        return self._examples[key]
 
     def _feasible(self, size: int, index: int) -> bool:
         kept = 0 if self.control.template is None else len(self.control.template.kept)
@@ -210,7 +225,7 @@ class Planner:
         given = len(self.template_classes) + len(missing)
         if given > size or (self.needs_formula and given < size):
             return False
-        return not self.control.charge_neutral or self.neutral_composition(size, index) is not None
+        return not self.control.rule or self.example(size, index) is not None
 
     def _fixed(self, size: int, index: int) -> list[int] | None:
         """Classes that atoms without a template's species must have; None if impossible."""

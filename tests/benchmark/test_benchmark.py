@@ -76,7 +76,7 @@ def test_the_best_of_several_draws_is_a_row_of_its_own(tmp_path, evaluator):
     settings = Settings.resolve(
         "demo", out=tmp_path, models=("cds",), num_samples=10, steps=3, coverage=False,
         evaluator=str(evaluator), predictor=str(evaluator), draws=3, request="min:10", device="cpu",
-        charge_neutral=True, symmetrise=0.3,
+        charge_neutral=True, num_elements=(2, 2), symmetrise=0.3,
     )  # fmt: skip
     settings = replace(settings, overrides=tuple(TINY), budget_minutes=5, copies=0)
     results = run_benchmark(settings, progress=False)
@@ -86,6 +86,7 @@ def test_the_best_of_several_draws_is_a_row_of_its_own(tmp_path, evaluator):
     assert chosen.details["candidates"] == 30
     assert drawn.details["target"] == "min:10"
     assert drawn.metrics["comp_valid"].value == 1
+    assert (drawn.details["charge_neutral"], drawn.details["num_elements"]) == (True, (2, 2))
     tables = [pd.read_csv(tmp_path / "tables" / f"{name}.csv") for name in ("cds", "cds-best of 3")]
     assert tables[1]["valid"].all()
     # the same model chooses and judges here: nearest to the target first

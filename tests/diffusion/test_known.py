@@ -10,7 +10,7 @@ from pyg_crysdiff.diffusion.joint import CrystalState, JointDiffusion, Predictio
 from pyg_crysdiff.diffusion.known import Known
 from pyg_crysdiff.diffusion.lattice import LatticeDDPM
 from pyg_crysdiff.diffusion.noise import CrystalNoise
-from pyg_crysdiff.diffusion.species import AbsorbingD3PM, GivenSpecies, UniformD3PM
+from pyg_crysdiff.diffusion.species import GivenSpecies, UniformD3PM
 
 STEPS, CLASSES, SIZES = 20, 4, [2, 3]
 
@@ -71,9 +71,8 @@ def test_noise_of_given_parts_is_that_of_the_forward_process():
     assert float(held.std()) == pytest.approx(float(wrapped.std()), rel=0.03)
 
 
-@pytest.mark.parametrize("kind", [UniformD3PM, AbsorbingD3PM])
-def test_an_atom_with_one_class_follows_the_forward_process(kind):
-    joint, count = process(kind(CLASSES, STEPS)), 6000
+def test_an_atom_with_one_class_follows_the_forward_process():
+    joint, count = process(), 6000
     sizes = [count]
     allowed = torch.zeros(count, CLASSES, dtype=torch.bool)
     allowed[:, 2] = True
@@ -86,12 +85,11 @@ def test_an_atom_with_one_class_follows_the_forward_process(kind):
     times = list(range(STEPS, -1, -1))
     for s, state in joint.reverse(prior, flat, CrystalNoise([4], sizes), times, 0, known=known):
         keep = float(joint.field("species").alpha_bar[s])
-        expected = keep + (1 - keep) / CLASSES * (kind is UniformD3PM)
+        expected = keep + (1 - keep) / CLASSES
         assert float((state.species == 2).float().mean()) == pytest.approx(expected, abs=0.03)
 
 
-@pytest.mark.parametrize("kind", [UniformD3PM, AbsorbingD3PM])
-def test_the_composition_is_settled_once_and_kept(kind):
+def test_the_composition_is_settled_once_and_kept():
     calls = []
 
     def settle(probabilities):
@@ -100,7 +98,7 @@ def test_the_composition_is_settled_once_and_kept(kind):
 
     known = Known(noise(7), settle=settle, settle_at=5)
     allowed = torch.ones(5, CLASSES, dtype=torch.bool)
-    states = run(process(kind(CLASSES, STEPS)), replace(known, allowed=allowed))
+    states = run(process(), replace(known, allowed=allowed))
     assert calls == [(5, CLASSES)]
     assert states[-1][1].species.tolist() == [0, 1, 1, 2, 3]
 

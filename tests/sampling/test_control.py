@@ -8,8 +8,12 @@ import pyg_crysdiff.training.run as training
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.sampling import Control, Template, sample, symmetrised, write_symmetrised
+from pyg_crysdiff.sampling.composition import (
+    CompositionRule,
+    draw_composition,
+    find_composition,
+)
 from pyg_crysdiff.sampling.control import Planner
-from pyg_crysdiff.sampling.neutral import draw_neutral, find_neutral
 from pyg_crysdiff.training import train
 from tests.helpers import small_config, toy_set
 
@@ -133,6 +137,7 @@ def test_weights_of_sizes(checkpoint):
         ({"chemical_system": "Ti-O", "forbidden": ("O",)}, "must occur and must not occur"),
         ({"allowed": ("O",), "forbidden": ("O",)}, "no element is left"),
         ({"formulas": ("SrO3",), "charge_neutral": True}, "meets the constraints"),
+        ({"formulas": ("SrTiO3",), "num_elements": (1, 2)}, "meets the constraints"),
     ],
 )
 def test_what_cannot_be_met_is_refused_before_sampling(checkpoint, control, message, monkeypatch):
@@ -154,6 +159,9 @@ def test_other_refusals(checkpoint, csp_checkpoint):
         Template(TITANATE, (5,))
     with pytest.raises(ValueError, match="keeps one or more of"):
         Template(TITANATE, keep=("colour",))
+    for bounds in ((0, 2), (3, 2)):
+        with pytest.raises(ValueError, match="num_elements"):
+            Control(num_elements=bounds)
     with pytest.raises(ValueError, match="named twice"):
         Template(TITANATE, (1, 1))
     foreign = Crystal(TITANATE.lattice, TITANATE.frac_coords, np.full(5, 26))
@@ -161,17 +169,61 @@ def test_other_refusals(checkpoint, csp_checkpoint):
         draw(checkpoint, Control(template=Template(foreign)))
 
 
+NEUTRAL = CompositionRule(charge_neutral=True)
+
+
 def test_neutral_compositions():
-    assert smact_validity(np.array(ELEMENTS)[find_neutral(np.ones((5, 4), bool), ELEMENTS)])
+    found = find_composition(np.ones((5, 4), bool), ELEMENTS, NEUTRAL)
+    assert smact_validity(np.array(ELEMENTS)[found])
     fixed = np.eye(4, dtype=bool)[[1, 1, 1, 3]]  # SrO3
-    assert find_neutral(fixed, ELEMENTS) is None
+    assert find_composition(fixed, ELEMENTS, NEUTRAL) is None
     rng = np.random.default_rng(0)
     p = np.full((3, 4), 1e-9)
     p[:, 1] = 1.0  # O3 is an element, hence valid
-    assert draw_neutral(p, ELEMENTS, [1, 1, 2], rng).tolist() == [1, 1, 1]
+    assert draw_composition(p, ELEMENTS, NEUTRAL, [1, 1, 2], rng).tolist() == [1, 1, 1]
     sure = np.zeros((4, 4))
     sure[[0, 1, 2], 1], sure[3] = 1.0, [0, 0, 0.01, 0.99]  # SrO3 is not; TiO3 neither
-    assert sorted(draw_neutral(sure, ELEMENTS, [1, 1, 1, 2], rng).tolist()) == [1, 1, 1, 2]
+    drawn = draw_composition(sure, ELEMENTS, NEUTRAL, [1, 1, 1, 2], rng)
+    assert sorted(drawn.tolist()) == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize("size", [4, 12])  # all compositions are tried, or random ones
+@pytest.mark.parametrize("bounds", [(1, 1), (2, 2), (2, 3), (4, 4)])
+def test_number_of_elements(size, bounds, rng):
+    elements = range(1, 21)
+    rule = CompositionRule(num_elements=bounds)
+    allowed = np.ones((size, 20), bool)
+    allowed[0] = np.arange(20) == 7
+    found = find_composition(allowed, elements, rule)
+    assert found[0] == 7
+    assert bounds[0] <= len(set(found)) <= bounds[1]
+    p = rng.random((size, 20)) * allowed
+    for _ in range(20):
+        drawn = draw_composition(p, elements, rule, found, rng)
+        assert drawn[0] == 7
+        assert bounds[0] <= len(set(drawn.tolist())) <= bounds[1]
+
+
+def test_few_elements_are_drawn_by_the_probabilities(rng):
+    # An atom that is sure decides first; the other two follow it, as 3 to 1.
+    p = np.array([[0.45, 0.15, 0.4], [0.0, 0.0, 1.0], [0.3, 0.6, 0.1]])
+    rule, count = CompositionRule(num_elements=(2, 2)), 4000
+    drawn = [tuple(draw_composition(p, (1, 2, 3), rule, (0, 2, 0), rng)) for _ in range(count)]
+    # The second surest is the last atom: 0 or 1 with what it excludes, or 2 and then any.
+    share = {k: drawn.count(k) / count for k in set(drawn)}
+    weights = {
+        (0, 2, 0): 0.3 * 0.45 / 0.85, (2, 2, 0): 0.3 * 0.4 / 0.85,
+        (1, 2, 1): 0.6 * 0.15 / 0.55, (2, 2, 1): 0.6 * 0.4 / 0.55,
+        (0, 2, 2): 0.1 * 0.45, (1, 2, 2): 0.1 * 0.15,
+    }  # fmt: skip
+    total = sum(weights.values())
+    assert share == {k: pytest.approx(w / total, abs=0.03) for k, w in weights.items()}
+
+
+def test_number_of_elements_of_samples(checkpoint):
+    crystals = draw(checkpoint, Control(num_elements=(2, 2), charge_neutral=True), 12, num_atoms=6)
+    assert all(len(set(symbols(c))) == 2 for c in crystals)
+    assert all(smact_validity(c.atomic_numbers) for c in crystals)
 
 
 def test_planner_lays_out_template_and_formula():
