@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.pair_attention import pair_attention
@@ -55,12 +57,14 @@ class RelativeAttention(nn.Module):
             layout: Pair layout.
             extra: Terms added to q, k, v of all atoms of a crystal, (B, 3 H head_dim), eqs 17-19.
         """
-        qkv = self.qkv(z)
-        if extra is not None:
-            qkv = qkv + extra.index_select(0, layout.crystal)
+        if extra is None:
+            qkv = self.qkv(z)
+        else:
+            qkv = torch.addmm(extra.index_select(0, layout.crystal), z, self.qkv.weight.t())
         pre = self.pairs(pair_features)
         values, mixed = pair_attention(qkv, pre, self.pairs.alpha_weight, layout)
-        return self.out(values + self.pairs.beta(mixed))
+        weight, bias = self.pairs.beta_through(self.out)
+        return torch.addmm(F.linear(values, self.out.weight, bias), mixed, weight)
 
 
 class AttentionBlock(nn.Module):

@@ -51,12 +51,13 @@ class PairTerms(nn.Module):
 
     Both are one-hidden-layer MLPs of their own for every head (eqs 12 and 13). The second
     linear layer of beta commutes with the attention-weighted sum,
-    :math:`\sum_j a_{ij} (W h_{ij} + b) = W \sum_j a_{ij} h_{ij} + b`, so :meth:`beta` applies it
-    per atom and not per pair; alpha needs no bias, since the softmax over j cancels it. What lies
-    between the two layers is :func:`pyg_crysdiff.nn.pair_attention.pair_attention`. (The first
-    layer also splits exactly into a per-pair Fourier part and a per-crystal lattice part. Adding
-    the latter is one more pass over the largest array of the network, which costs more than the
-    ten extra columns of the product: the layer is kept whole.)
+    :math:`\sum_j a_{ij} (W h_{ij} + b) = W \sum_j a_{ij} h_{ij} + b`, so it is applied per atom
+    and not per pair, in one with the layer that follows (:meth:`beta_through`); alpha needs no
+    bias, since the softmax over j cancels it. What lies between the two layers is
+    :func:`pyg_crysdiff.nn.pair_attention.pair_attention`. (The first layer also splits exactly
+    into a per-pair Fourier part and a per-crystal lattice part. Adding the latter is one more pass
+    over the largest array of the network, which costs more than the ten extra columns of the
+    product: the layer is kept whole.)
 
     Args:
         inputs: Width of the pair features.
@@ -89,18 +90,21 @@ class PairTerms(nn.Module):
         weight = torch.cat([self.first.weight.t(), self.first.bias.unsqueeze(0)])
         return features @ weight
 
-    def beta(self, mixed: Tensor) -> Tensor:
-        """Return sum_j a_ij beta_ij from the attention-weighted hidden layers.
+    def beta_through(self, out: nn.Linear) -> tuple[Tensor, Tensor]:
+        r"""Return beta's second layer and a linear layer behind it as one.
+
+        Neither depends on atoms, so that their product replaces a pass over all atoms.
 
         Args:
-            mixed: sum_j a_ij h_ij, (N, H hidden).
+            out: Layer on the concatenated heads, H head_dim -> dim, with bias.
 
         Returns:
-            Shape (N, H head_dim).
+            Weight (H hidden, dim) for the averages :math:`\sum_j a_{ij} h_{ij}`, and the bias
+            (dim,) of both.
         """
-        by_head = mixed.view(-1, self.num_heads, self.hidden).transpose(0, 1)
-        beta = torch.bmm(by_head, self.beta_weight) + self.beta_bias.unsqueeze(1)
-        return beta.transpose(0, 1).flatten(1)
+        by_head = out.weight.t().view(self.num_heads, self.head_dim, -1)
+        weight = torch.bmm(self.beta_weight, by_head).flatten(0, 1)
+        return weight, out.bias + out.weight @ self.beta_bias.flatten()
 
     def naive(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return alpha (P, H) and beta (P, H, head_dim) pair by pair, as eqs 12 and 13 read.
