@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
@@ -157,6 +158,7 @@ def train(
         config["data"], config["properties"], (PACKAGE, *trusted)
     )
     statistics = DataStatistics.from_dataset(train_set, properties)
+    train_set = _share(train_set, config.get("train_fraction", 1.0), int(config["seed"]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(config["seed"]))
         model = build_model(config, statistics, (PACKAGE, *trusted))
@@ -248,6 +250,22 @@ def resume(out_dir: str | Path, **options: Any) -> FitResult:
     return train(json.loads(path.read_text(encoding="utf-8")), out_dir, **options)
 
 
+def _share(train: InMemoryDataset, fraction: float, seed: int) -> InMemoryDataset:
+    """Return a random share of a training set; smaller shares are parts of larger ones.
+
+    Elements, sizes and scales of the model stay those of the whole set: the validation set may have
+    what a share lacks.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"train_fraction must lie above 0 and at most at 1, got {fraction}")
+    if fraction == 1:
+        return train
+    order = np.random.default_rng(seed).permutation(len(train))
+    share = train.index_select(np.sort(order[: max(1, round(fraction * len(train)))]))
+    assert isinstance(share, InMemoryDataset)
+    return share
+
+
 def _check_same_run(path: Path, config: Mapping[str, Any]) -> None:
     if getattr(rank_zero_only, "rank", 0):  # the first process looks after the folder
         return
@@ -257,6 +275,8 @@ def _check_same_run(path: Path, config: Mapping[str, Any]) -> None:
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     now = json.loads(text)
+    before.setdefault("train_fraction", 1.0)  # folders of earlier versions do not say
+    now.setdefault("train_fraction", 1.0)
     # The length of a run may be changed when it is resumed, and where it runs; nothing else may.
     free = {"max_epochs", "budget_minutes", "device", "precision", "devices", "num_nodes"}
     free |= {"strategy"}

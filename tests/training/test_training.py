@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from pyg_crysdiff.data import load_dataset
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.training import compose_config, config_folder, resume, train
 from pyg_crysdiff.training import run as run_module
@@ -50,6 +51,23 @@ def test_resumed_run_equals_uninterrupted(tmp_path):
         torch.load(r.checkpoint, weights_only=True)["current_model_state"] for r in (whole, parts)
     ]
     assert all(torch.equal(raw[0][k], raw[1][k]) for k in raw[0])
+
+
+def test_shares_of_the_training_set(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "load_data", ORIGINAL_LOAD_DATA)
+    config = small_config(max_epochs=1, data={"name": "demo"}, properties="auto")
+    sizes = []
+    for share in (0.05, 1.0):
+        out = train(config | {"train_fraction": share}, tmp_path / str(share), progress=False)
+        sizes.append(load_checkpoint(out.checkpoint).card["num_train"])
+    assert sizes[0] == round(0.05 * sizes[1])
+    whole = load_dataset("demo", "train")
+    parts = [run_module._share(whole, share, 0) for share in (0.1, 0.3)]
+    names = [{crystal.digest() for crystal in part.crystals()} for part in parts]
+    assert len(names[0]) < len(names[1]) < len(whole)
+    assert names[0] < names[1]
+    with pytest.raises(ValueError, match="train_fraction"):
+        train(config | {"train_fraction": 0.0}, tmp_path / "none", progress=False)
 
 
 def test_same_seed_same_result_other_seed_other_result(tmp_path):
