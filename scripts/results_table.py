@@ -31,6 +31,7 @@ def keep(name: str, path: Path) -> None:
     results = Results.load(path)
     results.settings = _without_folders(results.settings)
     for row in results.rows:
+        row.source = _without_folders(row.source)
         row.details.update(_without_folders(row.details))
     results.save(KEPT / f"{name}.json")
 

@@ -143,5 +143,14 @@ def _rates(results: Results) -> Figure:
             panel.set_xticks(np.arange(3) + 0.4 - width / 2, ["SR5", "SR10", "SR15"])
             panel.set(title=title, ylim=(0, 1.02))
         axes[0].set_ylabel("success rate")
-        axes[1].legend(fontsize=7, ncols=2, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        # Ranked rows stand on the left only: one legend for what either panel has.
+        handles = {
+            label: handle
+            for panel in axes
+            for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
+        axes[1].legend(
+            handles.values(), handles, fontsize=7, ncols=2, loc="upper left",
+            bbox_to_anchor=(1.0, 1.0),
+        )  # fmt: skip
     return figure
