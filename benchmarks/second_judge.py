@@ -34,7 +34,7 @@ def main() -> None:
     add("--dataset", required=True)
     add("--data-root", type=Path)
     add("--split", choices=["official", "val-as-train"], default="official")
-    add("--num", type=int, default=100, help="crystals of each file, from its start")
+    add("--num", type=int, default=100, help="crystals of each file, spread over it evenly")
     add("--relax-steps", type=int, default=100)
     add("--workers", type=int)
     add("--out", type=Path, default=Path("runs/second_judge"))
@@ -56,7 +56,10 @@ def main() -> None:
     rows = {}
     for pair in args.samples:
         label, _, file = pair.partition("=")
-        entries = read_crystals(file)[: args.num]
+        entries = read_crystals(file)
+        # From the start would be the best ones of a file that is in order of a prediction.
+        spread = np.linspace(0, len(entries) - 1, min(args.num, len(entries))).round().astype(int)
+        entries = [entries[k] for k in spread]
         valid = [c for c in entries if isinstance(c, Crystal) and structural_problem(c) is None]
         found = relaxations(valid, settings, progress=True)
         energy, moved = found["relaxed_energy"], found["relax_rms"]
