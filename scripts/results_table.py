@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,10 @@ def keep(name: str, path: Path) -> None:
     """Copy a results.json without the folders of the machine."""
     results = Results.load(path)
     results.settings = _without_folders(results.settings)
-    for row in results.rows:
-        row.source = _without_folders(row.source)
-        row.details.update(_without_folders(row.details))
+    results.rows = [
+        replace(row, source=_without_folders(row.source), details=_without_folders(row.details))
+        for row in results.rows
+    ]
     results.save(KEPT / f"{name}.json")
 
 

@@ -22,7 +22,7 @@ def test_a_table_from_results(script, tmp_path):
     metrics = {"sr5_strict": Estimate(0.5, 0.4, 0.6), "sr10_strict": Estimate(1.0)}
     details = {"num_samples": 10, "candidates": 80, "sampling_seconds": 3.2}
     rows = [
-        Row("cds", "measured", "this run", metrics, {**details, "file": "/home/me/x/run/a.pt"}),
+        Row("cds", "measured", "/home/me/b.pt", metrics, {**details, "file": "/home/x/run/a.pt"}),
         Row("CDVAE", "published", "a paper", {"sr5_best10": Estimate(0.52)}),
     ]
     settings = {"command": "run.py --data-root /home/me/data --budget 5", "out": "/runs/b"}
