@@ -93,7 +93,7 @@ def main() -> None:
                     row[key] = [found[key].value, found[key].low, found[key].high]
         rows.append(row)
         show(row, rows[0])
-        text_out = json.dumps({"command": vars_of(args), "rows": rows}, indent=2)
+        text_out = json.dumps({"command": vars(args), "rows": rows}, indent=2, default=str)
         (args.out / "few_steps.json").write_text(text_out + "\n", encoding="utf-8")
     draw(rows, args.out / "few_steps.png")
 
@@ -119,11 +119,6 @@ def parse() -> argparse.Namespace:
     )
     add("--out", type=Path, default=Path("runs/few_steps"))
     return parser.parse_args()
-
-
-def vars_of(args: argparse.Namespace) -> dict[str, Any]:
-    """Arguments for the result file."""
-    return {key: str(v) if isinstance(v, Path) else v for key, v in vars(args).items()}
 
 
 def min_target(model: Any) -> float:

@@ -70,7 +70,7 @@ def main() -> None:
             row |= {k: [found[k].value, found[k].low, found[k].high] for k in keys if k in found}
         rows.append(row)
         print("  ".join(f"{k} {_text(v)}" for k, v in row.items()), flush=True)
-        text = json.dumps({"command": _plain(args), "rows": rows}, indent=2)
+        text = json.dumps({"command": vars(args), "rows": rows}, indent=2, default=str)
         (args.out / "learning_curve.json").write_text(text + "\n", encoding="utf-8")
     plot(rows, args.out / "learning_curve.png")
 
@@ -120,10 +120,6 @@ def _text(value: Any) -> str:
     return (
         f"{value[0]:.3f} ({value[1]:.3f}-{value[2]:.3f})" if isinstance(value, list) else str(value)
     )
-
-
-def _plain(args: argparse.Namespace) -> dict[str, Any]:
-    return {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()}
 
 
 if __name__ == "__main__":

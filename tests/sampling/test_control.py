@@ -205,11 +205,11 @@ def test_number_of_elements(size, bounds, rng):
 
 
 def test_few_elements_are_drawn_by_the_probabilities(rng):
-    # An atom that is sure decides first; the other two follow it, as 3 to 1.
     p = np.array([[0.45, 0.15, 0.4], [0.0, 0.0, 1.0], [0.3, 0.6, 0.1]])
     rule, count = CompositionRule(num_elements=(2, 2)), 4000
     drawn = [tuple(draw_composition(p, (1, 2, 3), rule, (0, 2, 0), rng)) for _ in range(count)]
-    # The second surest is the last atom: 0 or 1 with what it excludes, or 2 and then any.
+    # The sure atom (2) comes first, then the last one. If that is 0 or 1, the first atom has only
+    # it and 2 left; if it is 2, the first atom makes the second element, or the draw is refused.
     share = {k: drawn.count(k) / count for k in set(drawn)}
     weights = {
         (0, 2, 0): 0.3 * 0.45 / 0.85, (2, 2, 0): 0.3 * 0.4 / 0.85,
