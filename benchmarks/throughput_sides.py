@@ -73,11 +73,15 @@ def ours(items: list[Data], conditioner: str, precision: str, device: torch.devi
     states = [model.state(b) for b in batches]
     conditions = [{name: b[name].view(-1) for name in model.properties} for b in batches]
 
+    # Bound to sizes and condition once, as in sampling; the time is new in every call.
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+        denoise = [model.denoise(s.num_atoms, c) for s, c in zip(states, conditions, strict=True)]
+
     @torch.inference_mode()
     def evaluate(k: int) -> None:
         t = torch.full((len(states[k].num_atoms),), T // 2, device=device)
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            model.denoise(states[k].num_atoms, conditions[k])(states[k], t)
+            denoise[k](states[k], t)
 
     def reverse(solver: Solver, steps: int, moves: int) -> Callable[[int], Any]:
         sizes = states[0].num_atoms.tolist()

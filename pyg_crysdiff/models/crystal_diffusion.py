@@ -195,7 +195,8 @@ class CrystalDiffusion(nn.Module):
             guidance: Scale w.
         """
         layout = PairLayout.build(num_atoms)
-        make_context = getattr(self.denoiser, "context", None)
+        contexts = getattr(self.denoiser, "contexts", None)
+        make_context = None if contexts is None else contexts()
         kept: dict[bool, tuple[Tensor, Any]] = {}
 
         def call(state: CrystalState, t: Tensor, given: bool) -> Prediction:

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.pair_attention import pair_attention
-from pyg_crysdiff.nn.pairs import PairTerms
+from pyg_crysdiff.nn.pairs import PairFeatures, PairTerms
+
+
+@dataclass(frozen=True)
+class AttentionTerms:
+    """What attention multiplies atoms with and adds to them; depends on no atom, can be kept.
+
+    Attributes:
+        query: Weight of the queries, (dim, H dim).
+        out: Weight of what the heads average, (H dim + H pair_hidden, dim).
+        to_query: Terms of the condition added to the queries, (B, H dim), or None.
+        to_out: Bias and terms of the condition added to the output, (B, dim) or (dim,).
+    """
+
+    query: Tensor
+    out: Tensor
+    to_query: Tensor | None
+    to_out: Tensor
 
 
 class RelativeAttention(nn.Module):
@@ -19,6 +38,15 @@ class RelativeAttention(nn.Module):
 
     The paper has 3 heads at d = 128, which is no multiple of 3: every head has a width of its
     own, and the concatenated heads are projected back.
+
+    With :math:`q = z W^Q + c^Q`, k and v alike, the atoms are multiplied with products of these
+    weights, which depend on no atom:
+
+    .. math:: q_i^T k_j = (z_i W^Q W^{K T} + c^Q W^{K T})^T z_j + \text{terms without } j, \qquad
+        \sum_j a_{ij} v_j W^O = \sum_j a_{ij} z_j \, W^V W^O + c^V W^O
+
+    The softmax over j cancels terms without j: :math:`c^K` has no effect. Keys and values of all
+    heads are then the atom features themselves, a third of the rows to compute and to read.
 
     Args:
         dim: Width of the atom features.
@@ -42,29 +70,57 @@ class RelativeAttention(nn.Module):
         self.pairs = PairTerms(pair_inputs, num_heads, pair_hidden, head_dim)
         self.out = nn.Linear(num_heads * head_dim, dim)
 
+    def weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return query and out of :class:`AttentionTerms`, products of weights, and the bias."""
+        q, k, v = self._by_head()
+        query = torch.bmm(q.transpose(1, 2), k).transpose(0, 1).flatten(1)
+        by_head = self.out.weight.t().view(self.num_heads, self.head_dim, -1)
+        values = torch.bmm(v.transpose(1, 2), by_head).flatten(0, 1)
+        mixed, bias = self.pairs.beta_through(self.out)
+        return query, torch.cat([values, mixed]), bias
+
+    def terms(
+        self, extra: Tensor | None, weights: tuple[Tensor, Tensor, Tensor] | None = None
+    ) -> AttentionTerms:
+        """Return what the atoms are multiplied with and what is added to them.
+
+        Args:
+            extra: Terms added to q, k, v of all atoms of a crystal, (B, 3 H head_dim), eqs 17-19.
+            weights: :meth:`weights` where the caller keeps them.
+        """
+        query, out, bias = self.weights() if weights is None else weights
+        if extra is None:
+            return AttentionTerms(query, out, None, bias)
+        width = self.num_heads * self.head_dim
+        to_q, _, to_v = extra.split(width, dim=1)
+        keys = self._by_head()[1]
+        by_head = to_q.view(len(extra), self.num_heads, -1).transpose(0, 1)
+        to_query = torch.bmm(by_head, keys).transpose(0, 1).flatten(1)
+        return AttentionTerms(query, out, to_query, torch.addmm(bias, to_v, self.out.weight.t()))
+
+    def _by_head(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights of q, k (with the scale of the logits) and v, (H, head_dim, dim) each."""
+        by_head = self.qkv.weight.view(3, self.num_heads, self.head_dim, -1)
+        return by_head[0], by_head[1] / math.sqrt(self.head_dim), by_head[2]
+
     def forward(
-        self,
-        z: Tensor,
-        pair_features: Tensor,
-        layout: PairLayout,
-        extra: Tensor | None = None,
+        self, z: Tensor, pairs: PairFeatures, layout: PairLayout, terms: AttentionTerms
     ) -> Tensor:
         """Return the attention output, (N, dim) -> (N, dim), atoms in sorted order.
 
         Args:
             z: Atom features, (N, dim).
-            pair_features: Features of the pairs and a column of ones, (P, pair_inputs + 1).
+            pairs: Features of the pairs.
             layout: Pair layout.
-            extra: Terms added to q, k, v of all atoms of a crystal, (B, 3 H head_dim), eqs 17-19.
+            terms: :meth:`terms` of the condition.
         """
-        if extra is None:
-            qkv = self.qkv(z)
-        else:
-            qkv = torch.addmm(extra.index_select(0, layout.crystal), z, self.qkv.weight.t())
-        pre = self.pairs(pair_features)
-        values, mixed = pair_attention(qkv, pre, self.pairs.alpha_weight, layout)
-        weight, bias = self.pairs.beta_through(self.out)
-        return torch.addmm(F.linear(values, self.out.weight, bias), mixed, weight)
+        query = z @ terms.query
+        to_out = terms.to_out
+        if terms.to_query is not None:
+            query = query + terms.to_query.index_select(0, layout.crystal)
+            to_out = to_out.index_select(0, layout.crystal)
+        mean = pair_attention(query, z, self.pairs(pairs), self.pairs.alpha_weight, layout)
+        return torch.addmm(to_out, mean, terms.out)
 
 
 class AttentionBlock(nn.Module):
@@ -86,12 +142,8 @@ class AttentionBlock(nn.Module):
         self.mlp_norm = nn.LayerNorm(dim)
 
     def forward(
-        self,
-        z: Tensor,
-        pair_features: Tensor,
-        layout: PairLayout,
-        extra: Tensor | None = None,
+        self, z: Tensor, pairs: PairFeatures, layout: PairLayout, terms: AttentionTerms
     ) -> Tensor:
         """Return updated atom features; arguments as in :meth:`RelativeAttention.forward`."""
-        z = self.attention_norm(self.attention(z, pair_features, layout, extra) + z)
+        z = self.attention_norm(self.attention(z, pairs, layout, terms) + z)
         return self.mlp_norm(self.mlp(z) + z)

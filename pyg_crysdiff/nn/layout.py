@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +13,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class PairLayout:
-    """Atoms sorted by the size of their crystal, and all ordered pairs within crystals.
+    """Atoms sorted by the size of their crystal, and all pairs i < j within crystals.
 
-    Crystals of equal size n form a group, so that anything over pairs of a group is a dense
-    (b, n, n, ...) view of a flat array: no padding, and no pair ever joins two crystals.
+    Crystals of equal size n form a group, so that anything over atoms or pairs of a group is a
+    dense view of a flat array: no padding, and no pair ever joins two crystals.
 
     Attributes:
         groups: (number of crystals b, atoms per crystal n) per group, n ascending.
@@ -67,18 +68,37 @@ class PairLayout:
         )
 
     @cached_property
+    def crystals(self) -> Tensor:
+        """Caller's number of every crystal in sorted order, (B,)."""
+        return torch.cat([part[:, 0] for part in self.split_atoms(self.crystal)])
+
+    @cached_property
+    def pairs(self) -> tuple[Tensor, Tensor]:
+        """First and second atom, in sorted numbers, of every pair i < j of a crystal, (P,) each."""
+        ends, start = [], 0
+        for b, n in self.groups:
+            first = start + n * torch.arange(b).view(1, b, 1)
+            ends.append((first + _upper(n).unsqueeze(1)).flatten(1))
+            start += b * n
+        i, j = torch.cat(ends, dim=1).to(self.crystal.device)
+        return i, j
+
+    @cached_property
     def table(self) -> Tensor:
-        """Atoms, first atom and first pair of every crystal in sorted order, (3, B) int64, CPU."""
+        """Sizes of the crystals in sorted order and where their rows begin, (4, B) int64, CPU.
+
+        The rows are atoms, pairs i < j, and ordered pairs with i, i.
+        """
         sizes = torch.tensor([n for b, n in self.groups for _ in range(b)], dtype=torch.long)
-        pairs = sizes.square()
-        return torch.stack([sizes, sizes.cumsum(0) - sizes, pairs.cumsum(0) - pairs])
+        pairs, squares = sizes * (sizes - 1) // 2, sizes.square()
+        return torch.stack([sizes, *(x.cumsum(0) - x for x in (sizes, pairs, squares))])
 
     def shares(self, parts: int) -> list[tuple[int, int]]:
         """Cut the crystals in sorted order into ranges (first, last) of about as many pairs."""
         count = self.table.size(1)
         if parts == 1:
             return [(0, count)]
-        ends = self.table[2] + self.table[0].square()
+        ends = self.table[3] + self.table[0].square()
         marks = torch.arange(1, parts) * int(ends[-1]) / parts if count else torch.zeros(0)
         cuts = sorted({0, *torch.searchsorted(ends, marks.long()).tolist(), count})
         return list(itertools.pairwise(cuts))
@@ -101,15 +121,24 @@ class PairLayout:
         ]
 
     def split_pairs(self, pairs: Tensor) -> list[Tensor]:
-        """Cut per-pair values (P, ...), P = sum of n^2, into one (b, n, n, ...) view per group."""
-        parts = pairs.split([b * n * n for b, n in self.groups])
+        """Cut per-pair values (P, ...) into one (b, n (n - 1) / 2, ...) view per group."""
+        parts = pairs.split([b * n * (n - 1) // 2 for b, n in self.groups])
         return [
-            part.view(b, n, n, *pairs.shape[1:])
+            part.view(b, n * (n - 1) // 2, *pairs.shape[1:])
             for part, (b, n) in zip(parts, self.groups, strict=True)
         ]
+
+    def split_crystals(self, crystals: Tensor) -> tuple[Tensor, ...]:
+        """Cut values of the sorted crystals (B, ...) into one (b, ...) view per group."""
+        return crystals.split([b for b, _ in self.groups])
 
     def crystal_mean(self, atoms: Tensor) -> Tensor:
         """Average sorted per-atom values (N, d) over each crystal, (B, d), caller's order."""
         means = torch.cat([part.mean(1) for part in self.split_atoms(atoms)])
-        leaders = torch.cat([part[:, 0] for part in self.split_atoms(self.crystal)])
-        return torch.empty_like(means).index_copy(0, leaders, means)
+        return torch.empty_like(means).index_copy(0, self.crystals, means)
+
+
+@functools.lru_cache(maxsize=256)
+def _upper(n: int) -> Tensor:
+    """All i < j below n, row by row, (2, n (n - 1) / 2)."""
+    return torch.triu_indices(n, n, 1)

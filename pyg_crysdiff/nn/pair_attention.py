@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -22,102 +21,117 @@ from torch.nn import functional as F
 
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.native import load_library
+from pyg_crysdiff.nn.pairs import HiddenPairs
 
 log = logging.getLogger(__name__)
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
 
 
 def pair_attention(
-    qkv: Tensor, pre: Tensor, alpha_weight: Tensor, layout: PairLayout
-) -> tuple[Tensor, Tensor]:
+    query: Tensor, key: Tensor, hidden: HiddenPairs, alpha_weight: Tensor, layout: PairLayout
+) -> Tensor:
     r"""Attention weights of every head, and what they average.
 
-    .. math:: a_{ij} = \mathrm{softmax}_j \Bigl(\frac{q_i \cdot k_j}{\sqrt{d}}
-        + w^\alpha \cdot \mathrm{SiLU}(u^\alpha_{ij})\Bigr), \qquad
-        v'_i = \sum_j a_{ij} v_j, \qquad h_i = \sum_j a_{ij}\, \mathrm{SiLU}(u^\beta_{ij})
+    .. math:: a_{ij} = \mathrm{softmax}_j \bigl(q_i \cdot k_j
+        + w^\alpha \cdot \mathrm{SiLU}(u^\alpha_{ij})\bigr), \qquad
+        k'_i = \sum_j a_{ij} k_j, \qquad h_i = \sum_j a_{ij}\, \mathrm{SiLU}(u^\beta_{ij})
 
     Args:
-        qkv: Queries, keys and values of the sorted atoms, (N, 3 H d).
-        pre: Hidden layers u of the pair MLPs before their activation, (P, 2 H c): those of
-            alpha for all heads, then those of beta.
+        query: Queries of the sorted atoms, (N, H d).
+        key: Keys of all heads, which are their values as well, (N, d).
+        hidden: Hidden layers u of the pair MLPs before their activation.
         alpha_weight: Second layer of alpha's MLP, (H, c).
         layout: Pair layout.
 
     Returns:
-        v' (N, H d) and h (N, H c).
+        k' of all heads, then h of all heads, (N, H d + H c).
     """
-    qkv = qkv.to(pre.dtype)
-    if _native_serves(qkv):
-        out: tuple[Tensor, Tensor] = _Native.apply(qkv, pre, alpha_weight, layout)
-        return out
-    return _plain(qkv, pre, alpha_weight, layout)
+    parts = (hidden.odd, hidden.even, hidden.common, hidden.own)
+    dtype = hidden.odd.dtype
+    serve = _Native.apply if _native_serves(hidden.odd) else _plain
+    out: Tensor = serve(query.to(dtype), key.to(dtype), *parts, alpha_weight, layout)
+    return out
 
 
 def _plain(
-    qkv: Tensor, pre: Tensor, alpha_weight: Tensor, layout: PairLayout
-) -> tuple[Tensor, Tensor]:
-    heads, hidden_dim = alpha_weight.shape
-    for_alpha, for_beta = F.silu(pre).chunk(2, dim=1)
+    query: Tensor,
+    key: Tensor,
+    odd: Tensor,
+    even: Tensor,
+    common: Tensor,
+    own: Tensor,
+    alpha_weight: Tensor,
+    layout: PairLayout,
+) -> Tensor:
+    heads = len(alpha_weight)
     # A block-diagonal matrix turns H small products into one.
-    alpha = for_alpha @ torch.block_diag(*alpha_weight.unsqueeze(-1)).to(pre.dtype)
-    values, mixed = [], []
-    for qkv_group, alpha_group, hidden in zip(
-        layout.split_atoms(qkv),
-        layout.split_pairs(alpha),
-        layout.split_pairs(for_beta),
+    to_alpha = torch.block_diag(*alpha_weight.unsqueeze(-1)).to(odd.dtype)
+    out = []
+    for q, k, o, e, g, s in zip(
+        layout.split_atoms(query),
+        layout.split_atoms(key),
+        layout.split_pairs(odd),
+        layout.split_pairs(even),
+        layout.split_crystals(common.unsqueeze(1)),
+        layout.split_crystals(own.unsqueeze(1)),
         strict=True,
     ):
-        b, n = qkv_group.shape[:2]
-        q, k, v = qkv_group.view(b, n, 3, heads, -1).permute(2, 0, 3, 1, 4)
-        logits = q @ k.transpose(-1, -2) / math.sqrt(q.size(-1)) + alpha_group.permute(0, 3, 1, 2)
-        weights = logits.softmax(-1).to(v.dtype)
-        values.append((weights @ v).permute(0, 2, 1, 3).reshape(b * n, -1))
+        b, n = k.shape[:2]
+        i, j = torch.triu_indices(n, n, 1, device=k.device)
+        u = odd.new_empty(b, n, n, odd.size(1))
+        u[:, i, j] = (e + g + o).to(u.dtype)
+        u[:, j, i] = (e + g - o).to(u.dtype)
+        u[:, range(n), range(n)] = s.expand(b, n, -1).to(u.dtype)
+        for_alpha, for_beta = F.silu(u).chunk(2, dim=-1)
+        alpha = (for_alpha @ to_alpha).permute(0, 3, 1, 2)
+        per_head = q.view(b, n, heads, -1).transpose(1, 2)
+        logits = per_head @ k.transpose(1, 2).unsqueeze(1) + alpha
+        weights = logits.softmax(-1).to(k.dtype)
+        mean = (weights @ k.unsqueeze(1)).transpose(1, 2).reshape(b, n, -1)
         # (b n, H, n) @ (b n, n, H c); of the H x H blocks only the diagonal is wanted.
-        rows = weights.permute(0, 2, 1, 3).reshape(b * n, heads, n)
-        product = torch.bmm(rows, hidden.flatten(0, 1)).view(b * n, heads, heads, hidden_dim)
-        mixed.append(product.diagonal(dim1=1, dim2=2).transpose(1, 2).reshape(b * n, -1))
-    return torch.cat(values), torch.cat(mixed)
+        rows = weights.transpose(1, 2).reshape(b * n, heads, n)
+        product = torch.bmm(rows, for_beta.flatten(0, 1)).view(b, n, heads, heads, -1)
+        mixed = product.diagonal(dim1=2, dim2=3).transpose(2, 3).reshape(b, n, -1)
+        out.append(torch.cat([mean, mixed], dim=-1).flatten(0, 1))
+    return torch.cat(out)
 
 
 class _Native(torch.autograd.Function):
     """:func:`_plain` by the C kernel."""
 
     @staticmethod
-    def forward(
-        ctx: Any, qkv: Tensor, pre: Tensor, alpha_weight: Tensor, layout: PairLayout
-    ) -> tuple[Tensor, Tensor]:
-        heads, hidden_dim = alpha_weight.shape
-        qkv, pre = qkv.contiguous(), pre.contiguous()
-        alpha = alpha_weight.float().contiguous()
-        values = qkv.new_empty(len(qkv), qkv.size(1) // 3)
-        mixed = qkv.new_empty(len(qkv), heads * hidden_dim)
-        weights = torch.empty(len(pre), heads)
-        inputs = (qkv, pre, alpha)
-        _call("forward", layout, inputs, [(*inputs, values, mixed, weights)])
+    def forward(ctx: Any, *given: Any) -> Tensor:
+        *tensors, layout = given
+        atoms, pairs = tensors[:4], tensors[4:]  # in the number format, and in float32
+        inputs = [x.contiguous() for x in atoms] + [x.float().contiguous() for x in pairs]
+        query, _, _, _, _, _, alpha = inputs
+        out = query.new_empty(len(query), query.size(1) + alpha.numel())
+        squares = sum(b * n * n for b, n in layout.groups)
+        weights = torch.empty(squares, len(alpha))
+        _call("forward", layout, inputs, [(*inputs, out, weights)])
         ctx.save_for_backward(*inputs, weights)
-        ctx.layout = layout
-        return values, mixed
+        ctx.layout, ctx.formats = layout, [x.dtype for x in pairs]
+        return out
 
     @staticmethod
     @once_differentiable
-    def backward(
-        ctx: Any, grad_values: Tensor, grad_mixed: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, None]:
-        qkv, pre, alpha, weights = ctx.saved_tensors
-        grad_qkv, grad_pre = torch.empty_like(qkv), torch.empty_like(pre)
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, weights = ctx.saved_tensors
+        grads = [torch.empty_like(x) for x in inputs[:-1]]
+        alpha = inputs[-1]
         # Every thread adds up its own part of the gradient that all pairs share.
         grad_alpha = alpha.new_zeros(torch.get_num_threads(), *alpha.shape)
-        inputs = (qkv, pre, alpha)
-        given = (*inputs, weights, grad_values.contiguous(), grad_mixed.contiguous())
-        calls = [(*given, grad_qkv, grad_pre, part) for part in grad_alpha]
-        _call("backward", ctx.layout, inputs, calls)
-        return grad_qkv, grad_pre, grad_alpha.sum(0), None
+        given = (*inputs, weights, grad_out.contiguous(), *grads)
+        _call("backward", ctx.layout, inputs, [(*given, part) for part in grad_alpha])
+        grads.append(grad_alpha.sum(0))
+        formats = [x.dtype for x in inputs[:4]] + ctx.formats
+        return *(g.to(f) for g, f in zip(grads, formats, strict=True)), None
 
 
 def _call(
     direction: str,
     layout: PairLayout,
-    inputs: tuple[Tensor, Tensor, Tensor],
+    inputs: Sequence[Tensor],
     arguments: Sequence[tuple[Tensor, ...]],
 ) -> None:
     """Run the kernel over all crystals, in as many threads as PyTorch may use.
@@ -125,22 +139,20 @@ def _call(
     Args:
         direction: ``forward`` or ``backward``.
         layout: Pair layout.
-        inputs: qkv, pre and alpha_weight.
+        inputs: Arguments of :func:`_plain` but for the layout.
         arguments: Arrays for each thread, or one entry for all of them.
     """
-    qkv, _, alpha = inputs
-    heads, hidden_dim = alpha.shape
+    key, alpha = inputs[1], inputs[-1]
     library = load_library()
     assert library is not None
-    kernel = getattr(library, f"pair_attention_{direction}_{_SUFFIX[qkv.dtype]}")
-    table = layout.table
-    widths = [heads, qkv.size(1) // (3 * heads), hidden_dim]
+    kernel = getattr(library, f"pair_attention_{direction}_{_SUFFIX[key.dtype]}")
+    widths = [ctypes.c_int64(x) for x in (len(alpha), key.size(1), alpha.size(1))]
+    table = [ctypes.c_void_p(row.data_ptr()) for row in layout.table]
 
     def part(bounds: tuple[int, int], arrays: tuple[Tensor, ...]) -> int:
         numbers = [ctypes.c_int64(x) for x in bounds]
-        pointers = [ctypes.c_void_p(x.data_ptr()) for x in (*table, *arrays)]
-        sizes = [ctypes.c_int64(x) for x in widths]
-        return int(kernel(*numbers, *pointers[:3], *sizes, *pointers[3:]))
+        pointers = [ctypes.c_void_p(x.data_ptr()) for x in arrays]
+        return int(kernel(*numbers, *table, *widths, *pointers))
 
     bounds = layout.shares(torch.get_num_threads())
     each = arguments if len(arguments) > 1 else [*arguments] * len(bounds)
@@ -170,15 +182,16 @@ def native_agrees() -> bool:
         return False
     generator = torch.Generator().manual_seed(0)
     layout = PairLayout.build(torch.tensor([1, 5, 3, 5]))
-    heads, d, c, atoms, pairs = 2, 24, 19, 14, 60
+    heads, d, c, atoms, pairs, crystals = 2, 24, 19, 14, 23, 4
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.bfloat16, 4e-2)):
-        shapes = [(atoms, 3 * heads * d), (pairs, 2 * heads * c), (heads, c)]
-        inputs = [torch.randn(s, generator=generator).to(dtype) for s in shapes]
-        inputs[2] = inputs[2].float()
-        wanted = [torch.randn(atoms, heads * w, generator=generator).to(dtype) for w in (d, c)]
+        widths = [(atoms, heads * d), (atoms, d), *[(pairs, 2 * heads * c)] * 2]
+        inputs = [torch.randn(s, generator=generator).to(dtype) for s in widths]
+        per_crystal = [(crystals, 2 * heads * c), (crystals, 2 * heads * c), (heads, c)]
+        inputs += [torch.randn(s, generator=generator) for s in per_crystal]
+        wanted = torch.randn(atoms, heads * (d + c), generator=generator).to(dtype)
         found = _outcome(_Native.apply, inputs, layout, wanted)
         # The kernel computes in float32 whatever it reads.
-        exact = _outcome(_plain, [x.float() for x in inputs], layout, [x.float() for x in wanted])
+        exact = _outcome(_plain, [x.float() for x in inputs], layout, wanted.float())
         for ours, reference in zip(found, exact, strict=True):
             scale = reference.abs().amax().clamp(min=1.0)
             if not bool(((ours.float() - reference).abs() <= tolerance * scale).all()):
@@ -190,12 +203,9 @@ def native_agrees() -> bool:
 @torch.inference_mode(False)
 @torch.enable_grad()
 def _outcome(
-    function: Callable[..., Any],
-    inputs: list[Tensor],
-    layout: PairLayout,
-    wanted: list[Tensor],
+    function: Callable[..., Tensor], inputs: list[Tensor], layout: PairLayout, wanted: Tensor
 ) -> list[Tensor]:
     leaves = [x.clone().requires_grad_() for x in inputs]
     with torch.autocast("cpu", enabled=False):
         out = function(*leaves, layout)
-        return [*out, *torch.autograd.grad(out, leaves, wanted)]
+        return [out, *torch.autograd.grad(out, leaves, wanted)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,28 @@ from torch.nn import functional as F
 from pyg_crysdiff.nn.layout import PairLayout
 
 
+@dataclass(frozen=True)
+class PairFeatures:
+    r"""Inputs of the pair MLPs, :math:`\psi_{FT}(f_j - f_i)` (eq. 14) and the lattice.
+
+    Of the Fourier features of i, j and of j, i the cosines are the same and the sines differ in
+    sign, and those of i, i are zeros and ones: the pairs i < j are all there is to compute.
+
+    Attributes:
+        sines: Sines of all (m, axis) for the pairs i < j of the layout, (P, 3 M).
+        cosines: Cosines likewise.
+        crystal: Gram matrix and what goes with it, (B, C), in the order of the layout.
+    """
+
+    sines: Tensor
+    cosines: Tensor
+    crystal: Tensor
+
+
 def pair_features(
     frac_coords: Tensor, crystal_features: Tensor, layout: PairLayout, num_waves: int
-) -> Tensor:
-    r"""Return the inputs of the pair MLPs: :math:`\psi_{FT}(f_j - f_i)` (eq. 14) and the lattice.
+) -> PairFeatures:
+    r"""Return the inputs of the pair MLPs.
 
     sin and cos of the differences follow from per-atom values by the angle-difference
     identities: N M trigonometric calls instead of N^2 M.
@@ -24,24 +43,39 @@ def pair_features(
         crystal_features: Gram matrix and what goes with it, (B, C), caller's order.
         layout: Pair layout.
         num_waves: M, waves m = 1..M.
-
-    Returns:
-        Shape (P, 6 M + C): sines of all (m, axis), cosines, then the pair's crystal features.
     """
     waves = torch.arange(1, num_waves + 1, device=frac_coords.device, dtype=frac_coords.dtype)
     # The remainder keeps f and f + integer the same to the last digit.
     angle = 2 * math.pi * (waves[:, None] * (frac_coords % 1.0).unsqueeze(1)).flatten(1)
-    per_atom = torch.cat([angle.sin(), angle.cos(), crystal_features[layout.crystal]], dim=1)
-    parts = []
-    for atoms in layout.split_atoms(per_atom):
-        b, n = atoms.shape[:2]
-        i, j = atoms.unsqueeze(2), atoms.unsqueeze(1)
-        w = 3 * num_waves
-        sin_i, cos_i, sin_j, cos_j = i[..., :w], i[..., w : 2 * w], j[..., :w], j[..., w : 2 * w]
-        crystal = i[..., 2 * w :].expand(b, n, n, -1)
-        pairs = [sin_j * cos_i - cos_j * sin_i, cos_j * cos_i + sin_j * sin_i, crystal]
-        parts.append(torch.cat(pairs, dim=-1).view(b * n * n, -1))
-    return torch.cat(parts)
+    sin, cos = angle.sin(), angle.cos()
+    first, second = layout.pairs
+    sin_i, sin_j = sin.index_select(0, first), sin.index_select(0, second)
+    cos_i, cos_j = cos.index_select(0, first), cos.index_select(0, second)
+    return PairFeatures(
+        torch.addcmul(sin_j * cos_i, cos_j, sin_i, value=-1),
+        torch.addcmul(cos_j * cos_i, sin_j, sin_i),
+        crystal_features.index_select(0, layout.crystals),
+    )
+
+
+@dataclass(frozen=True)
+class HiddenPairs:
+    r"""Hidden layers u of the pair MLPs before activation, alpha's for all heads, then beta's.
+
+    .. math:: u_{ij} = e_{ij} + g + o_{ij}, \qquad u_{ji} = e_{ij} + g - o_{ij} \quad (i < j),
+        \qquad u_{ii} = s
+
+    Attributes:
+        odd: o, (P, 2 H c).
+        even: e, (P, 2 H c).
+        common: g, of every crystal, (B, 2 H c).
+        own: s, of every crystal, (B, 2 H c).
+    """
+
+    odd: Tensor
+    even: Tensor
+    common: Tensor
+    own: Tensor
 
 
 class PairTerms(nn.Module):
@@ -49,18 +83,17 @@ class PairTerms(nn.Module):
 
     .. math:: \alpha_{ij}, \beta_{ij} = \mathrm{MLP}(\psi_{FT}(f_j - f_i), L L^T)
 
-    Both are one-hidden-layer MLPs of their own for every head (eqs 12 and 13). The second
-    linear layer of beta commutes with the attention-weighted sum,
+    Both are one-hidden-layer MLPs of their own for every head (eqs 12 and 13). The first layers
+    are split by what their inputs hang on (:class:`HiddenPairs`): two products over half of the
+    pairs and one over crystals take the place of one over all pairs. The second linear layer of
+    beta commutes with the attention-weighted sum,
     :math:`\sum_j a_{ij} (W h_{ij} + b) = W \sum_j a_{ij} h_{ij} + b`, so it is applied per atom
     and not per pair, in one with the layer that follows (:meth:`beta_through`); alpha needs no
     bias, since the softmax over j cancels it. What lies between the two layers is
-    :func:`pyg_crysdiff.nn.pair_attention.pair_attention`. (The first layer also splits exactly
-    into a per-pair Fourier part and a per-crystal lattice part. Adding the latter is one more pass
-    over the largest array of the network, which costs more than the ten extra columns of the
-    product: the layer is kept whole.)
+    :func:`pyg_crysdiff.nn.pair_attention.pair_attention`.
 
     Args:
-        inputs: Width of the pair features.
+        inputs: Width of the pair features: 6 M Fourier features and those of the crystal.
         num_heads: Number of heads.
         hidden: Width of each hidden layer.
         head_dim: Width of beta.
@@ -78,17 +111,21 @@ class PairTerms(nn.Module):
         nn.init.uniform_(self.alpha_weight, -bound, bound)
         nn.init.uniform_(self.beta_weight, -bound, bound)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return the hidden layers before their activation, (P, 2 H hidden).
-
-        Args:
-            features: Pair features and a last column of ones, which carries the bias: added to the
-                product it would be a pass of its own over the largest array of the network.
-                Shape (P, inputs + 1).
-        """
+    def forward(self, features: PairFeatures) -> HiddenPairs:
+        """Return the hidden layers before their activation."""
         # Row-major, so that its gradient is the faster of the two orders of that product.
-        weight = torch.cat([self.first.weight.t(), self.first.bias.unsqueeze(0)])
-        return features @ weight
+        weight = self.first.weight.t().contiguous()
+        width = features.sines.size(1)
+        for_sines, for_cosines, for_crystal = weight.split(
+            [width, width, weight.size(0) - 2 * width]
+        )
+        common = torch.addmm(self.first.bias, features.crystal, for_crystal)
+        return HiddenPairs(
+            features.sines @ for_sines,
+            features.cosines @ for_cosines,
+            common,
+            common + for_cosines.sum(0),
+        )
 
     def beta_through(self, out: nn.Linear) -> tuple[Tensor, Tensor]:
         r"""Return beta's second layer and a linear layer behind it as one.
@@ -107,9 +144,12 @@ class PairTerms(nn.Module):
         return weight, out.bias + out.weight @ self.beta_bias.flatten()
 
     def naive(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return alpha (P, H) and beta (P, H, head_dim) pair by pair, as eqs 12 and 13 read.
+        """Return alpha (P, H) and beta (P, H, head_dim) of any rows of features, as eqs 12 and 13.
 
         The reference for tests.
+
+        Args:
+            features: Sines, cosines and features of the crystal, (P, inputs).
         """
         hidden = F.silu(self.first(features)).view(len(features), 2, self.num_heads, -1)
         alpha = torch.einsum("phc,hc->ph", hidden[:, 0], self.alpha_weight)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
-from pyg_crysdiff.nn.attention import AttentionBlock
+from pyg_crysdiff.nn.attention import AttentionBlock, AttentionTerms
 from pyg_crysdiff.nn.conditioners import CDI
 from pyg_crysdiff.nn.conditioning import ConditionEmbedding, Conditioner
 from pyg_crysdiff.nn.layout import PairLayout
@@ -28,11 +28,11 @@ class Context:
 
     Attributes:
         z_c: Condition vector, (B, dim).
-        attention: What the conditioner adds to q, k and v in each block.
+        attention: Weights of the attention of each block, with what the conditioner adds.
     """
 
     z_c: Tensor
-    attention: tuple[Tensor | None, ...]
+    attention: tuple[AttentionTerms, ...]
 
 
 class CrystalTransformer(nn.Module):
@@ -137,11 +137,27 @@ class CrystalTransformer(nn.Module):
 
     def context(self, t: Tensor, condition: Mapping[str, Tensor] | None = None) -> Context:
         """Return what :meth:`forward` makes of t and condition alone."""
-        return self._context(self.condition_embedding(t, condition))
+        return self._context(self.condition_embedding(t, condition), self._weights())
 
-    def _context(self, z_c: Tensor) -> Context:
-        blocks = range(len(self.blocks))
-        return Context(z_c, tuple(self.conditioner.attention(k, z_c) for k in blocks))
+    def contexts(self) -> Callable[[Tensor, Mapping[str, Tensor] | None], Context]:
+        """Return :meth:`context` for weights that stay as they are, whose products it keeps."""
+        weights = self._weights()
+        return lambda t, condition: self._context(self.condition_embedding(t, condition), weights)
+
+    def _weights(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+        return [block.attention.weights() for block in self._blocks()]
+
+    def _context(self, z_c: Tensor, weights: list[tuple[Tensor, Tensor, Tensor]]) -> Context:
+        terms = []
+        for k, block in enumerate(self._blocks()):
+            extra = self.conditioner.attention(k, z_c)
+            terms.append(block.attention.terms(extra, weights[k]))
+        return Context(z_c, tuple(terms))
+
+    def _blocks(self) -> Iterator[AttentionBlock]:
+        for block in self.blocks:
+            assert isinstance(block, AttentionBlock)
+            yield block
 
     def encode(
         self,
@@ -158,7 +174,7 @@ class CrystalTransformer(nn.Module):
         ``context`` takes the place of both. The other arguments are those of :meth:`forward`.
         """
         if isinstance(context, Tensor):
-            context = self._context(context)
+            context = self._context(context, self._weights())
         z_c = context.z_c
         z = self.conditioner.initial(self._embed(layout.sort(species)), z_c, layout.crystal)
         features = self._crystal_features(lattice, num_atoms)
@@ -190,5 +206,4 @@ class CrystalTransformer(nn.Module):
         parts = [torch.einsum("bik,bjk->bij", lattice, lattice).flatten(1)]
         if self.size_feature:
             parts.append(num_atoms.to(lattice.dtype).log().unsqueeze(1))
-        parts.append(torch.ones_like(lattice[:, 0, :1]))  # the bias of the pair MLPs
         return torch.cat(parts, dim=1)

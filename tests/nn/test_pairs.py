@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -16,21 +17,37 @@ def naive_fourier(f_i, f_j, waves):
     return torch.cat([angle.sin().flatten(), angle.cos().flatten()])
 
 
+def all_pairs(features, layout):
+    """Features of all ordered pairs, (sum of n^2, inputs), from those of i < j by eq. 14 itself."""
+    pair, rows, crystal = 0, [], 0
+    sizes = [n for b, n in layout.groups for _ in range(b)]
+    for crystal, n in enumerate(sizes):
+        square = [[None] * n for _ in range(n)]
+        for i in range(n):
+            sin, cos = torch.zeros_like(features.sines[:1]), torch.ones_like(features.sines[:1])
+            square[i][i] = torch.cat([sin[0], cos[0]]) if len(sin) else None
+            for j in range(i + 1, n):
+                sin, cos = features.sines[pair], features.cosines[pair]
+                square[i][j], square[j][i] = torch.cat([sin, cos]), torch.cat([-sin, cos])
+                pair += 1
+        rows += [torch.cat([x, features.crystal[crystal]]) for line in square for x in line]
+    assert pair == len(features.sines)
+    return torch.stack(rows)
+
+
 def test_pair_features_against_eq_14(generator):
     layout = PairLayout.build(torch.tensor(SIZES))
     f = torch.rand(sum(SIZES), 3, generator=generator, dtype=torch.float64)
     crystal = torch.randn(len(SIZES), 2, generator=generator, dtype=torch.float64)
-    ours = layout.split_pairs(pair_features(layout.sort(f), crystal, layout, 3))
-    atoms = layout.split_atoms(layout.sort(f))
-    owners = layout.split_atoms(layout.crystal)
-    for pairs, group, owner in zip(ours, atoms, owners, strict=True):
-        b, n = group.shape[:2]
-        for c in range(b):
-            for i in range(n):
-                for j in range(n):
-                    expected = naive_fourier(group[c, i], group[c, j], 3)
-                    torch.testing.assert_close(pairs[c, i, j, :-2], expected)
-                    assert pairs[c, i, j, -2:].equal(crystal[owner[c, i]])
+    ours = all_pairs(pair_features(layout.sort(f), crystal, layout, 3), layout)
+    expected = []
+    for group, owner in zip(
+        layout.split_atoms(layout.sort(f)), layout.split_atoms(layout.crystal), strict=True
+    ):
+        for atoms, number in zip(group, owner[:, 0], strict=True):
+            for f_i, f_j in itertools.product(atoms, atoms):
+                expected.append(torch.cat([naive_fourier(f_i, f_j, 3), crystal[number]]))
+    torch.testing.assert_close(ours, torch.stack(expected))
 
 
 def test_layout_groups_sort_and_unsort(generator):
@@ -47,44 +64,54 @@ def test_layout_groups_sort_and_unsort(generator):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_attention_against_eq_11_pair_by_pair(generator, dtype):
-    """Rearranged pair terms, grouping and packing against plain loops over i and j."""
+    """Products of weights, halved pair terms and packing against plain loops over i and j."""
     torch.manual_seed(0)
-    attention = RelativeAttention(8, num_heads=3, head_dim=5, pair_inputs=10, pair_hidden=6)
+    attention = RelativeAttention(8, num_heads=3, head_dim=5, pair_inputs=14, pair_hidden=6)
     attention.to(dtype)
     layout = PairLayout.build(torch.tensor(SIZES))
     z = torch.randn(sum(SIZES), 8, generator=generator, dtype=dtype)
-    num_pairs = sum(n * n for n in SIZES)
-    pairs = torch.randn(num_pairs, 10, generator=generator, dtype=dtype)
+    f = torch.rand(sum(SIZES), 3, generator=generator, dtype=dtype)
+    crystal = torch.randn(len(SIZES), 2, generator=generator, dtype=dtype)
+    features = pair_features(f, crystal, layout, 2)
     extra = torch.randn(len(SIZES), 45, generator=generator, dtype=dtype)
-    ones = torch.ones_like(pairs[:, :1])
-    ours = attention(z, torch.cat([pairs, ones], 1), layout, extra)
+    ours = attention(z, features, layout, attention.terms(extra))
 
     qkv = (attention.qkv(z) + extra[layout.crystal]).view(-1, 3, 3, 5)
-    alpha, beta = attention.pairs.naive(pairs)
+    alpha, beta = attention.pairs.naive(all_pairs(features, layout))
     rows, atom, pair = [], 0, 0
-    for b, n in layout.groups:
-        for _ in range(b):
-            for i in range(n):
-                heads = []
-                for h in range(3):
-                    q = qkv[atom + i, 0, h]
-                    logits = torch.stack(
-                        [
-                            q @ qkv[atom + j, 1, h] / math.sqrt(5) + alpha[pair + i * n + j, h]
-                            for j in range(n)
-                        ]
-                    )
-                    a = logits.softmax(0)
-                    heads.append(
-                        sum(
-                            a[j] * (qkv[atom + j, 2, h] + beta[pair + i * n + j, h])
-                            for j in range(n)
-                        )
-                    )
-                rows.append(torch.cat(heads))
-            atom += n
-            pair += n * n
+    for n in sorted(SIZES):
+        for i in range(n):
+            heads = []
+            for h in range(3):
+                logits = torch.stack(
+                    [
+                        qkv[atom + i, 0, h] @ qkv[atom + j, 1, h] / math.sqrt(5)
+                        + alpha[pair + i * n + j, h]
+                        for j in range(n)
+                    ]
+                )
+                a = logits.softmax(0)
+                heads.append(
+                    sum(a[j] * (qkv[atom + j, 2, h] + beta[pair + i * n + j, h]) for j in range(n))
+                )
+            rows.append(torch.cat(heads))
+        atom += n
+        pair += n * n
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
     torch.testing.assert_close(
         ours, attention.out(torch.stack(rows)), rtol=tolerance, atol=tolerance
     )
+
+
+def test_terms_of_the_condition_added_to_all_keys_have_no_effect(generator):
+    torch.manual_seed(0)
+    attention = RelativeAttention(8, num_heads=2, head_dim=4, pair_inputs=8, pair_hidden=3)
+    extra = torch.randn(5, 24, generator=generator)
+    changed = extra.clone()
+    changed[:, 8:16] += 1.0
+    for a, b in zip(
+        vars(attention.terms(extra)).values(), vars(attention.terms(changed)).values(), strict=True
+    ):
+        assert a.equal(b)
+    changed[:, 16:] += 1.0
+    assert not attention.terms(extra).to_out.equal(attention.terms(changed).to_out)

@@ -26,6 +26,7 @@ _FLAGS = (
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fassociative-math",
+    "-ffp-contract=fast",  # -std=c11 alone forbids fused multiplications and additions
     "-fno-signed-zeros",
     "-freciprocal-math",
     "-fPIC",
