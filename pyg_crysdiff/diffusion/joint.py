@@ -210,7 +210,8 @@ class JointDiffusion(nn.Module):
         if known is not None:
             state = known.begin(self, state, times[0])
         for t, s in itertools.pairwise(times):
-            crystal_t = torch.full_like(state.num_atoms, t)
+            # Expanded: the network may take from it that all crystals have the same time.
+            crystal_t = state.num_atoms.new_tensor([t]).expand(len(state.num_atoms))
             atom_t = crystal_t[state.batch]
             numbers = noise.step()
             for move in range(corrector_steps):

@@ -198,6 +198,8 @@ class CrystalDiffusion(nn.Module):
         contexts = getattr(self.denoiser, "contexts", None)
         make_context = None if contexts is None else contexts()
         kept: dict[bool, tuple[Tensor, Any]] = {}
+        first = {name: value[:1] for name, value in (condition or {}).items()}
+        alike = all(bool((v == first[name]).all()) for name, v in (condition or {}).items())
 
         def call(state: CrystalState, t: Tensor, given: bool) -> Prediction:
             wanted = condition if given else None
@@ -205,7 +207,11 @@ class CrystalDiffusion(nn.Module):
                 return self.predict(state, t, wanted, layout)
             # Corrector and predictor come with the same t: what hangs on it alone is kept.
             if given not in kept or kept[given][0] is not t:
-                kept[given] = (t, make_context(t, wanted))
+                # A time expanded from one number is the same for all crystals.
+                if t.stride(0) == 0 and (alike or not given):
+                    kept[given] = (t, make_context(t[:1], first if given else None))
+                else:
+                    kept[given] = (t, make_context(t, wanted))
             return self.predict(state, t, wanted, layout, context=kept[given][1])
 
         def predict(state: CrystalState, t: Tensor) -> Prediction:

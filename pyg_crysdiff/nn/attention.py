@@ -10,22 +10,42 @@ from torch import Tensor, nn
 
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.pair_attention import pair_attention
-from pyg_crysdiff.nn.pairs import PairFeatures, PairTerms
+from pyg_crysdiff.nn.pairs import PairFeatures, PairTerms, PairWeights, in_autocast_format
 
 
 @dataclass(frozen=True)
-class AttentionTerms:
-    """What attention multiplies atoms with and adds to them; depends on no atom, can be kept.
+class AttentionWeights:
+    """Products of the weights of a block; they depend on nothing else and can be kept.
 
     Attributes:
         query: Weight of the queries, (dim, H dim).
         out: Weight of what the heads average, (H dim + H pair_hidden, dim).
-        to_query: Terms of the condition added to the queries, (B, H dim), or None.
-        to_out: Bias and terms of the condition added to the output, (B, dim) or (dim,).
+        bias: Bias of the output, (dim,).
+        keys: Weight of the keys with the scale of the logits, (H, head_dim, dim).
+        values: Weight from the values of all heads to the output, (H head_dim, dim).
+        pairs: First layers of the pair MLPs.
     """
 
     query: Tensor
     out: Tensor
+    bias: Tensor
+    keys: Tensor
+    values: Tensor
+    pairs: PairWeights
+
+
+@dataclass(frozen=True)
+class AttentionTerms:
+    """What attention multiplies atoms with and adds to them; depends on no atom.
+
+    Attributes:
+        weights: What the atoms are multiplied with.
+        to_query: Terms of the condition added to the queries of each crystal or (one row) of all,
+            (B, H dim), or None.
+        to_out: Bias and terms of the condition added to the output, (B, dim) or (dim,).
+    """
+
+    weights: AttentionWeights
     to_query: Tensor | None
     to_out: Tensor
 
@@ -52,7 +72,8 @@ class RelativeAttention(nn.Module):
         dim: Width of the atom features.
         num_heads: Number of heads.
         head_dim: Width of a head.
-        pair_inputs: Width of the pair features.
+        num_waves: M, waves of the Fourier features of a pair.
+        crystal_inputs: Number of features of the crystal that its pairs have.
         pair_hidden: Hidden width of the pair MLPs.
     """
 
@@ -61,47 +82,42 @@ class RelativeAttention(nn.Module):
         dim: int,
         num_heads: int,
         head_dim: int,
-        pair_inputs: int,
+        num_waves: int,
+        crystal_inputs: int,
         pair_hidden: int,
     ) -> None:
         super().__init__()
         self.num_heads, self.head_dim = num_heads, head_dim
         self.qkv = nn.Linear(dim, 3 * num_heads * head_dim, bias=False)
-        self.pairs = PairTerms(pair_inputs, num_heads, pair_hidden, head_dim)
+        self.pairs = PairTerms(num_waves, crystal_inputs, num_heads, pair_hidden, head_dim)
         self.out = nn.Linear(num_heads * head_dim, dim)
 
-    def weights(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return query and out of :class:`AttentionTerms`, products of weights, and the bias."""
-        q, k, v = self._by_head()
-        query = torch.bmm(q.transpose(1, 2), k).transpose(0, 1).flatten(1)
-        by_head = self.out.weight.t().view(self.num_heads, self.head_dim, -1)
-        values = torch.bmm(v.transpose(1, 2), by_head).flatten(0, 1)
+    def weights(self) -> AttentionWeights:
+        """Return the products of weights."""
+        q, k, v = self.qkv.weight.view(3, self.num_heads, self.head_dim, -1)
+        keys = in_autocast_format(k / math.sqrt(self.head_dim))
+        query = torch.bmm(q.transpose(1, 2), keys).transpose(0, 1).flatten(1)
+        values = in_autocast_format(self.out.weight.t())
+        by_head = values.view(self.num_heads, self.head_dim, -1)
+        mean = torch.bmm(v.transpose(1, 2), by_head).flatten(0, 1)
         mixed, bias = self.pairs.beta_through(self.out)
-        return query, torch.cat([values, mixed]), bias
+        out = torch.cat([mean, mixed])
+        return AttentionWeights(query, out, bias, keys, values, self.pairs.weights())
 
-    def terms(
-        self, extra: Tensor | None, weights: tuple[Tensor, Tensor, Tensor] | None = None
-    ) -> AttentionTerms:
+    def terms(self, extra: Tensor | None, weights: AttentionWeights) -> AttentionTerms:
         """Return what the atoms are multiplied with and what is added to them.
 
         Args:
-            extra: Terms added to q, k, v of all atoms of a crystal, (B, 3 H head_dim), eqs 17-19.
-            weights: :meth:`weights` where the caller keeps them.
+            extra: Terms added to q, k, v of all atoms of a crystal, (B, 3 H head_dim), eqs 17-19;
+                one row where they are the same for all crystals.
+            weights: :meth:`weights`.
         """
-        query, out, bias = self.weights() if weights is None else weights
         if extra is None:
-            return AttentionTerms(query, out, None, bias)
-        width = self.num_heads * self.head_dim
-        to_q, _, to_v = extra.split(width, dim=1)
-        keys = self._by_head()[1]
+            return AttentionTerms(weights, None, weights.bias)
+        to_q, _, to_v = extra.split(self.num_heads * self.head_dim, dim=1)
         by_head = to_q.view(len(extra), self.num_heads, -1).transpose(0, 1)
-        to_query = torch.bmm(by_head, keys).transpose(0, 1).flatten(1)
-        return AttentionTerms(query, out, to_query, torch.addmm(bias, to_v, self.out.weight.t()))
-
-    def _by_head(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights of q, k (with the scale of the logits) and v, (H, head_dim, dim) each."""
-        by_head = self.qkv.weight.view(3, self.num_heads, self.head_dim, -1)
-        return by_head[0], by_head[1] / math.sqrt(self.head_dim), by_head[2]
+        to_query = torch.bmm(by_head, weights.keys).transpose(0, 1).flatten(1)
+        return AttentionTerms(weights, to_query, torch.addmm(weights.bias, to_v, weights.values))
 
     def forward(
         self, z: Tensor, pairs: PairFeatures, layout: PairLayout, terms: AttentionTerms
@@ -114,13 +130,16 @@ class RelativeAttention(nn.Module):
             layout: Pair layout.
             terms: :meth:`terms` of the condition.
         """
-        query = z @ terms.query
-        to_out = terms.to_out
-        if terms.to_query is not None:
-            query = query + terms.to_query.index_select(0, layout.crystal)
-            to_out = to_out.index_select(0, layout.crystal)
-        mean = pair_attention(query, z, self.pairs(pairs), self.pairs.alpha_weight, layout)
-        return torch.addmm(to_out, mean, terms.out)
+        weights, to_query, to_out = terms.weights, terms.to_query, terms.to_out
+        query = z @ weights.query
+        if to_query is not None:
+            if len(to_query) > 1:
+                to_query = to_query.index_select(0, layout.crystal)
+                to_out = to_out.index_select(0, layout.crystal)
+            query = query + to_query
+        hidden = self.pairs(pairs, weights.pairs)
+        mean = pair_attention(query, z, hidden, self.pairs.alpha_weight, layout)
+        return torch.addmm(to_out, mean, weights.out)
 
 
 class AttentionBlock(nn.Module):

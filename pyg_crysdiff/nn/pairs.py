@@ -12,6 +12,12 @@ from torch.nn import functional as F
 from pyg_crysdiff.nn.layout import PairLayout
 
 
+def in_autocast_format(x: Tensor) -> Tensor:
+    """Convert to the number format of autocast where it is on: once, for what is kept."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
+
+
 @dataclass(frozen=True)
 class PairFeatures:
     r"""Inputs of the pair MLPs, :math:`\psi_{FT}(f_j - f_i)` (eq. 14) and the lattice.
@@ -78,6 +84,25 @@ class HiddenPairs:
     own: Tensor
 
 
+@dataclass(frozen=True)
+class PairWeights:
+    """First layers of the pair MLPs, split by what their inputs hang on.
+
+    Attributes:
+        sines: Weight of the sines, (3 M, 2 H c).
+        cosines: Weight of the cosines, (3 M, 2 H c).
+        crystal: Weight of the crystal's features, (C, 2 H c).
+        bias: Bias, (2 H c,).
+        own: What the cosines of i, i give, which are ones, (2 H c,).
+    """
+
+    sines: Tensor
+    cosines: Tensor
+    crystal: Tensor
+    bias: Tensor
+    own: Tensor
+
+
 class PairTerms(nn.Module):
     r"""The pair MLPs that give alpha_ij (scalar) and beta_ij (vector) for every head.
 
@@ -93,16 +118,20 @@ class PairTerms(nn.Module):
     :func:`pyg_crysdiff.nn.pair_attention.pair_attention`.
 
     Args:
-        inputs: Width of the pair features: 6 M Fourier features and those of the crystal.
+        num_waves: M, waves of the Fourier features.
+        crystal_inputs: Number of features of the crystal.
         num_heads: Number of heads.
         hidden: Width of each hidden layer.
         head_dim: Width of beta.
     """
 
-    def __init__(self, inputs: int, num_heads: int, hidden: int, head_dim: int) -> None:
+    def __init__(
+        self, num_waves: int, crystal_inputs: int, num_heads: int, hidden: int, head_dim: int
+    ) -> None:
         super().__init__()
-        self.num_heads, self.hidden, self.head_dim = num_heads, hidden, head_dim
-        self.first = nn.Linear(inputs, 2 * num_heads * hidden)
+        self.num_waves, self.num_heads = num_waves, num_heads
+        self.hidden, self.head_dim = hidden, head_dim
+        self.first = nn.Linear(6 * num_waves + crystal_inputs, 2 * num_heads * hidden)
         # One matrix per head: alpha (hidden -> 1) and beta (hidden -> head_dim).
         self.alpha_weight = nn.Parameter(torch.empty(num_heads, hidden))
         self.beta_weight = nn.Parameter(torch.empty(num_heads, hidden, head_dim))
@@ -111,20 +140,22 @@ class PairTerms(nn.Module):
         nn.init.uniform_(self.alpha_weight, -bound, bound)
         nn.init.uniform_(self.beta_weight, -bound, bound)
 
-    def forward(self, features: PairFeatures) -> HiddenPairs:
-        """Return the hidden layers before their activation."""
+    def weights(self) -> PairWeights:
+        """Return the first layers, split."""
         # Row-major, so that its gradient is the faster of the two orders of that product.
-        weight = self.first.weight.t().contiguous()
-        width = features.sines.size(1)
-        for_sines, for_cosines, for_crystal = weight.split(
-            [width, width, weight.size(0) - 2 * width]
-        )
-        common = torch.addmm(self.first.bias, features.crystal, for_crystal)
+        weight = in_autocast_format(self.first.weight.t()).contiguous()
+        waves = 3 * self.num_waves
+        sines, cosines, crystal = weight.split([waves, waves, weight.size(0) - 2 * waves])
+        return PairWeights(sines, cosines, crystal, self.first.bias, cosines.sum(0))
+
+    def forward(self, features: PairFeatures, weights: PairWeights) -> HiddenPairs:
+        """Return the hidden layers before their activation."""
+        common = torch.addmm(weights.bias, features.crystal, weights.crystal)
         return HiddenPairs(
-            features.sines @ for_sines,
-            features.cosines @ for_cosines,
+            features.sines @ weights.sines,
+            features.cosines @ weights.cosines,
             common,
-            common + for_cosines.sum(0),
+            common + weights.own,
         )
 
     def beta_through(self, out: nn.Linear) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
-from pyg_crysdiff.nn.attention import AttentionBlock, AttentionTerms
+from pyg_crysdiff.nn.attention import AttentionBlock, AttentionTerms, AttentionWeights
 from pyg_crysdiff.nn.conditioners import CDI
 from pyg_crysdiff.nn.conditioning import ConditionEmbedding, Conditioner
 from pyg_crysdiff.nn.layout import PairLayout
@@ -26,8 +26,10 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 class Context:
     """What time and condition are to the network; depends on no atom, so it can be kept.
 
+    One row stands for all crystals where time and condition are the same for all of them.
+
     Attributes:
-        z_c: Condition vector, (B, dim).
+        z_c: Condition vector, (B, dim) or (1, dim).
         attention: Weights of the attention of each block, with what the conditioner adds.
     """
 
@@ -92,7 +94,8 @@ class CrystalTransformer(nn.Module):
                 mlp_ratio,
                 num_heads=num_heads,
                 head_dim=head_dim,
-                pair_inputs=6 * num_waves + 9 + size_feature,
+                num_waves=num_waves,
+                crystal_inputs=9 + size_feature,
                 pair_hidden=pair_hidden,
             )
             for _ in range(num_blocks)
@@ -144,10 +147,10 @@ class CrystalTransformer(nn.Module):
         weights = self._weights()
         return lambda t, condition: self._context(self.condition_embedding(t, condition), weights)
 
-    def _weights(self) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def _weights(self) -> list[AttentionWeights]:
         return [block.attention.weights() for block in self._blocks()]
 
-    def _context(self, z_c: Tensor, weights: list[tuple[Tensor, Tensor, Tensor]]) -> Context:
+    def _context(self, z_c: Tensor, weights: list[AttentionWeights]) -> Context:
         terms = []
         for k, block in enumerate(self._blocks()):
             extra = self.conditioner.attention(k, z_c)
@@ -175,12 +178,14 @@ class CrystalTransformer(nn.Module):
         """
         if isinstance(context, Tensor):
             context = self._context(context, self._weights())
-        z_c = context.z_c
-        z = self.conditioner.initial(self._embed(layout.sort(species)), z_c, layout.crystal)
+        z_c, row = context.z_c, layout.crystal
+        if len(z_c) < len(lattice):
+            row = torch.zeros_like(row)
+        z = self.conditioner.initial(self._embed(layout.sort(species)), z_c, row)
         features = self._crystal_features(lattice, num_atoms)
         pairs = pair_features(layout.sort(frac_coords), features, layout, self.num_waves)
         for index, block in enumerate(self.blocks):
-            z = self.conditioner.block_input(index, z, z_c, layout.crystal)
+            z = self.conditioner.block_input(index, z, z_c, row)
             z = block(z, pairs, layout, context.attention[index])
         return z
 

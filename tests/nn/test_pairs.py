@@ -66,7 +66,8 @@ def test_layout_groups_sort_and_unsort(generator):
 def test_attention_against_eq_11_pair_by_pair(generator, dtype):
     """Products of weights, halved pair terms and packing against plain loops over i and j."""
     torch.manual_seed(0)
-    attention = RelativeAttention(8, num_heads=3, head_dim=5, pair_inputs=14, pair_hidden=6)
+    sizes = {"num_heads": 3, "head_dim": 5, "num_waves": 2, "crystal_inputs": 2, "pair_hidden": 6}
+    attention = RelativeAttention(8, **sizes)
     attention.to(dtype)
     layout = PairLayout.build(torch.tensor(SIZES))
     z = torch.randn(sum(SIZES), 8, generator=generator, dtype=dtype)
@@ -74,7 +75,7 @@ def test_attention_against_eq_11_pair_by_pair(generator, dtype):
     crystal = torch.randn(len(SIZES), 2, generator=generator, dtype=dtype)
     features = pair_features(f, crystal, layout, 2)
     extra = torch.randn(len(SIZES), 45, generator=generator, dtype=dtype)
-    ours = attention(z, features, layout, attention.terms(extra))
+    ours = attention(z, features, layout, attention.terms(extra, attention.weights()))
 
     qkv = (attention.qkv(z) + extra[layout.crystal]).view(-1, 3, 3, 5)
     alpha, beta = attention.pairs.naive(all_pairs(features, layout))
@@ -105,13 +106,14 @@ def test_attention_against_eq_11_pair_by_pair(generator, dtype):
 
 def test_terms_of_the_condition_added_to_all_keys_have_no_effect(generator):
     torch.manual_seed(0)
-    attention = RelativeAttention(8, num_heads=2, head_dim=4, pair_inputs=8, pair_hidden=3)
+    sizes = {"num_heads": 2, "head_dim": 4, "num_waves": 1, "crystal_inputs": 2, "pair_hidden": 3}
+    attention = RelativeAttention(8, **sizes)
     extra = torch.randn(5, 24, generator=generator)
     changed = extra.clone()
     changed[:, 8:16] += 1.0
-    for a, b in zip(
-        vars(attention.terms(extra)).values(), vars(attention.terms(changed)).values(), strict=True
-    ):
-        assert a.equal(b)
+    weights = attention.weights()
+    first, second = (attention.terms(x, weights) for x in (extra, changed))
+    assert first.to_query.equal(second.to_query)
+    assert first.to_out.equal(second.to_out)
     changed[:, 16:] += 1.0
-    assert not attention.terms(extra).to_out.equal(attention.terms(changed).to_out)
+    assert not first.to_out.equal(attention.terms(changed, weights).to_out)

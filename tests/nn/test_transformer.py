@@ -92,6 +92,15 @@ def test_rotation_and_reflection_of_the_lattice(net, generator, reflect):
     assert not torch.allclose(eps_l, eps_l @ q)
 
 
+def test_one_row_of_context_serves_crystals_of_one_time_and_condition(net, generator):
+    x = crystals(generator)
+    x["t"] = torch.full_like(x["t"], 400)
+    x["condition"] = {k: v[:1].expand(len(SIZES)) for k, v in x["condition"].items()}
+    one = net.contexts()(x["t"][:1], {k: v[:1] for k, v in x["condition"].items()})
+    assert one.z_c.shape == (1, 16)
+    close(net(**x, context=one), net(**x))
+
+
 def test_batch_is_one_by_one(net, generator):
     x = crystals(generator)
     together = net(**x)
