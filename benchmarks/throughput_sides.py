@@ -85,13 +85,14 @@ def ours(items: list[Data], conditioner: str, precision: str, device: torch.devi
 
     def reverse(solver: Solver, steps: int, moves: int) -> Callable[[int], Any]:
         sizes = states[0].num_atoms.tolist()
+        target = {k: v[:1].expand(len(v)) for k, v in conditions[0].items()}  # one for all
         seeds = [crystal_seed(0, i) for i in range(len(sizes))]
 
         def run() -> Iterator[Any]:
             while True:
                 with torch.autocast(device.type, torch.bfloat16, enabled=half):
                     yield from model.generate(
-                        sizes, seeds, sampling_times(T, steps), conditions[0],
+                        sizes, seeds, sampling_times(T, steps), target,
                         corrector_steps=moves, solver=solver,
                     )  # fmt: skip
 

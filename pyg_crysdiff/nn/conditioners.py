@@ -28,7 +28,11 @@ class CDI(Conditioner):
 
 
 class CDS(Conditioner):
-    r"""Condition-dependent self-attention: :math:`q_i = z_i W^Q + z_c W^{Qc}`, k and v alike."""
+    r"""Condition-dependent self-attention: :math:`q_i = z_i W^Q + z_c W^{Qc}`, k and v alike.
+
+    :math:`W^{Kc}` is there as in the paper, and without effect: it adds the same number to all
+    logits of an atom, which the softmax cancels.
+    """
 
     def __init__(self, **sizes: int) -> None:
         super().__init__(**sizes)

@@ -81,7 +81,7 @@ def _plain(
         u = odd.new_empty(b, n, n, odd.size(1))
         u[:, i, j] = (e + g + o).to(u.dtype)
         u[:, j, i] = (e + g - o).to(u.dtype)
-        u[:, range(n), range(n)] = s.expand(b, n, -1).to(u.dtype)
+        u.diagonal(dim1=1, dim2=2).copy_(s.transpose(1, 2).expand(b, -1, n))
         for_alpha, for_beta = F.silu(u).chunk(2, dim=-1)
         alpha = (for_alpha @ to_alpha).permute(0, 3, 1, 2)
         per_head = q.view(b, n, heads, -1).transpose(1, 2)
