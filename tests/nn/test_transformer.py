@@ -101,6 +101,21 @@ def test_one_row_of_context_serves_crystals_of_one_time_and_condition(net, gener
     close(net(**x, context=one), net(**x))
 
 
+def test_bfloat16_with_kept_and_with_fresh_weights(net, generator):
+    net.float()
+    x = crystals(generator)
+    x |= {k: x[k].float() for k in ("frac_coords", "lattice")}
+    x["condition"] = {k: v.float() for k, v in x["condition"].items()}
+    exact = net(**x)
+    with torch.autocast("cpu", torch.bfloat16):
+        fresh = net(**x)
+        kept = net(**x, context=net.contexts()(x["t"], x["condition"]))
+    for a, b, c in zip(fresh, kept, exact, strict=True):
+        assert a.equal(b)
+        error = (a - c).norm() / c.norm()
+        assert 1e-5 < error < 0.05  # of bfloat16, and of no more than that
+
+
 def test_batch_is_one_by_one(net, generator):
     x = crystals(generator)
     together = net(**x)
