@@ -78,7 +78,7 @@ class PairLayout:
         ends, start = [], 0
         for b, n in self.groups:
             first = start + n * torch.arange(b).view(1, b, 1)
-            ends.append((first + _upper(n).unsqueeze(1)).flatten(1))
+            ends.append((first + upper(n).unsqueeze(1)).flatten(1))
             start += b * n
         i, j = torch.cat(ends, dim=1).to(self.crystal.device)
         return i, j
@@ -113,24 +113,22 @@ class PairLayout:
 
     def split_atoms(self, atoms: Tensor) -> list[Tensor]:
         """Cut sorted per-atom values (N, ...) into one (b, n, ...) view per group."""
-        # split() and not slices: in backward, each slice costs a zero tensor of full size.
-        parts = atoms.split([b * n for b, n in self.groups])
-        return [
-            part.view(b, n, *atoms.shape[1:])
-            for part, (b, n) in zip(parts, self.groups, strict=True)
-        ]
+        return self._split(atoms, [n for _, n in self.groups])
 
     def split_pairs(self, pairs: Tensor) -> list[Tensor]:
         """Cut per-pair values (P, ...) into one (b, n (n - 1) / 2, ...) view per group."""
-        parts = pairs.split([b * n * (n - 1) // 2 for b, n in self.groups])
-        return [
-            part.view(b, n * (n - 1) // 2, *pairs.shape[1:])
-            for part, (b, n) in zip(parts, self.groups, strict=True)
-        ]
+        return self._split(pairs, [n * (n - 1) // 2 for _, n in self.groups])
 
-    def split_crystals(self, crystals: Tensor) -> tuple[Tensor, ...]:
-        """Cut values of the sorted crystals (B, ...) into one (b, ...) view per group."""
-        return crystals.split([b for b, _ in self.groups])
+    def split_crystals(self, crystals: Tensor) -> list[Tensor]:
+        """Cut values of the sorted crystals (B, ...) into one (b, 1, ...) view per group."""
+        return self._split(crystals, [1] * len(self.groups))
+
+    def _split(self, values: Tensor, rows: list[int]) -> list[Tensor]:
+        """Cut values with so many rows per crystal of each group."""
+        # split() and not slices: in backward, each slice costs a zero tensor of full size.
+        shapes = [(b, count) for (b, _), count in zip(self.groups, rows, strict=True)]
+        parts = values.split([b * count for b, count in shapes])
+        return [p.view(*s, *values.shape[1:]) for p, s in zip(parts, shapes, strict=True)]
 
     def crystal_mean(self, atoms: Tensor) -> Tensor:
         """Average sorted per-atom values (N, d) over each crystal, (B, d), caller's order."""
@@ -139,6 +137,7 @@ class PairLayout:
 
 
 @functools.lru_cache(maxsize=256)
-def _upper(n: int) -> Tensor:
-    """All i < j below n, row by row, (2, n (n - 1) / 2)."""
+@torch.inference_mode(False)  # what is kept from sampling must serve training as well
+def upper(n: int) -> Tensor:
+    """Return all i < j below n in the order of the pairs of a crystal, (2, n (n - 1) / 2), CPU."""
     return torch.triu_indices(n, n, 1)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from pyg_crysdiff.nn.layout import PairLayout
+from pyg_crysdiff.nn.layout import PairLayout, upper
 from pyg_crysdiff.nn.native import load_library
 from pyg_crysdiff.nn.pairs import HiddenPairs
 
@@ -72,12 +72,12 @@ def _plain(
         layout.split_atoms(key),
         layout.split_pairs(odd),
         layout.split_pairs(even),
-        layout.split_crystals(common.unsqueeze(1)),
-        layout.split_crystals(own.unsqueeze(1)),
+        layout.split_crystals(common),
+        layout.split_crystals(own),
         strict=True,
     ):
         b, n = k.shape[:2]
-        i, j = torch.triu_indices(n, n, 1, device=k.device)
+        i, j = upper(n).to(k.device)
         u = odd.new_empty(b, n, n, odd.size(1))
         u[:, i, j] = (e + g + o).to(u.dtype)
         u[:, j, i] = (e + g - o).to(u.dtype)

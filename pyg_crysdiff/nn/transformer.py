@@ -140,7 +140,7 @@ class CrystalTransformer(nn.Module):
 
     def context(self, t: Tensor, condition: Mapping[str, Tensor] | None = None) -> Context:
         """Return what :meth:`forward` makes of t and condition alone."""
-        return self._context(self.condition_embedding(t, condition), self._weights())
+        return self.contexts()(t, condition)
 
     def contexts(self) -> Callable[[Tensor, Mapping[str, Tensor] | None], Context]:
         """Return :meth:`context` for weights that stay as they are, whose products it keeps."""

@@ -19,13 +19,13 @@ def naive_fourier(f_i, f_j, waves):
 
 def all_pairs(features, layout):
     """Features of all ordered pairs, (sum of n^2, inputs), from those of i < j by eq. 14 itself."""
-    pair, rows, crystal = 0, [], 0
+    pair, rows = 0, []
+    zeros = torch.zeros_like(features.sines[0])
     sizes = [n for b, n in layout.groups for _ in range(b)]
     for crystal, n in enumerate(sizes):
         square = [[None] * n for _ in range(n)]
         for i in range(n):
-            sin, cos = torch.zeros_like(features.sines[:1]), torch.ones_like(features.sines[:1])
-            square[i][i] = torch.cat([sin[0], cos[0]]) if len(sin) else None
+            square[i][i] = torch.cat([zeros, torch.ones_like(zeros)])
             for j in range(i + 1, n):
                 sin, cos = features.sines[pair], features.cosines[pair]
                 square[i][j], square[j][i] = torch.cat([sin, cos]), torch.cat([-sin, cos])

@@ -101,6 +101,16 @@ def test_one_row_of_context_serves_crystals_of_one_time_and_condition(net, gener
     close(net(**x, context=one), net(**x))
 
 
+def test_training_after_sampling(net, generator):
+    sizes = [7, 11]  # of no other test: nothing about them is kept yet
+    x = crystals(generator, sizes)
+    with torch.inference_mode():
+        sampled = net(**x)
+    trained = net(**x)
+    close(sampled, trained)
+    sum(out.sum() for out in trained).backward()
+
+
 def test_bfloat16_with_kept_and_with_fresh_weights(net, generator):
     net.float()
     x = crystals(generator)
