@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -127,6 +127,29 @@ class DataStatistics:
                 for name, column in values.items()
             },
             num_crystals=len(dataset),
+        )
+
+    def in_units_of(self, other: DataStatistics) -> Self:
+        """Return these statistics with the elements and the unit of length of another set.
+
+        For a model that was trained on the other set and goes on with this one: its species
+        classes and lattice scale stay, sizes and properties are those of this set.
+
+        Raises:
+            ValueError: If an element of this set does not occur in the other one.
+        """
+        if unknown := sorted(set(self.elements) - set(other.elements)):
+            raise ValueError(
+                f"the model does not know the elements {unknown} (atomic numbers) of the data; "
+                f"it was trained on {list(other.elements)}"
+            )
+        return replace(
+            self,
+            elements=other.elements,
+            lattice_rms=other.lattice_rms,
+            lattice_rms_per_atom=other.lattice_rms_per_atom,
+            max_length=max(self.max_length, other.max_length),
+            max_length_per_atom=max(self.max_length_per_atom, other.max_length_per_atom),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
 
 from pyg_crysdiff.evaluation.results import Estimate
 
@@ -15,7 +16,9 @@ _BLOCK = 2_000_000
 def mean_estimate(values: ArrayLike, num_bootstrap: int, seed: int) -> Estimate:
     """Return the mean of values (M,) with its 95 % percentile-bootstrap interval.
 
-    An empty list gives NaN without interval.
+    Where all values are 0, or all are 1, resamples say nothing about what was not seen: the
+    interval of such a proportion is the exact one (Clopper & Pearson 1934), e.g. .982 to 1 for
+    200 of 200. An empty list gives NaN without interval.
     """
     array = np.asarray(values, dtype=np.float64)
     if len(array) == 0:
@@ -23,6 +26,9 @@ def mean_estimate(values: ArrayLike, num_bootstrap: int, seed: int) -> Estimate:
     value = float(array.mean())
     if num_bootstrap <= 0:
         return Estimate(value)
+    if value in (0.0, 1.0) and bool((array == value).all()):
+        ends = binomtest(int(array.sum()), len(array)).proportion_ci(method="exact")
+        return Estimate(value, float(ends.low), float(ends.high))
     rng = np.random.default_rng(seed)
     rows = max(1, _BLOCK // len(array))
     means = [

@@ -14,18 +14,21 @@ import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 from torch_geometric.data import Data, InMemoryDataset
 
 import pyg_crysdiff
 from pyg_crysdiff.configuration import compose_config, resolve_class
 from pyg_crysdiff.data.statistics import DataStatistics
-from pyg_crysdiff.models.build import PACKAGE, build_model
+from pyg_crysdiff.models.build import PACKAGE
+from pyg_crysdiff.models.checkpoint import LoadedModel
 from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
 from pyg_crysdiff.training.module import DiffusionModule
-from pyg_crysdiff.training.order import EpochOrder
+from pyg_crysdiff.training.order import EpochOrder, focused_rows
 from pyg_crysdiff.training.quiet import quiet_lightning
 from pyg_crysdiff.training.resident import ResidentBatches
+from pyg_crysdiff.training.start import new_model
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,22 @@ class CrystalData(pl.LightningDataModule):
         val: Validation set; may be empty.
         batch_size: Crystals per batch.
         seed: Seed of the order.
+        focus: Rows of the training set that are drawn more often.
+        share: Share of each epoch that is drawn from them.
     """
 
     def __init__(
-        self, train: Sequence[Data], val: Sequence[Data] | None, batch_size: int, seed: int
+        self,
+        train: Sequence[Data],
+        val: Sequence[Data] | None,
+        batch_size: int,
+        seed: int,
+        focus: Tensor | None = None,
+        share: float = 0.0,
     ) -> None:
         super().__init__()
         self.train, self.val, self.batch_size, self.seed = train, val, batch_size, seed
+        self.focus, self.share = focus, share
 
     def train_dataloader(self) -> ResidentBatches:
         """Return the training batches."""
@@ -71,6 +83,8 @@ class CrystalData(pl.LightningDataModule):
             lambda: trainer.current_epoch,
             trainer.global_rank,
             trainer.world_size,
+            self.focus,
+            self.share,
         )
         return ResidentBatches(self.train, self.batch_size, order, trainer.strategy.root_device)
 
@@ -161,8 +175,10 @@ def train(
     train_set = _share(train_set, config.get("train_fraction", 1.0), int(config["seed"]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(config["seed"]))
-        model = build_model(config, statistics, (PACKAGE, *trusted))
-    card = _card(train_set, properties, config)
+        model, start = new_model(config, statistics, (PACKAGE, *trusted))
+    card = _card(train_set, properties, config, start)
+    focus = config.get("focus") or {"share": 0.0}
+    rows = focused_rows(train_set, properties, focus) if focus["share"] else None
     train_data, val_data = model.prepare(train_set, val_set, progress)
     budget = Budget(config["max_epochs"], config["budget_minutes"])
     module = DiffusionModule(model, config, card, budget.progress)
@@ -196,7 +212,14 @@ def train(
         )
         trainer.fit(
             module,
-            datamodule=CrystalData(train_data, val_data, config["batch_size"], int(config["seed"])),
+            datamodule=CrystalData(
+                train_data,
+                val_data,
+                config["batch_size"],
+                int(config["seed"]),
+                rows,
+                focus["share"],
+            ),
             ckpt_path=resume if resume.is_file() else None,
             weights_only=True,
         )
@@ -275,8 +298,8 @@ def _check_same_run(path: Path, config: Mapping[str, Any]) -> None:
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     now = json.loads(text)
-    before.setdefault("train_fraction", 1.0)  # folders of earlier versions do not say
-    now.setdefault("train_fraction", 1.0)
+    later = {"train_fraction": 1.0, "init": None, "focus": None}  # older folders do not say
+    before, now = {**later, **before}, {**later, **now}
     # The length of a run may be changed when it is resumed, and where it runs; nothing else may.
     free = {"max_epochs", "budget_minutes", "device", "precision", "devices", "num_nodes"}
     free |= {"strategy"}
@@ -290,9 +313,14 @@ def _check_same_run(path: Path, config: Mapping[str, Any]) -> None:
 
 
 def _card(
-    dataset: InMemoryDataset, properties: Sequence[str], config: Mapping[str, Any]
+    dataset: InMemoryDataset,
+    properties: Sequence[str],
+    config: Mapping[str, Any],
+    start: LoadedModel | None,
 ) -> dict[str, Any]:
+    origin = {} if start is None else {"init": {**start.card, "digest": start.digest}}
     return {
+        **origin,
         "dataset": dataset.display_name,
         "split": dataset.split_description,
         "num_train": len(dataset),

@@ -85,6 +85,18 @@ def test_bootstrap_interval_covers_a_known_mean(rng):
     assert wide.high - wide.low == pytest.approx(2 * norm.ppf(0.975) / 20, rel=0.15)
 
 
+@pytest.mark.parametrize("number", [1, 10, 200])
+def test_proportion_of_all_or_none_has_the_exact_interval(number):
+    # The chance of seeing all of them is .025 at the lower end.
+    every = mean_estimate(np.ones(number, dtype=bool), 100, 0)
+    assert (every.value, every.high) == (1.0, 1.0)
+    assert every.low**number == pytest.approx(0.025)
+    none = mean_estimate(np.zeros(number), 100, 0)
+    assert (none.value, none.low) == (0.0, 0.0)
+    assert none.high == pytest.approx(1 - every.low)
+    assert mean_estimate(np.ones(number), 0, 0).low is None
+
+
 def test_statistic_bootstrap_equals_mean_bootstrap(rng):
     values = rng.normal(size=30)
     a = mean_estimate(values, 300, 0)

@@ -1,0 +1,72 @@
+"""Starting a training from the weights of a model that was trained before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from pyg_crysdiff.data.statistics import DataStatistics
+from pyg_crysdiff.models.build import PACKAGE, Generator, build_model
+from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
+
+_CONDITIONAL = ("conditioner", "condition_embedding")
+
+
+def new_model(
+    config: Mapping[str, Any], statistics: DataStatistics, trusted: Sequence[str] = (PACKAGE,)
+) -> tuple[Generator, LoadedModel | None]:
+    """Build the model of a run, with the weights of ``config["init"]`` where that names one.
+
+    The new model takes over the elements and the units of length of the old one. Conditioner and
+    condition vector are taken over where conditioner and properties are the same, and begin anew
+    where they are others, so that a model can be fine-tuned to another property.
+
+    Args:
+        config: Configuration of the run; ``init`` is a checkpoint's file, the name of one that
+            comes with the package, or None.
+        statistics: Statistics of the new training set.
+        trusted: Packages from which conditioners may come.
+
+    Returns:
+        The model and the checkpoint that it starts from.
+
+    Raises:
+        FileNotFoundError: If there is no such checkpoint.
+        ValueError: If the new data have elements that the old model does not know, or denoisers
+            of different shape.
+    """
+    if config.get("init") is None:
+        return build_model(config, statistics, trusted), None
+    old = load_checkpoint(config["init"], trusted=trusted)
+    model = build_model(config, statistics.in_units_of(old.model.statistics), trusted)
+    same = (
+        old.config["conditioner"] == config["conditioner"]
+        and old.model.properties == model.properties
+    )
+    skipped = () if same else _CONDITIONAL
+    _take_over(model, old, skipped)
+    return model, old
+
+
+def _take_over(model: nn.Module, old: LoadedModel, skipped: Sequence[str]) -> None:
+    """Copy all weights but those of modules whose name is skipped."""
+
+    def shared(module: nn.Module) -> dict[str, Any]:
+        weights = module.state_dict()
+        return {k: v for k, v in weights.items() if not set(k.split(".")) & set(skipped)}
+
+    theirs, ours = shared(old.model), shared(model)
+    different = sorted(
+        name
+        for name in theirs.keys() | ours.keys()
+        if name not in theirs or name not in ours or theirs[name].shape != ours[name].shape
+    )
+    if different:
+        raise ValueError(
+            f"the model does not fit init={old.path}: {len(different)} weights differ, "
+            f"{different[0]} first; set the same family, denoiser and process as in its "
+            f"configuration: {old.config.get('denoiser', old.config.get('unet'))}"
+        )
+    model.load_state_dict(theirs, strict=False)

@@ -1,0 +1,159 @@
+"""Training that starts from another model, or looks more at one end of a property."""
+
+import json
+from collections import Counter
+
+import pytest
+import torch
+
+from pyg_crysdiff.data.statistics import DataStatistics
+from pyg_crysdiff.models import load_checkpoint
+from pyg_crysdiff.training import run as run_module
+from pyg_crysdiff.training import train
+from pyg_crysdiff.training.order import EpochOrder, focused_rows
+from tests.helpers import small_config, toy_set
+
+FOCUS = {"end": "lowest", "part": 0.25, "share": 0.5}
+
+
+@pytest.fixture
+def sets(monkeypatch):
+    """Training and validation set of the runs of a test, to be changed between them."""
+    sets = {"train": toy_set(24), "val": toy_set(8, seed=1)}
+
+    def load(options, properties, *_):
+        del options
+        names = ["energy"] if properties == "auto" else list(properties)
+        return sets["train"], sets["val"], names
+
+    monkeypatch.setattr(run_module, "load_data", load)
+    return sets
+
+
+@pytest.fixture
+def first(tmp_path, sets):
+    del sets
+    return train(small_config(max_epochs=1), tmp_path / "first", progress=False).checkpoint
+
+
+def frozen(first, **changes):
+    """A run that starts from the first one and changes nothing of it."""
+    config = small_config(max_epochs=1, init=str(first), **changes)
+    config["optimizer"]["lr"] = 0.0
+    return config
+
+
+def test_run_starts_from_the_weights_of_another(tmp_path, first):
+    old = load_checkpoint(first)
+    new = load_checkpoint(train(frozen(first), tmp_path / "second", progress=False).checkpoint)
+    ours, theirs = new.model.state_dict(), old.model.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, rtol=1e-6, atol=1e-7, msg=name)
+    assert new.card["init"]["digest"] == old.digest
+    assert new.card["init"]["dataset"] == "toy"
+
+
+def test_elements_and_units_stay_sizes_and_properties_are_new(tmp_path, first, sets):
+    few = toy_set(24, seed=3)
+    for data in few:
+        data.atomic_numbers = torch.full_like(data.atomic_numbers, 22)
+        data.lattice = 2 * data.lattice
+        data.energy = data.energy + 5.0
+    sets["train"] = few
+    old = load_checkpoint(first).model
+    new = load_checkpoint(train(frozen(first), tmp_path / "second", progress=False).checkpoint)
+    assert new.model.statistics.elements == old.statistics.elements
+    assert new.model.lattice_scale == old.lattice_scale
+    assert new.model.statistics.max_length == pytest.approx(
+        DataStatistics.from_dataset(few).max_length
+    )
+    energies = [float(data.energy) for data in few]
+    assert new.model.statistics.properties["energy"].minimum == pytest.approx(min(energies))
+    assert len(new.model.crystals(new.model.state(few[0]))) == 1
+
+
+def test_other_property_begins_with_a_conditioner_of_its_own(tmp_path, first, sets):
+    for data in (*sets["train"], *sets["val"]):
+        data.gap = 2 * data.energy
+    config = frozen(first, properties=["gap"])
+    new = load_checkpoint(train(config, tmp_path / "second", progress=False).checkpoint).model
+    old = load_checkpoint(first).model.state_dict()
+    conditional = {k for k in old if "condition" in k}
+    assert conditional
+    for name, value in new.state_dict().items():
+        same = torch.allclose(value, old[name], rtol=1e-6, atol=1e-7)
+        assert same != (name in conditional and value.numel() > 1), name
+
+
+def test_what_does_not_fit_is_refused_by_name(tmp_path, first, sets):
+    config = frozen(first)
+    config["denoiser"]["dim"] = 32
+    with pytest.raises(ValueError, match=r"does not fit init=.*'dim': 16"):
+        train(config, tmp_path / "wide", progress=False)
+    with pytest.raises(FileNotFoundError, match="no checkpoint at nowhere"):
+        train(small_config(init="nowhere"), tmp_path / "nowhere", progress=False)
+    sets["train"][0].atomic_numbers[0] = 79
+    with pytest.raises(ValueError, match=r"does not know the elements \[79\]"):
+        train(frozen(first), tmp_path / "gold", progress=False)
+
+
+def test_focus_draws_its_share_and_keeps_the_length():
+    focus = torch.tensor([3, 7])
+    order = EpochOrder(100, 0, lambda: 5, focus=focus, share=0.4)
+    drawn = Counter(order)
+    assert sum(drawn.values()) == len(order) == 100
+    assert drawn[3] + drawn[7] >= 40
+    rest = {k: v for k, v in drawn.items() if k not in (3, 7)}
+    assert set(rest.values()) == {1}
+    assert len(rest) >= 58
+    assert list(order) == list(EpochOrder(100, 0, lambda: 5, focus=focus, share=0.4))
+    assert list(order) != list(EpochOrder(100, 0, lambda: 6, focus=focus, share=0.4))
+    places = list(order)
+    assert any(k in (3, 7) for k in places[50:])  # not all in front
+    parts = [EpochOrder(100, 0, lambda: 5, r, 2, focus, 0.4) for r in (0, 1)]
+    assert Counter([*parts[0], *parts[1]]) == drawn
+
+
+def test_focused_rows_are_the_asked_end():
+    data = toy_set(40)
+    energies = torch.tensor([float(x.energy) for x in data])
+    for end, limit in (("lowest", 0.25), ("highest", 0.75)):
+        rows = focused_rows(data, ["energy"], {**FOCUS, "end": end})
+        assert len(rows) == 10
+        beyond = energies[rows] - energies.quantile(limit)
+        assert bool((beyond <= 0).all() if end == "lowest" else (beyond >= 0).all())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"end": "deepest"}, "lowest or highest"),
+        ({"part": 0.0}, "between 0 and 1"),
+        ({"share": 1.5}, "between 0 and 1"),
+        ({"property": "gap"}, r"one of \['energy'\]"),
+        ({"weight": 2}, "focus needs"),
+    ],
+)
+def test_bad_focus_says_what_it_may_be(change, message):
+    with pytest.raises(ValueError, match=message):
+        focused_rows(toy_set(8), ["energy"], {**FOCUS, **change})
+
+
+def test_training_sees_the_focused_crystals_more_often(tmp_path, sets, monkeypatch):
+    seen: list[float] = []
+    original = run_module.DiffusionModule.training_step
+
+    def training_step(self, batch, batch_idx):
+        seen.extend(batch.energy.tolist())
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(run_module.DiffusionModule, "training_step", training_step)
+    config = small_config(max_epochs=4, focus=FOCUS)
+    train(config, tmp_path / "focused", progress=False)
+    energies = torch.tensor([float(x.energy) for x in sets["train"]])
+    limit = float(energies.sort().values[5])
+    share = sum(x <= limit + 1e-6 for x in seen) / len(seen)
+    assert len(seen) == 4 * 24
+    assert 0.5 <= share < 0.8
+    assert json.loads((tmp_path / "focused" / "config.json").read_text())["focus"] == FOCUS
