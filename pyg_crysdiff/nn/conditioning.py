@@ -72,7 +72,8 @@ class ConditionEmbedding(nn.Module):
         """Read the properties of a training batch, name to (B,), NaN where they are hidden.
 
         Args:
-            batch: PyG batch with every property, one value per crystal.
+            batch: PyG batch with every property, one value per crystal; crystals whose
+                ``always_given`` is true keep theirs, where the batch has that.
             count: Number of crystals, B.
             dropout: Probability of hiding all properties of a crystal.
             generator: CPU generator.
@@ -84,11 +85,14 @@ class ConditionEmbedding(nn.Module):
         if missing:
             raise KeyError(f"the batch lacks the properties {missing} that the model needs")
         hidden = torch.rand(count, generator=generator) < dropout
-        values = {name: batch[name].view(-1) for name in self.properties}
-        return {
-            name: torch.where(hidden.to(value.device), torch.nan, value)
-            for name, value in values.items()
-        }
+        given = batch.always_given.view(-1) if "always_given" in batch else None
+        condition = {}
+        for name in self.properties:
+            value = batch[name].view(-1)
+            hide = hidden.to(value.device)
+            hide = hide if given is None else hide & ~given
+            condition[name] = torch.where(hide, torch.nan, value)
+        return condition
 
     def forward(self, t: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return z_c, (B, dim).

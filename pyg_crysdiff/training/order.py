@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -58,6 +59,20 @@ class EpochOrder(Sampler[int]):
             order = order[torch.randperm(self.count, generator=generator)]
         places = self.rank + self.world_size * torch.arange(len(self))
         yield from order[places % self.count].tolist()
+
+
+def with_focus(dataset: Sequence[Data], rows: Tensor) -> tuple[list[Data], Tensor]:
+    """Return a data set with some of its rows once more at its end, and the places of these.
+
+    The added crystals never hide their condition
+    (:meth:`pyg_crysdiff.nn.conditioning.ConditionEmbedding.read`): what is drawn from them shifts
+    neither the unconditional model nor what guidance holds the condition against.
+    """
+    items = [copy.copy(dataset[k]) for k in range(len(dataset))]
+    items += [copy.copy(items[k]) for k in rows.tolist()]
+    for place, data in enumerate(items):
+        data.always_given = torch.tensor([place >= len(dataset)])
+    return items, torch.arange(len(dataset), len(items))
 
 
 def focused_rows(

@@ -25,7 +25,7 @@ from pyg_crysdiff.models.checkpoint import LoadedModel
 from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
 from pyg_crysdiff.training.module import DiffusionModule
-from pyg_crysdiff.training.order import EpochOrder, focused_rows
+from pyg_crysdiff.training.order import EpochOrder, focused_rows, with_focus
 from pyg_crysdiff.training.quiet import quiet_lightning
 from pyg_crysdiff.training.resident import ResidentBatches
 from pyg_crysdiff.training.start import new_model
@@ -77,16 +77,19 @@ class CrystalData(pl.LightningDataModule):
         """Return the training batches."""
         trainer = self.trainer
         assert trainer is not None
+        data, focus = self.train, None
+        if self.focus is not None:
+            data, focus = with_focus(self.train, self.focus)
         order = EpochOrder(
             len(self.train),
             self.seed,
             lambda: trainer.current_epoch,
             trainer.global_rank,
             trainer.world_size,
-            self.focus,
+            focus,
             self.share,
         )
-        return ResidentBatches(self.train, self.batch_size, order, trainer.strategy.root_device)
+        return ResidentBatches(data, self.batch_size, order, trainer.strategy.root_device)
 
     def val_dataloader(self) -> ResidentBatches | list[Any]:
         """Return the validation batches, or an empty list where there is no validation set."""

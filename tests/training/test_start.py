@@ -5,12 +5,14 @@ from collections import Counter
 
 import pytest
 import torch
+from torch_geometric.data import Batch
 
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.models import load_checkpoint
+from pyg_crysdiff.nn.conditioning import ConditionEmbedding
 from pyg_crysdiff.training import run as run_module
 from pyg_crysdiff.training import train
-from pyg_crysdiff.training.order import EpochOrder, focused_rows
+from pyg_crysdiff.training.order import EpochOrder, focused_rows, with_focus
 from tests.helpers import small_config, toy_set
 
 FOCUS = {"end": "lowest", "part": 0.25, "share": 0.5}
@@ -113,6 +115,20 @@ def test_focus_draws_its_share_and_keeps_the_length():
     assert any(k in (3, 7) for k in places[50:])  # not all in front
     parts = [EpochOrder(100, 0, lambda: 5, r, 2, focus, 0.4) for r in (0, 1)]
     assert Counter([*parts[0], *parts[1]]) == drawn
+
+
+def test_focused_draws_never_hide_their_condition():
+    data = toy_set(10)
+    items, places = with_focus(data, torch.tensor([2, 5]))
+    assert places.tolist() == [10, 11]
+    assert [float(items[k].energy) for k in places] == [float(data[k].energy) for k in (2, 5)]
+    assert "always_given" not in data[2]
+    batch = Batch.from_data_list(items)
+    read = ConditionEmbedding(8, {"energy": (0.0, 1.0)}).read
+    values = read(batch, 12, 1.0, torch.Generator().manual_seed(0))["energy"]
+    assert values.isnan().tolist() == [True] * 10 + [False] * 2
+    values = read(batch, 12, 0.5, torch.Generator().manual_seed(0))["energy"]
+    assert 0 < int(values.isnan().sum()) < 10
 
 
 def test_focused_rows_are_the_asked_end():
