@@ -4,7 +4,8 @@
     python scripts/results_table.py          # tables anew from benchmarks/results/*.json
 
 ``--add`` keeps a copy of a run's results.json in ``benchmarks/results/``, with the folders of the
-machine taken out of its paths.
+machine taken out of its paths. What follows the first dash of a name, as in ``carbon24-focused``,
+stands in the head of its table.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def keep(name: str, path: Path) -> None:
 
 def tables() -> str:
     """Return one table per kept result, in the order of their names."""
-    return "\n\n".join(_table(Results.load(path)) for path in sorted(KEPT.glob("*.json")))
+    files = sorted(KEPT.glob("*.json"), key=lambda path: path.stem)
+    return "\n\n".join(_table(Results.load(path), path.stem.partition("-")[2]) for path in files)
 
 
 def write(readme: Path, text: str) -> None:
@@ -57,8 +59,9 @@ def write(readme: Path, text: str) -> None:
     readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
-def _table(results: Results) -> str:
-    lines = [_HEAD.format(f"{results.dataset}, {results.split}")]
+def _table(results: Results, note: str) -> str:
+    title = ", ".join(part for part in (results.dataset, results.split, note) if part)
+    lines = [_HEAD.format(title)]
     lines += [_line(row) for row in results.rows]
     return "\n".join(lines)
 

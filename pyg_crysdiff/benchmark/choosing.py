@@ -1,4 +1,4 @@
-"""The best of all candidates of a row, chosen once and kept."""
+"""What is made of the crystals of a row: symmetrised copies, and the best of many."""
 
 from __future__ import annotations
 
@@ -15,6 +15,24 @@ from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.evaluation.selection import select
 from pyg_crysdiff.parallel import parallel_map
 from pyg_crysdiff.sampling import symmetrised
+
+
+def symmetrised_copies(
+    crystals: Sequence[Crystal], symprec: float, folder: Path, progress: bool
+) -> list[Crystal]:
+    """Return crystals moved to the positions of their space groups; see :func:`symmetrised`.
+
+    Args:
+        crystals: As drawn.
+        symprec: Distance up to which positions count as equivalent, Angstrom.
+        folder: Gets ``samples.extxyz`` with the copies.
+        progress: Show a progress bar.
+    """
+    move = partial(symmetrised, symprec=symprec, primitive=True)
+    copies = parallel_map(move, list(crystals), progress=progress, label="symmetrising")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_extxyz(copies, folder / "samples.extxyz")
+    return copies
 
 
 def choose(

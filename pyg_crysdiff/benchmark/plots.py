@@ -17,6 +17,7 @@ STYLE: Any = {
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False,
 }  # fmt: skip
+_LINES = {"unconditional": "--", "best of": ":", "symmetrised": "-."}
 COLOURS = ("#0b6e99", "#c2491d", "#4f7d2f", "#7b4fa3", "#a67c00", "#555555")
 
 
@@ -75,7 +76,7 @@ def _histograms(
         axes.hist(train, bins, density=True, color="#c9ced6", label=f"training data ({len(train)})")
         models = list(dict.fromkeys(label.split(",")[0] for label in predicted))
         for label, values in predicted.items():
-            style = "--" if "unconditional" in label else ":" if "best of" in label else "-"
+            style = next((s for kind, s in _LINES.items() if kind in label), "-")
             colour = COLOURS[models.index(label.split(",")[0]) % len(COLOURS)]
             shown = values[(values >= low) & (values <= high)]
             text = f"{label} ({len(shown)} of {len(values)} valid in view)"

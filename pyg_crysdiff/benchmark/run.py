@@ -24,7 +24,7 @@ import torch
 
 import pyg_crysdiff
 from pyg_crysdiff.baselines import Baseline, LiveRequest, load_baseline, published_rows, run_live
-from pyg_crysdiff.benchmark.choosing import choose
+from pyg_crysdiff.benchmark.choosing import choose, symmetrised_copies
 from pyg_crysdiff.benchmark.drawing import draw, request, sizes
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.judges import property_model, thresholds_origin
@@ -178,8 +178,17 @@ class _Run:
                 "target": target,
             }
             self._score(name, crystals, "this run", details)
+            if target is not None and settings.symmetrise > 0:
+                self._symmetrise(name, crystals, details)
             if target is not None and settings.draws > 1:
                 self._choose(name, crystals, model, target, details)
+
+    def _symmetrise(self, name: str, crystals: list[Crystal], details: dict[str, Any]) -> None:
+        """Score the same crystals, every one moved to the positions of its space group."""
+        label, symprec = f"{name}, symmetrised", self.settings.symmetrise
+        folder = self.out / "samples" / file_stem(label)
+        copies = symmetrised_copies(crystals, symprec, folder, self.progress)
+        self._score(label, copies, "this run", {**details, "symmetrised": symprec})
 
     def _choose(
         self,

@@ -49,8 +49,9 @@ class Settings:
         draws: Candidates for each crystal of a further row, in which a property model that was
             trained on the training set chooses; 1 for no such row.
         copies: How often one structure may be chosen; 0 for any number.
-        symmetrise: Tolerance, Angstrom, within which candidates are moved to the positions of their
-            space group before the choice; 0 leaves them as drawn.
+        symmetrise: Tolerance, Angstrom, within which crystals are moved to the positions of their
+            space group: in a further row with all that were drawn, and before the choice of the
+            best; 0 leaves them as drawn.
         predictor: Preset, or file of that property model.
         predictor_minutes: Its training time.
         evaluator: Preset, or file of a trained evaluator.

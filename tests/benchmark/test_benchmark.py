@@ -80,9 +80,13 @@ def test_the_best_of_several_draws_is_a_row_of_its_own(tmp_path, evaluator):
     )  # fmt: skip
     settings = replace(settings, overrides=tuple(TINY), budget_minutes=5, copies=0)
     results = run_benchmark(settings, progress=False)
-    methods = [REFERENCE, "cds", "cds, best of 3", "cds, unconditional"]
+    methods = [REFERENCE, "cds", "cds, symmetrised", "cds, best of 3", "cds, unconditional"]
     assert [r.method for r in results.rows] == methods
-    drawn, chosen = results.rows[1:3]
+    drawn, moved, chosen = results.rows[1:4]
+    assert moved.details["symmetrised"] == 0.3
+    assert moved.details["checkpoint"] == drawn.details["checkpoint"]
+    copies = (tmp_path / "samples" / "cds-symmetrised" / "samples.extxyz").read_text()
+    assert copies.count("space_group_number=") == 10
     assert chosen.details["candidates"] == 30
     assert drawn.details["target"] == "min:10"
     assert drawn.metrics["comp_valid"].value == 1

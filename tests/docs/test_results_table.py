@@ -34,6 +34,12 @@ def test_a_table_from_results(script, tmp_path):
     lines = script.tables().splitlines()
     assert lines[2] == "| cds | .500 (.40-.60) / 1.000 /  |  |  |  |  | 10 of 80, 3 |"
     assert lines[3].startswith("| *published:* CDVAE |  | .520 /  / ")
+    assert lines[0].startswith("| Set, official | strict")
+    script.keep("set-other model", tmp_path / "r.json")
+    heads = [line for line in script.tables().splitlines() if "strict SR5" in line]
+    assert [head.split(" | ")[0] for head in heads] == [
+        "| Set, official", "| Set, official, other model",
+    ]  # fmt: skip
     page = tmp_path / "README.md"
     page.write_text(f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n")
     script.write(page, "new")
