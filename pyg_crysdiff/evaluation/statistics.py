@@ -1,4 +1,4 @@
-"""Bootstrap intervals."""
+"""Intervals of what is measured on samples."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 
 from pyg_crysdiff.evaluation.results import Estimate
 
@@ -62,6 +62,22 @@ def statistic_estimate(
     values = np.array(draws)
     lowest = min(0.0, float(values.min()))
     return _interval(value, np.maximum(values - (values.mean() - value), lowest))
+
+
+def jackknife_variance(left_out: NDArray[np.float64]) -> float:
+    """Return the variance of a statistic from its values with each item left out (Tukey 1958)."""
+    count = len(left_out)
+    return float((count - 1) * left_out.var()) if count else 0.0
+
+
+def widened(rate: Estimate, variance: float) -> Estimate:
+    """Return a rate with a 95 % interval that holds a further, independent variance."""
+    if rate.low is None or rate.high is None:
+        return rate
+    more = norm.ppf(0.975) ** 2 * variance
+    low = rate.value - np.sqrt((rate.value - rate.low) ** 2 + more)
+    high = rate.value + np.sqrt((rate.high - rate.value) ** 2 + more)
+    return Estimate(rate.value, max(0.0, float(low)), min(1.0, float(high)))
 
 
 def _interval(value: float, draws: NDArray[np.float64]) -> Estimate:

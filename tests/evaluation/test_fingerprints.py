@@ -6,6 +6,7 @@ from matminer.featurizers.composition import ElementProperty
 from matminer.featurizers.site import CrystalNNFingerprint
 from pymatgen.core import Lattice, Structure
 from scipy.spatial.distance import cdist
+from scipy.stats import norm
 
 from pyg_crysdiff.data import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.coverage import coverage_metrics, nearest_distances
@@ -177,6 +178,36 @@ def test_coverage_equals_dense_matrices(rng):
     assert value["amcd_precision"] == pytest.approx(c.min(1).mean())
     assert value["cov_recall@all"] == 1
     assert value["cov_precision@all"] == pytest.approx(generated.ok.mean())
+
+
+@pytest.mark.parametrize("joint", ["", "_joint"])
+def test_interval_of_recall_holds_the_chance_of_what_was_generated(rng, joint):
+    generated, reference = prints(rng, 60, rng.random(60) > 0.1), prints(rng, 600)
+    s = cdist(reference.structure, generated.structure)
+    c = cdist(reference.composition, generated.composition)
+    s[:, ~generated.ok] = c[:, ~generated.ok] = np.inf
+    cut = float(np.quantile(s.min(1), 0.7)), float(np.quantile(c.min(1), 0.8))
+
+    def recall(kept):
+        near = s[:, kept] <= cut[0], c[:, kept] <= cut[1]
+        both = (near[0] & near[1]).any(1) if joint else near[0].any(1) & near[1].any(1)
+        return both.mean()
+
+    kept = [np.delete(np.arange(60), k) for k in range(60)]
+    left_out = np.array([recall(rows) for rows in kept])
+    variance = 59 / 60 * np.square(left_out - left_out.mean()).sum()
+    (found,) = (
+        estimate
+        for key, estimate in coverage_metrics(generated, reference, {"x": cut}, 4000, 0).items()
+        if key == f"cov_recall{joint}"
+    )
+    value = recall(np.arange(60))
+    assert found.value == pytest.approx(value)
+    assert 0.02 < value < 0.98
+    of_reference = value * (1 - value) / 600
+    assert variance > 0.3 * of_reference
+    wanted = norm.ppf(0.975) * np.sqrt(variance + of_reference)
+    assert (found.high - found.low) / 2 == pytest.approx(wanted, rel=0.05)
 
 
 def test_no_generated_fingerprint_covers_nothing(rng):
