@@ -1,6 +1,6 @@
 """Networks: the crystal Transformer and its conditioners."""
 
-from pyg_crysdiff.nn.conditioners import CDI, CDS, AdaCDS, AdaLN
+from pyg_crysdiff.nn.conditioners import CDI, CDS, AdaCDI, AdaCDS, AdaLN
 from pyg_crysdiff.nn.conditioning import ConditionEmbedding, Conditioner
 from pyg_crysdiff.nn.denoiser import Denoiser
 from pyg_crysdiff.nn.layout import PairLayout
@@ -9,6 +9,7 @@ from pyg_crysdiff.nn.transformer import CrystalTransformer
 __all__ = [
     "CDI",
     "CDS",
+    "AdaCDI",
     "AdaCDS",
     "AdaLN",
     "ConditionEmbedding",

@@ -1,4 +1,4 @@
-"""Conditioners: CDI (eq. 16), CDS (eqs 17 to 19) of arXiv 2406.09263, adaptive norm, both."""
+"""Conditioners: CDI (eq. 16), CDS (eqs 17 to 19) of arXiv 2406.09263, and adaptive ones."""
 
 from __future__ import annotations
 
@@ -67,13 +67,12 @@ class AdaLN(Conditioner):
         return self.norm(z) * (1 + scale) + shift
 
 
-class AdaCDS(CDS):
-    r"""Condition-dependent self-attention on atom features that the condition scales and shifts.
+class _Modulated(Conditioner):
+    r"""Scales and shifts atom features before every block, beside what a conditioner does.
 
     .. math:: z_i \leftarrow z_i + \gamma_b(z_c) \odot z_i + \beta_b(z_c)
 
-    before every block, which then attends as :class:`CDS` does: the condition decides both what an
-    atom says and whom it listens to. The maps start at zero, where this is CDS.
+    The maps start at zero, where the conditioner is as without them.
     """
 
     def __init__(self, **sizes: int) -> None:
@@ -84,6 +83,27 @@ class AdaCDS(CDS):
         """Return the scaled and shifted features of all atoms."""
         scale, shift = _changes(self.modulation[block], z_c, crystal)
         return torch.addcmul(z + shift, z, scale)
+
+
+class AdaCDS(_Modulated, CDS):
+    r"""Condition-dependent self-attention on atom features that the condition scales and shifts.
+
+    .. math:: z_i \leftarrow z_i + \gamma_b(z_c) \odot z_i + \beta_b(z_c)
+
+    before every block, which then attends as :class:`CDS` does: the condition decides both what an
+    atom says and whom it listens to. The maps start at zero, where this is CDS.
+    """
+
+
+class AdaCDI(_Modulated, CDI):
+    r"""Condition-dependent initialisation, and a reminder of the condition before every block.
+
+    .. math:: z_i^0 = \mathrm{MLP}(z_{a_i} \oplus z_c), \qquad
+        z_i \leftarrow z_i + \gamma_b(z_c) \odot z_i + \beta_b(z_c)
+
+    What an atom is depends on the condition from the start, as in :class:`CDI`, and deep blocks
+    need not carry it there through all others. The maps start at zero, where this is CDI.
+    """
 
 
 def _modulation(conditioner: Conditioner) -> nn.ModuleList:

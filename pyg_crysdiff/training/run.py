@@ -14,8 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
-from torch_geometric.data import Data, InMemoryDataset
+from torch_geometric.data import InMemoryDataset
 
 import pyg_crysdiff
 from pyg_crysdiff.configuration import compose_config, resolve_class
@@ -24,10 +23,10 @@ from pyg_crysdiff.models.build import PACKAGE
 from pyg_crysdiff.models.checkpoint import LoadedModel
 from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
+from pyg_crysdiff.training.loaders import CrystalData
 from pyg_crysdiff.training.module import DiffusionModule
-from pyg_crysdiff.training.order import EpochOrder, focused_rows, with_focus
+from pyg_crysdiff.training.order import focused_rows
 from pyg_crysdiff.training.quiet import quiet_lightning
-from pyg_crysdiff.training.resident import ResidentBatches
 from pyg_crysdiff.training.start import new_model
 
 
@@ -46,58 +45,6 @@ class FitResult:
     seconds: float
     epochs: int
     num_parameters: int
-
-
-class CrystalData(pl.LightningDataModule):
-    """Training and validation loaders whose order depends on (seed, epoch) alone.
-
-    Args:
-        train: Training set, or a list of data.
-        val: Validation set; may be empty.
-        batch_size: Crystals per batch.
-        seed: Seed of the order.
-        focus: Rows of the training set that are drawn more often.
-        share: Share of each epoch that is drawn from them.
-    """
-
-    def __init__(
-        self,
-        train: Sequence[Data],
-        val: Sequence[Data] | None,
-        batch_size: int,
-        seed: int,
-        focus: Tensor | None = None,
-        share: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.train, self.val, self.batch_size, self.seed = train, val, batch_size, seed
-        self.focus, self.share = focus, share
-
-    def train_dataloader(self) -> ResidentBatches:
-        """Return the training batches."""
-        trainer = self.trainer
-        assert trainer is not None
-        data, focus = self.train, None
-        if self.focus is not None:
-            data, focus = with_focus(self.train, self.focus)
-        order = EpochOrder(
-            len(self.train),
-            self.seed,
-            lambda: trainer.current_epoch,
-            trainer.global_rank,
-            trainer.world_size,
-            focus,
-            self.share,
-        )
-        return ResidentBatches(data, self.batch_size, order, trainer.strategy.root_device)
-
-    def val_dataloader(self) -> ResidentBatches | list[Any]:
-        """Return the validation batches, or an empty list where there is no validation set."""
-        if self.val is None or len(self.val) == 0:
-            return []
-        assert self.trainer is not None
-        device = self.trainer.strategy.root_device
-        return ResidentBatches(self.val, self.batch_size, range(len(self.val)), device)
 
 
 def load_data(
@@ -321,7 +268,11 @@ def _card(
     config: Mapping[str, Any],
     start: LoadedModel | None,
 ) -> dict[str, Any]:
-    origin = {} if start is None else {"init": {**start.card, "digest": start.digest}}
+    origin = {}
+    if start is not None:  # what it was trained on in turn, but not what it was measured to do
+        facts = ("dataset", "split", "num_train", "seed", "epoch", "global_step", "init")
+        earlier = {key: start.card[key] for key in facts if key in start.card}
+        origin = {"init": {**earlier, "digest": start.digest}}
     return {
         **origin,
         "dataset": dataset.display_name,

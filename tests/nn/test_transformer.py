@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch_geometric.data import Batch, Data
 
-from pyg_crysdiff.nn import CDI, CDS, AdaCDS, AdaLN, CrystalTransformer, PairLayout
+from pyg_crysdiff.nn import CDI, CDS, AdaCDI, AdaCDS, AdaLN, CrystalTransformer, PairLayout
 
+CONDITIONERS = [CDI, CDS, AdaLN, AdaCDI, AdaCDS]
 SIZES = [3, 1, 5, 3, 2]
 
 
@@ -23,7 +24,7 @@ def network(conditioner, **options):
         pair_hidden=8,
         **options,
     )
-    if conditioner in (AdaLN, AdaCDS):  # their maps start deaf
+    if conditioner in (AdaLN, AdaCDI, AdaCDS):  # their maps start deaf
         for parameter in net.conditioner.modulation.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
     return net.double().eval()
@@ -44,7 +45,7 @@ def crystals(generator, sizes=SIZES):
     }
 
 
-@pytest.fixture(params=[CDI, CDS, AdaLN, AdaCDS], ids=["cdi", "cds", "adaln", "adacds"])
+@pytest.fixture(params=CONDITIONERS, ids=lambda kind: kind.__name__.lower())
 def net(request):
     return network(request.param)
 
@@ -186,18 +187,17 @@ def test_unknown_property_is_refused(net, generator):
         net(**{**x, "condition": {"colour": torch.zeros(5)}})
 
 
-@pytest.mark.parametrize("conditioner", [CDI, CDS, AdaLN, AdaCDS])
+@pytest.mark.parametrize("conditioner", CONDITIONERS)
 def test_cutting_the_conditioner_removes_every_trace_of_the_condition(conditioner, generator):
     """The condition passes through the conditioner's own weights and nowhere else."""
     net = network(conditioner)
     x = crystals(generator)
     with torch.no_grad():
-        if conditioner is CDI:
-            net.conditioner.from_condition.weight.zero_()
-        else:
-            for name in ("modulation", "projection"):
-                for layer in getattr(net.conditioner, name, ()):
-                    layer.weight.zero_()
+        layers = [getattr(net.conditioner, "from_condition", None)]
+        for name in ("modulation", "projection"):
+            layers += getattr(net.conditioner, name, ())
+        for layer in filter(None, layers):
+            layer.weight.zero_()
     other = {k: v + 5 for k, v in x["condition"].items()}
     close(net(**{**x, "condition": other, "t": x["t"] % 1000 + 1}), net(**x))
 

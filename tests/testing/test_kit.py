@@ -13,6 +13,7 @@ from pyg_crysdiff.diffusion.species import GivenSpecies, UniformD3PM
 from pyg_crysdiff.nn import (
     CDI,
     CDS,
+    AdaCDI,
     AdaCDS,
     AdaLN,
     ConditionEmbedding,
@@ -135,7 +136,7 @@ class Leaky(Conditioner):
 
 
 def test_conditioners():
-    for good in (CDI, CDS, AdaLN, AdaCDS):
+    for good in (CDI, CDS, AdaLN, AdaCDI, AdaCDS):
         assert_conditioner(good)
     for bad, message in ((Deaf, "no effect"), (Wide, "attention"), (Leaky, "alone")):
         with pytest.raises(AssertionError, match=message):
