@@ -5,7 +5,7 @@
 
 ``--add`` keeps a copy of a run's results.json in ``benchmarks/results/``, with the folders of the
 machine taken out of its paths. What follows the first dash of a name, as in ``carbon24-focused``,
-stands in the head of its table.
+stands in the head of its table, which leaves the published rows to the first one.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def write(readme: Path, text: str) -> None:
 def _table(results: Results, note: str) -> str:
     title = ", ".join(part for part in (results.dataset, results.split, note) if part)
     lines = [_HEAD.format(title)]
-    lines += [_line(row) for row in results.rows]
+    lines += [_line(row) for row in results.rows if not (note and row.kind == "published")]
     return "\n".join(lines)
 
 

@@ -135,7 +135,9 @@ def export_checkpoint(
     Raises:
         ValueError: If the suffix is another one.
     """
-    config = {**model.config, "data": {**model.config["data"], "source": None, "root": None}}
+    # Folders of the machine stay there; what the run started from stands in the card.
+    data = {**model.config["data"], "source": None, "root": None}
+    config = {**model.config, "data": data, "init": None}
     card = {**model.card, **(facts or {})}
     packed = pack(config, model.model.statistics, card)
     export_weights(Path(path), model.model.state_dict(), packed, half)

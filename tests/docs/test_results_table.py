@@ -36,6 +36,7 @@ def test_a_table_from_results(script, tmp_path):
     assert lines[3].startswith("| *published:* CDVAE |  | .520 /  / ")
     assert lines[0].startswith("| Set, official | strict")
     script.keep("set-other model", tmp_path / "r.json")
+    assert script.tables().count("published") == 1
     heads = [line for line in script.tables().splitlines() if "strict SR5" in line]
     assert [head.split(" | ")[0] for head in heads] == [
         "| Set, official", "| Set, official, other model",
