@@ -48,7 +48,10 @@ def test_an_exported_checkpoint_is_the_model(checkpoint, tmp_path, half):
 
 def test_names_of_shipped_checkpoints(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "FOLDER", tmp_path)
-    export_checkpoint(load_checkpoint(checkpoint), tmp_path / "toy-cds.safetensors")
+    model = load_checkpoint(checkpoint)
+    model.config["init"] = "/home/me/first.ckpt"
+    export_checkpoint(model, tmp_path / "toy-cds.safetensors")
+    assert "/home/me" not in (tmp_path / "toy-cds.json").read_text()
     assert shipped_names() == ["toy-cds"]
     assert load_checkpoint("toy-cds").path == tmp_path / "toy-cds.safetensors"
     with pytest.raises(FileNotFoundError, match="toy-cds"):
