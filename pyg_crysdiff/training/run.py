@@ -127,8 +127,8 @@ def train(
         torch.manual_seed(int(config["seed"]))
         model, start = new_model(config, statistics, (PACKAGE, *trusted))
     card = _card(train_set, properties, config, start)
-    focus = config.get("focus") or {"share": 0.0}
-    rows = focused_rows(train_set, properties, focus) if focus["share"] else None
+    focus = config.get("focus")
+    rows = focused_rows(train_set, properties, focus) if focus else None
     train_data, val_data = model.prepare(train_set, val_set, progress)
     budget = Budget(config["max_epochs"], config["budget_minutes"])
     module = DiffusionModule(model, config, card, budget.progress)
@@ -168,7 +168,7 @@ def train(
                 config["batch_size"],
                 int(config["seed"]),
                 rows,
-                focus["share"],
+                focus["share"] if focus else 0.0,
             ),
             ckpt_path=resume if resume.is_file() else None,
             weights_only=True,

@@ -156,6 +156,13 @@ def test_bad_focus_says_what_it_may_be(change, message):
         focused_rows(toy_set(8), ["energy"], {**FOCUS, **change})
 
 
+def test_a_run_with_a_bad_focus_does_not_start(tmp_path, sets):
+    del sets
+    config = small_config(focus={"end": "lowest", "part": 0.1})
+    with pytest.raises(ValueError, match="focus needs"):
+        train(config, tmp_path, progress=False)
+
+
 def test_training_sees_the_focused_crystals_more_often(tmp_path, sets, monkeypatch):
     seen: list[float] = []
     original = run_module.DiffusionModule.training_step
