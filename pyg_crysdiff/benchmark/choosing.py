@@ -28,11 +28,7 @@ def symmetrised_copies(
         folder: Gets ``samples.extxyz`` with the copies.
         progress: Show a progress bar.
     """
-    move = partial(symmetrised, symprec=symprec, primitive=True)
-    copies = parallel_map(move, list(crystals), progress=progress, label="symmetrising")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_extxyz(copies, folder / "samples.extxyz")
-    return copies
+    return _written(_moved(crystals, symprec, progress), folder)
 
 
 def choose(
@@ -57,7 +53,6 @@ def choose(
         folder: Gets ``samples.extxyz`` with the chosen crystals.
         progress: Show progress bars.
     """
-    move = partial(symmetrised, symprec=settings.symmetrise, primitive=True)
     facts = [
         count, settings.symmetrise, settings.copies, target, predictor.card, predictor.mean,
         predictor.std,
@@ -68,16 +63,24 @@ def choose(
     key = digest.hexdigest()
     known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     if known.get("key") != key:
-        pool = list(candidates)
-        if settings.symmetrise > 0:
-            pool = parallel_map(move, pool, progress=progress, label="symmetrising")
+        pool = _moved(candidates, settings.symmetrise, progress)
         found = select(pool, count, predictor, target, copies=settings.copies, progress=progress)
         known = {"key": key, "chosen": found}
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(known), encoding="utf-8")
     chosen = [candidates[i] for i in known["chosen"]]
-    if settings.symmetrise > 0:
-        chosen = [move(c) for c in chosen]
+    return _written(_moved(chosen, settings.symmetrise, progress), folder)
+
+
+def _moved(crystals: Sequence[Crystal], symprec: float, progress: bool) -> list[Crystal]:
+    """Move crystals to the positions of their space groups, or not where ``symprec`` is 0."""
+    if symprec <= 0:
+        return list(crystals)
+    move = partial(symmetrised, symprec=symprec, primitive=True)
+    return parallel_map(move, list(crystals), progress=progress, label="symmetrising")
+
+
+def _written(crystals: list[Crystal], folder: Path) -> list[Crystal]:
     folder.mkdir(parents=True, exist_ok=True)
-    write_extxyz(chosen, folder / "samples.extxyz")
-    return chosen
+    write_extxyz(crystals, folder / "samples.extxyz")
+    return crystals
