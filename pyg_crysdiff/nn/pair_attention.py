@@ -1,7 +1,7 @@
 """Attention over all pairs of atoms in each crystal: one function, in PyTorch or in C.
 
-:func:`pair_attention` is all that a block does with pairs after its matrix products. The plain form
-runs on any device and in any number format. On processors, in float32 and bfloat16, a kernel in C
+:func:`pair_attention` is all that a block does with pairs. The plain form runs on any device and in
+any number format. On processors, in float32 and bfloat16, a kernel in C
 takes its place where it can be compiled and agrees with the plain form on an example.
 """
 
@@ -46,24 +46,28 @@ def pair_attention(
     Returns:
         k' of all heads, then h of all heads, (N, H d + H c).
     """
-    parts = (hidden.odd, hidden.even, hidden.common, hidden.own)
-    dtype = hidden.odd.dtype
-    serve = _Native.apply if _native_serves(hidden.odd) else _plain
-    out: Tensor = serve(query.to(dtype), key.to(dtype), *parts, alpha_weight, layout)
+    parts = (
+        hidden.sines, hidden.cosines, hidden.by_sines, hidden.by_cosines, hidden.common, hidden.own,
+    )  # fmt: skip
+    serve = _Native.apply if _native_serves(query) else _plain
+    out: Tensor = serve(query, key.to(query.dtype), *parts, alpha_weight, layout)
     return out
 
 
 def _plain(
     query: Tensor,
     key: Tensor,
-    odd: Tensor,
-    even: Tensor,
+    sines: Tensor,
+    cosines: Tensor,
+    by_sines: Tensor,
+    by_cosines: Tensor,
     common: Tensor,
     own: Tensor,
     alpha_weight: Tensor,
     layout: PairLayout,
 ) -> Tensor:
     heads = len(alpha_weight)
+    odd, even = sines @ by_sines, cosines @ by_cosines
     # A block-diagonal matrix turns H small products into one.
     to_alpha = torch.block_diag(*alpha_weight.unsqueeze(-1)).to(odd.dtype)
     out = []
@@ -102,30 +106,42 @@ class _Native(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Tensor:
         *tensors, layout = given
-        atoms, pairs = tensors[:4], tensors[4:]  # in the number format, and in float32
-        inputs = [x.contiguous() for x in atoms] + [x.float().contiguous() for x in pairs]
-        query, _, _, _, _, _, alpha = inputs
+        atoms, rest = tensors[:2], tensors[2:]  # in the number format, and in float32
+        inputs = [x.contiguous() for x in atoms] + [x.float().contiguous() for x in rest]
+        query, alpha = inputs[0], inputs[-1]
         out = query.new_empty(len(query), query.size(1) + alpha.numel())
         squares = sum(b * n * n for b, n in layout.groups)
         weights = torch.empty(squares, len(alpha))
         _call("forward", layout, inputs, [(*inputs, out, weights)])
         ctx.save_for_backward(*inputs, weights)
-        ctx.layout, ctx.formats = layout, [x.dtype for x in pairs]
+        ctx.layout, ctx.formats = layout, [x.dtype for x in rest]
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, weights = ctx.saved_tensors
-        grads = [torch.empty_like(x) for x in inputs[:-1]]
-        alpha = inputs[-1]
-        # Every thread adds up its own part of the gradient that all pairs share.
-        grad_alpha = alpha.new_zeros(torch.get_num_threads(), *alpha.shape)
-        given = (*inputs, weights, grad_out.contiguous(), *grads)
-        _call("backward", ctx.layout, inputs, [(*given, part) for part in grad_alpha])
-        grads.append(grad_alpha.sum(0))
-        formats = [x.dtype for x in inputs[:4]] + ctx.formats
-        return *(g.to(f) for g, f in zip(grads, formats, strict=True)), None
+        query, key, sines, _, by_sines, by_cosines, common, own, alpha = inputs
+        by_pair = any(ctx.needs_input_grad[2:4])
+        hidden = [alpha.new_empty(len(sines), by_sines.size(1)) for _ in range(2 * by_pair)]
+        each = [torch.empty_like(x) for x in (query, key)]
+        each += hidden or [torch.empty(0)] * 2
+        each += [torch.empty_like(x) for x in (common, own)]
+        # Every thread adds up its own part of the gradients that all pairs share.
+        shared = [
+            x.new_zeros(torch.get_num_threads(), *x.shape) for x in (by_sines, by_cosines, alpha)
+        ]
+        given = (*inputs, weights, grad_out.contiguous(), *each)
+        _call(
+            "backward", ctx.layout, inputs, [(*given, *part) for part in zip(*shared, strict=True)]
+        )
+        by_waves: list[Tensor | None] = [None, None]
+        if by_pair:
+            by_waves = [hidden[0] @ by_sines.t(), hidden[1] @ by_cosines.t()]
+        sums = [x.sum(0) for x in shared]
+        grads = [*each[:2], *by_waves, *sums[:2], *each[4:], sums[2]]
+        formats = [x.dtype for x in inputs[:2]] + ctx.formats
+        return *(g if g is None else g.to(f) for g, f in zip(grads, formats, strict=True)), None
 
 
 def _call(
@@ -146,12 +162,14 @@ def _call(
     library = load_library()
     assert library is not None
     kernel = getattr(library, f"pair_attention_{direction}_{_SUFFIX[key.dtype]}")
-    widths = [ctypes.c_int64(x) for x in (len(alpha), key.size(1), alpha.size(1))]
+    sines = inputs[2]
+    sizes = (len(alpha), key.size(1), alpha.size(1), sines.size(1))
+    widths = [ctypes.c_int64(x) for x in sizes]
     table = [ctypes.c_void_p(row.data_ptr()) for row in layout.table]
 
     def part(bounds: tuple[int, int], arrays: tuple[Tensor, ...]) -> int:
         numbers = [ctypes.c_int64(x) for x in bounds]
-        pointers = [ctypes.c_void_p(x.data_ptr()) for x in arrays]
+        pointers = [ctypes.c_void_p(x.data_ptr() if x.numel() else None) for x in arrays]
         return int(kernel(*numbers, *table, *widths, *pointers))
 
     bounds = layout.shares(torch.get_num_threads())
@@ -182,12 +200,13 @@ def native_agrees() -> bool:
         return False
     generator = torch.Generator().manual_seed(0)
     layout = PairLayout.build(torch.tensor([1, 5, 3, 5]))
-    heads, d, c, atoms, pairs, crystals = 2, 24, 19, 14, 23, 4
+    heads, d, c, waves, atoms, pairs, crystals = 2, 24, 19, 7, 14, 23, 4
+    width = 2 * heads * c
+    shapes = [(atoms, heads * d), (atoms, d), *[(pairs, waves)] * 2, *[(waves, width)] * 2]
+    shapes += [*[(crystals, width)] * 2, (heads, c)]
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.bfloat16, 4e-2)):
-        widths = [(atoms, heads * d), (atoms, d), *[(pairs, 2 * heads * c)] * 2]
-        inputs = [torch.randn(s, generator=generator).to(dtype) for s in widths]
-        per_crystal = [(crystals, 2 * heads * c), (crystals, 2 * heads * c), (heads, c)]
-        inputs += [torch.randn(s, generator=generator) for s in per_crystal]
+        inputs = [torch.randn(s, generator=generator) for s in shapes]
+        inputs[:2] = [x.to(dtype) for x in inputs[:2]]
         wanted = torch.randn(atoms, heads * (d + c), generator=generator).to(dtype)
         found = _outcome(_Native.apply, inputs, layout, wanted)
         # The kernel computes in float32 whatever it reads.

@@ -66,20 +66,27 @@ def pair_features(
 
 @dataclass(frozen=True)
 class HiddenPairs:
-    r"""Hidden layers u of the pair MLPs before activation, alpha's for all heads, then beta's.
+    r"""Hidden layers u of the pair MLPs before activation, as what they are the products of.
 
     .. math:: u_{ij} = e_{ij} + g + o_{ij}, \qquad u_{ji} = e_{ij} + g - o_{ij} \quad (i < j),
-        \qquad u_{ii} = s
+        \qquad u_{ii} = s, \qquad o = \sin W^{\sin}, \quad e = \cos W^{\cos}
+
+    alpha's come first, for all heads, then beta's. Over all pairs o and e are the largest arrays
+    there are: whoever needs them makes them where they are used.
 
     Attributes:
-        odd: o, (P, 2 H c).
-        even: e, (P, 2 H c).
+        sines: Sines of the pairs i < j, (P, 3 M).
+        cosines: Cosines likewise.
+        by_sines: Weight of the sines, (3 M, 2 H c).
+        by_cosines: Weight of the cosines, (3 M, 2 H c).
         common: g, of every crystal, (B, 2 H c).
         own: s, of every crystal, (B, 2 H c).
     """
 
-    odd: Tensor
-    even: Tensor
+    sines: Tensor
+    cosines: Tensor
+    by_sines: Tensor
+    by_cosines: Tensor
     common: Tensor
     own: Tensor
 
@@ -142,8 +149,7 @@ class PairTerms(nn.Module):
 
     def weights(self) -> PairWeights:
         """Return the first layers, split."""
-        # Row-major, so that its gradient is the faster of the two orders of that product.
-        weight = in_autocast_format(self.first.weight.t()).contiguous()
+        weight = self.first.weight.t().contiguous()
         waves = 3 * self.num_waves
         sines, cosines, crystal = weight.split([waves, waves, weight.size(0) - 2 * waves])
         return PairWeights(sines, cosines, crystal, self.first.bias, cosines.sum(0))
@@ -152,8 +158,10 @@ class PairTerms(nn.Module):
         """Return the hidden layers before their activation."""
         common = torch.addmm(weights.bias, features.crystal, weights.crystal)
         return HiddenPairs(
-            features.sines @ weights.sines,
-            features.cosines @ weights.cosines,
+            features.sines,
+            features.cosines,
+            weights.sines,
+            weights.cosines,
             common,
             common + weights.own,
         )
