@@ -14,14 +14,15 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from operations import matrix_operations
 from throughput import rate_of, wait
 from throughput_scaling import made_up
 from throughput_sides import T
-from torch.utils.flop_counter import FlopCounterMode
 from torch_geometric.data import Data
 
 from pyg_crysdiff.data import load_dataset
@@ -100,9 +101,7 @@ def measure(
         optimizer.step()
 
     rate = rate_of(train, args.batch, args.seconds)
-    with FlopCounterMode(display=False) as counter:
-        train(0)
-    gflops = counter.get_total_flops() * rate / args.batch / 1e9
+    gflops = matrix_operations(partial(train, 0)) * rate / args.batch / 1e9
     epoch = len(items) / rate
     row = {
         "set": name,

@@ -25,12 +25,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from operations import matrix_operations
 from throughput_sides import PEERS, T, ours
-from torch.utils.flop_counter import FlopCounterMode
 
 from pyg_crysdiff.data import load_dataset
 from pyg_crysdiff.platform import choose_device, keep_freed_memory
@@ -181,10 +182,8 @@ def against_roofline(side: Any, rates: dict[str, float], batch: int) -> dict[str
     """Arithmetic of matrix products per second, and the rate of large ones on this machine."""
     out = {}
     for key, call in (("train", side.train), ("eval", side.evaluate)):
-        with FlopCounterMode(display=False) as counter:
-            call(0)
         rate = rates["train" if key == "train" else "evaluate"]
-        out[f"{key}_gflops"] = counter.get_total_flops() * rate / batch / 1e9
+        out[f"{key}_gflops"] = matrix_operations(partial(call, 0)) * rate / batch / 1e9
     dtype = torch.bfloat16 if side.precision == "bf16-mixed" else torch.float32
     device = next(side.model.parameters()).device
     a, b = (torch.randn(2048, 2048, device=device).to(dtype) for _ in range(2))

@@ -124,7 +124,7 @@ def _rates(results: Results) -> Figure:
     panels = {"strict": "share of all crystals", "best10": "best of ten"}
     names = list(dict.fromkeys((r.kind, r.method) for r in results.rows))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11, 3.6))
+        figure = Figure(figsize=(9, 3.6))
         axes = figure.subplots(1, 2, sharey=True)
         for panel, (kind, title) in zip(axes, panels.items(), strict=True):
             rows = [r for r in results.rows if f"sr5_{kind}" in r.metrics]
@@ -150,8 +150,8 @@ def _rates(results: Results) -> Figure:
             for panel in axes
             for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
         }
-        axes[1].legend(
-            handles.values(), handles, fontsize=7, ncols=2, loc="upper left",
-            bbox_to_anchor=(1.0, 1.0),
+        figure.legend(
+            handles.values(), handles, fontsize=9, ncols=3, loc="upper center",
+            bbox_to_anchor=(0.5, 0.02),
         )  # fmt: skip
     return figure

@@ -56,8 +56,8 @@ def write_report(
     title = f"pyg_crysdiff benchmark: {results.dataset}"
     cards = "".join(_cards(results, evaluations, crystals))
     gallery = [
-        "<h2>Generated structures</h2>",
-        '<p class="mute">The valid, unique crystals nearest to the request, by the evaluator. '
+        "<h2>Structures nearest to the request</h2>",
+        '<p class="mute">Of every row the valid, unique crystals that the evaluator puts nearest. '
         "Drag to turn.</p>",
         f'<div class="grid">{cards}</div>',
     ]

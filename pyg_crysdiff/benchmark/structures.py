@@ -40,12 +40,17 @@ def structure_figure(crystal: Crystal, height: int = 300) -> str:
         )  # fmt: skip
     hidden = {"visible": False}
     figure = go.Figure(traces)
+    # Off the diagonals of the cell, where atoms hide each other, and so far away that it fits.
+    corners = np.array(list(product((0, 1), repeat=3))) @ crystal.lattice
+    extent = np.ptp(corners, axis=0)
+    away = 1.15 * extent.max() / extent.prod() ** (1 / 3)
+    eye = dict(zip("xyz", (1.55 * away, 0.95 * away, 0.6 * away), strict=True))
     figure.update_layout(
         height=height, margin={"l": 0, "r": 0, "t": 0, "b": 0}, showlegend=True,
         legend={"x": 0, "y": 1},
         scene={
             "xaxis": hidden, "yaxis": hidden, "zaxis": hidden, "aspectmode": "data",
-            "camera": {"projection": {"type": "orthographic"}},
+            "camera": {"eye": eye, "projection": {"type": "orthographic"}},
         },
     )  # fmt: skip
     text: str = figure.to_html(

@@ -122,7 +122,7 @@ def test_requests_over_the_whole_range(tmp_path, evaluator):
     assert {r.details["target"] for r in free} == {u.details["target"] for u in unasked.values()}
     page = (tmp_path / "report.html").read_text()
     assert page.count("<img alt") == 2
-    assert "Generated structures" not in page
+    assert "Structures nearest to the request" not in page
     assert "5 % point" in text_table(results)
 
 
