@@ -8,12 +8,16 @@ success rates) and without condition (for coverage and the distribution of the p
 sampler, T = 1000 with predictor and Langevin corrector, is what the others are held against: a
 value counts as kept where it lies within the 95 % bootstrap interval of the first, or beyond its
 better end. Samples are kept in --out: an interrupted run goes on.
+
+With --repeats K the other samplers run from K seeds and their values are means: what is left then
+is what the steps cost, not which crystals were drawn.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import time
 from pathlib import Path
 from typing import Any
@@ -74,23 +78,29 @@ def main() -> None:
             "guidance": args.guidance,
         }
         row: dict[str, Any] = {"sampler": text, "evaluations": int(steps) * (1 + int(moves))}
+        seeds = range(args.seed, args.seed + (args.repeats if rows else 1))
         for kind, target in (("conditional", "min"), ("free", None)):
-            folder = args.out / f"{text.replace(':', '-')}-{kind}"
-            start = time.perf_counter()
             sizes = settings.num_atoms if target else "distribution"
-            crystals = sample(
-                model, args.num_samples, target=target, num_atoms=sizes, out=folder,
-                seed=args.seed, progress=True, **options,
-            )  # fmt: skip
-            seconds = kept_seconds(folder, time.perf_counter() - start)
-            row[f"{kind}_per_second"] = args.num_samples / seconds
             task = {"task": "optimisation", "target": min_target(model)} if target else {}
             if not target:  # COMPARED asks the free samples for no uniqueness, which is slow
                 task = {"cutoffs": test.coverage_cutoffs, "uniqueness": False}
-            found = evaluate(crystals, Protocol(**protocol, **task)).metrics
+            seconds, found = 0.0, []
+            for seed in seeds:
+                again = f"-{seed}" * (seed != args.seed)
+                folder = args.out / f"{text.replace(':', '-')}-{kind}{again}"
+                start = time.perf_counter()
+                crystals = sample(
+                    model, args.num_samples, target=target, num_atoms=sizes, out=folder,
+                    seed=seed, progress=True, **options,
+                )  # fmt: skip
+                seconds += kept_seconds(folder, time.perf_counter() - start)
+                found.append(evaluate(crystals, Protocol(**protocol, **task)).metrics)
+            row[f"{kind}_per_second"] = args.num_samples * len(seeds) / seconds
             for key, (source, _) in COMPARED.items():
-                if source == kind and key in found:
-                    row[key] = [found[key].value, found[key].low, found[key].high]
+                if source == kind and key in found[0]:
+                    mean = statistics.fmean(one[key].value for one in found)
+                    row[key] = [mean, found[0][key].low, found[0][key].high]
+                    row[f"{key}_by_seed"] = [one[key].value for one in found]
         rows.append(row)
         show(row, rows[0])
         text_out = json.dumps({"command": vars(args), "rows": rows}, indent=2, default=str)
@@ -110,6 +120,7 @@ def parse() -> argparse.Namespace:
     add("--num-samples", type=int, default=300)
     add("--guidance", type=float, default=1.0)
     add("--seed", type=int, default=0)
+    add("--repeats", type=int, default=1, help="seeds of every sampler but the first")
     add("--threads", type=int, default=1)
     add(
         "--samplers",

@@ -45,7 +45,8 @@ def run_prediction(settings: Settings, say: Say = lambda _: None, progress: bool
     chosen = settings.chosen(len(test))
     truth = [test.crystals()[k] for k in chosen]
     rows = []
-    own = replace(settings, overrides=("family=csp", "properties=[]", *settings.overrides))
+    overrides = ("family=csp", "properties=[]", *settings.overrides)
+    own = replace(settings, design_overrides=(), overrides=overrides)
     for label, model, facts in generators(own, say, progress):
         rows.append(_row(settings, label, model, truth, facts, say, progress))
     rows += published_rows(settings.dataset, "prediction")

@@ -59,6 +59,7 @@ class Settings:
         novelty_of: Valid crystals per row that are compared with the training set; None for all.
         coverage: Compute COV and AMSD, which needs fingerprints.
         overrides: Hydra overrides of ``train.yaml`` for the joint family.
+        design_overrides: More of them, before these, for models that are asked for a property.
         structrepdiff_overrides: The same for StructRepDiff.
         structrepdiff_steps: Its reverse steps.
         search: Reconstruction task: a file in ``configs/reconstruction``.
@@ -102,6 +103,7 @@ class Settings:
     novelty_of: int | None = None
     coverage: bool = True
     overrides: tuple[str, ...] = ()
+    design_overrides: tuple[str, ...] = ()
     structrepdiff_overrides: tuple[str, ...] = ()
     structrepdiff_steps: int = 250
     search: str = "thorough"
@@ -117,7 +119,8 @@ class Settings:
         own = table.get(dataset, table["own"])
         values = {**table["default"], **own}
         values |= {key: value for key, value in given.items() if value is not None}
-        for name in ("models", "overrides", "structrepdiff_overrides", "guidances"):
+        lists = ("overrides", "design_overrides", "structrepdiff_overrides")
+        for name in ("models", "guidances", *lists):
             values[name] = tuple(values[name])
         if values.get("num_elements") is not None:
             values["num_elements"] = tuple(values["num_elements"])
@@ -162,15 +165,16 @@ class Settings:
                 data.append(f"data.source={self.data_root.resolve()}")
         family, dash, conditioner = model.rpartition("-")
         known = dash and family == "structrepdiff"
+        if known:
+            kind = [f"family={family}", f"conditioner={conditioner}"]
+            more = self.structrepdiff_overrides
+        else:
+            kind, more = [f"conditioner={model}"], (*self.design_overrides, *self.overrides)
         return [
             *data,
-            *(
-                [f"family={family}", f"conditioner={conditioner}"]
-                if known
-                else [f"conditioner={model}"]
-            ),
+            *kind,
             f"seed={self.seed}",
             f"budget_minutes={self.budget_minutes:g}",
             f"device={self.device}",
-            *(self.structrepdiff_overrides if known else self.overrides),
+            *more,
         ]
