@@ -19,6 +19,7 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,43 +70,56 @@ def main() -> None:
     }
     rows: list[dict[str, Any]] = []
     for text in args.samplers.split(","):
-        solver, steps, moves, spacing = [*text.split(":"), "uniform"][:4]
-        options = {
-            "solver": solver,
-            "steps": int(steps),
-            "corrector_steps": int(moves),
-            "spacing": spacing,
-            "guidance": args.guidance,
-        }
-        row: dict[str, Any] = {"sampler": text, "evaluations": int(steps) * (1 + int(moves))}
         seeds = range(args.seed, args.seed + (args.repeats if rows else 1))
-        for kind, target in (("conditional", "min"), ("free", None)):
-            sizes = settings.num_atoms if target else "distribution"
-            task = {"task": "optimisation", "target": min_target(model)} if target else {}
-            if not target:  # COMPARED asks the free samples for no uniqueness, which is slow
-                task = {"cutoffs": test.coverage_cutoffs, "uniqueness": False}
-            seconds, found = 0.0, []
-            for seed in seeds:
-                again = f"-{seed}" * (seed != args.seed)
-                folder = args.out / f"{text.replace(':', '-')}-{kind}{again}"
-                start = time.perf_counter()
-                crystals = sample(
-                    model, args.num_samples, target=target, num_atoms=sizes, out=folder,
-                    seed=seed, progress=True, **options,
-                )  # fmt: skip
-                seconds += kept_seconds(folder, time.perf_counter() - start)
-                found.append(evaluate(crystals, Protocol(**protocol, **task)).metrics)
-            row[f"{kind}_per_second"] = args.num_samples * len(seeds) / seconds
-            for key, (source, _) in COMPARED.items():
-                if source == kind and key in found[0]:
-                    mean = statistics.fmean(one[key].value for one in found)
-                    row[key] = [mean, found[0][key].low, found[0][key].high]
-                    row[f"{key}_by_seed"] = [one[key].value for one in found]
-        rows.append(row)
-        show(row, rows[0])
+        rows.append(measure(text, seeds, model, settings, test.coverage_cutoffs, protocol, args))
+        show(rows[-1], rows[0])
         text_out = json.dumps({"command": vars(args), "rows": rows}, indent=2, default=str)
         (args.out / "few_steps.json").write_text(text_out + "\n", encoding="utf-8")
     draw(rows, args.out / "few_steps.png")
+
+
+def measure(
+    text: str,
+    seeds: Sequence[int],
+    model: Any,
+    settings: Settings,
+    cutoffs: Any,
+    protocol: dict[str, Any],
+    args: argparse.Namespace,
+) -> dict[str, Any]:
+    """Sample with one sampler from all seeds, and score: means, and the interval of the first."""
+    solver, steps, moves, spacing = [*text.split(":"), "uniform"][:4]
+    options = {
+        "solver": solver,
+        "steps": int(steps),
+        "corrector_steps": int(moves),
+        "spacing": spacing,
+        "guidance": args.guidance,
+    }
+    row: dict[str, Any] = {"sampler": text, "evaluations": int(steps) * (1 + int(moves))}
+    for kind, target in (("conditional", "min"), ("free", None)):
+        sizes = settings.num_atoms if target else "distribution"
+        task = {"task": "optimisation", "target": min_target(model)} if target else {}
+        if not target:  # COMPARED asks the free samples for no uniqueness, which is slow
+            task = {"cutoffs": cutoffs, "uniqueness": False}
+        seconds, found = 0.0, []
+        for seed in seeds:
+            again = f"-{seed}" * (seed != args.seed)
+            folder = args.out / f"{text.replace(':', '-')}-{kind}{again}"
+            start = time.perf_counter()
+            crystals = sample(
+                model, args.num_samples, target=target, num_atoms=sizes, out=folder,
+                seed=seed, progress=True, **options,
+            )  # fmt: skip
+            seconds += kept_seconds(folder, time.perf_counter() - start)
+            found.append(evaluate(crystals, Protocol(**protocol, **task)).metrics)
+        row[f"{kind}_per_second"] = args.num_samples * len(seeds) / seconds
+        for key, (source, _) in COMPARED.items():
+            if source == kind and key in found[0]:
+                values = [one[key].value for one in found]
+                row[key] = [statistics.fmean(values), found[0][key].low, found[0][key].high]
+                row[f"{key}_by_seed"] = values
+    return row
 
 
 def parse() -> argparse.Namespace:
