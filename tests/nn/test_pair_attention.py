@@ -16,8 +16,6 @@ needs_compiler = pytest.mark.skipif(
     not any(shutil.which(name) for name in ("cc", "gcc", "clang")), reason="no C compiler"
 )
 SIZES = [5, 1, 12, 2, 5, 20, 3]
-
-
 WAVES = 8
 
 

@@ -220,6 +220,20 @@ static void unpack(const float *panels, float *sines, float *cosines, int64_t H,
     }
 }
 
+/* odd and even of `count` pairs from their sines and cosines (count, K) and the panel of a head */
+static void hidden_layers(int64_t count, int64_t K, const float *sines, const float *cosines,
+                          const float *panel, float *odd, float *even, int64_t F) {
+    product(0, count, K, sines, K, 1, panel, odd, F);
+    product(0, count, K, cosines, K, 1, panel + K * F, even, F);
+}
+
+/* Add the gradients by that panel from those by odd and even. */
+static void add_to_weights(int64_t count, int64_t K, const float *sines, const float *cosines,
+                           const float *by_odd, const float *by_even, float *panel, int64_t F) {
+    product(1, K, count, sines, 1, K, by_odd, panel, F);
+    product(1, K, count, cosines, 1, K, by_even, panel + K * F, F);
+}
+
 /* From the pair i < j below n to the one after it */
 static inline void next(int64_t *i, int64_t *j, int64_t n) {
     if (++*j == n) ++*i, *j = *i + 1;
