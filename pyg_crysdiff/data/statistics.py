@@ -78,6 +78,9 @@ class DataStatistics:
         max_length_per_atom: The same of lattice / N^(1/3).
         properties: Name to statistics.
         num_crystals: Size of the training set.
+        min_width: Smallest distance of opposite faces of a cell, Angstrom; 0 where older
+            statistics do not say.
+        min_width_per_atom: The same of lattice / N^(1/3).
     """
 
     elements: tuple[int, ...]
@@ -88,6 +91,8 @@ class DataStatistics:
     max_length_per_atom: float
     properties: dict[str, PropertyStatistics]
     num_crystals: int
+    min_width: float = 0.0
+    min_width_per_atom: float = 0.0
 
     @classmethod
     def from_dataset(cls, dataset: Sequence[Data], properties: Sequence[str] = ()) -> Self:
@@ -103,7 +108,7 @@ class DataStatistics:
         if len(dataset) == 0:
             raise ValueError("the training set is empty")
         elements: set[int] = set()
-        sizes, entries, lengths = [], [], []
+        sizes, entries, lengths, widths = [], [], [], []
         values: dict[str, list[float]] = {name: [] for name in properties}
         for row in range(len(dataset)):
             data = dataset[row]
@@ -111,6 +116,9 @@ class DataStatistics:
             sizes.append(int(data.num_atoms))
             entries.append(float(data.lattice.double().square().mean()))
             lengths.append(float(data.lattice.double().norm(dim=-1).max()))
+            # The columns of the inverse are the reciprocal vectors, of length 1 / distance.
+            reciprocal = torch.linalg.inv(data.lattice.double().view(3, 3))
+            widths.append(1 / float(reciprocal.norm(dim=0).max()))
             for name, column in values.items():
                 column.append(_property(data, name, row))
         n = np.array(sizes)
@@ -127,6 +135,8 @@ class DataStatistics:
                 for name, column in values.items()
             },
             num_crystals=len(dataset),
+            min_width=float(np.min(widths)),
+            min_width_per_atom=float(np.min(np.array(widths) * shrink)),
         )
 
     def in_units_of(self, other: DataStatistics) -> Self:
@@ -150,6 +160,8 @@ class DataStatistics:
             lattice_rms_per_atom=other.lattice_rms_per_atom,
             max_length=max(self.max_length, other.max_length),
             max_length_per_atom=max(self.max_length_per_atom, other.max_length_per_atom),
+            min_width=min(self.min_width, other.min_width),
+            min_width_per_atom=min(self.min_width_per_atom, other.min_width_per_atom),
         )
 
     def to_dict(self) -> dict[str, Any]:

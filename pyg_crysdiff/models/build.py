@@ -45,13 +45,16 @@ def build_process(config: Mapping[str, Any], statistics: DataStatistics) -> Join
     lattice = dict(config["lattice"])
     scale, per_atom = lattice_unit(statistics, lattice.pop("units"))
     longest = statistics.max_length_per_atom if per_atom else statistics.max_length
+    narrowest = statistics.min_width_per_atom if per_atom else statistics.min_width
     margin = lattice.pop("length_margin")
-    max_length = None if margin is None else margin * longest / scale
+    bounds: dict[str, float] = {}
+    if margin is not None:
+        bounds = {"max_length": margin * longest / scale, "min_width": narrowest / margin / scale}
     steps, classes = config["num_steps"], len(statistics.elements)
     species = dict(config["species"])
     given = species.pop("given", False)  # older checkpoints do not say
     return JointDiffusion(
-        lattice=LatticeDDPM(num_steps=steps, max_length=max_length, **lattice),
+        lattice=LatticeDDPM(num_steps=steps, **bounds, **lattice),
         coordinates=WrappedNormalDiffusion(num_steps=steps, **config["coordinates"]),
         species=GivenSpecies(classes, steps) if given else UniformD3PM(classes, steps, **species),
         loss_weights=config["loss_weights"],

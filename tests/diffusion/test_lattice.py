@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pyg_crysdiff.diffusion import LatticeDDPM, sampling_times
+from pyg_crysdiff.diffusion.lattice import widened
 
 
 def rows(value, n):
@@ -70,3 +71,43 @@ def test_max_length_bounds_the_estimate_and_keeps_equivariance(generator):
     assert (LatticeDDPM(num_steps=1000).estimate(x, eps, t).norm(dim=-1) > 100).any()
     q, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
     torch.testing.assert_close(process.estimate(x @ q, eps @ q, t), estimate @ q)
+
+
+def widths(lattice):
+    """Distances of opposite faces: 1 / length of the reciprocal vectors."""
+    return 1 / torch.linalg.inv(lattice).norm(dim=-2)
+
+
+def test_flat_cells_are_widened_and_others_stay(generator):
+    lattice = torch.randn(500, 3, 3, generator=generator, dtype=torch.float64)
+    before, out = widths(lattice), widened(lattice, 0.6)
+    wide = (before >= 0.6).all(-1)
+    assert 50 < int(wide.sum()) < 450
+    assert torch.equal(out[wide], lattice[wide])
+    assert (widths(out) >= 0.6 - 1e-9).all()
+    assert torch.equal(torch.linalg.det(out).sign(), torch.linalg.det(lattice).sign())
+
+
+def test_widening_commutes_with_rotations_and_reflections(generator):
+    lattice = torch.randn(50, 3, 3, generator=generator, dtype=torch.float64)
+    q, _ = torch.linalg.qr(torch.randn(50, 3, 3, generator=generator, dtype=torch.float64))
+    q[::2] *= -1
+    assert {-1.0, 1.0} == set(torch.linalg.det(q).round().tolist())
+    torch.testing.assert_close(widened(lattice @ q, 0.8), widened(lattice, 0.8) @ q)
+
+
+def test_a_plane_gets_a_volume():
+    flat = torch.tensor([[[1.0, 0, 0], [0.3, 1, 0], [0.4, 0.4, 0]]])
+    assert (widths(widened(flat, 0.5)) >= 0.5 - 1e-6).all()
+
+
+def test_min_width_holds_where_the_noise_is_half_as_large(generator):
+    process = LatticeDDPM(num_steps=1000, min_width=0.6)
+    ratio = ((1 - process.alpha_bar) / process.alpha_bar).sqrt()
+    first = int((ratio <= 0.3).nonzero().max())
+    x = 0.3 * torch.randn(200, 3, 3, generator=generator, dtype=torch.float64)
+    zero = torch.zeros_like(x)
+    free = LatticeDDPM(num_steps=1000).estimate(x, zero, rows(first + 1, 200))
+    torch.testing.assert_close(process.estimate(x, zero, rows(first + 1, 200)), free)
+    assert (widths(free) < 0.6).any()
+    assert (widths(process.estimate(x, zero, rows(first, 200))) >= 0.6 - 1e-9).all()
