@@ -46,7 +46,7 @@ def run_prediction(settings: Settings, say: Say = lambda _: None, progress: bool
     truth = [test.crystals()[k] for k in chosen]
     rows = []
     overrides = ("family=csp", "properties=[]", *settings.overrides)
-    own = replace(settings, design_overrides=(), overrides=overrides)
+    own = replace(settings, design_overrides=(), model_overrides={}, overrides=overrides)
     for label, model, facts in generators(own, say, progress):
         rows.append(_row(settings, label, model, truth, facts, say, progress))
     rows += published_rows(settings.dataset, "prediction")

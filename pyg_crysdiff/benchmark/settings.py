@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ class Settings:
         coverage: Compute COV and AMSD, which needs fingerprints.
         overrides: Hydra overrides of ``train.yaml`` for the joint family.
         design_overrides: More of them, before these, for models that are asked for a property.
+        model_overrides: The same for single ones of these models, by name.
         structrepdiff_overrides: The same for StructRepDiff.
         structrepdiff_steps: Its reverse steps.
         search: Reconstruction task: a file in ``configs/reconstruction``.
@@ -104,6 +106,7 @@ class Settings:
     coverage: bool = True
     overrides: tuple[str, ...] = ()
     design_overrides: tuple[str, ...] = ()
+    model_overrides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     structrepdiff_overrides: tuple[str, ...] = ()
     structrepdiff_steps: int = 250
     search: str = "thorough"
@@ -122,6 +125,7 @@ class Settings:
         lists = ("overrides", "design_overrides", "structrepdiff_overrides")
         for name in ("models", "guidances", *lists):
             values[name] = tuple(values[name])
+        values["model_overrides"] = {k: tuple(v) for k, v in values["model_overrides"].items()}
         if values.get("num_elements") is not None:
             values["num_elements"] = tuple(values["num_elements"])
         return cls(dataset=dataset, **values)
@@ -169,7 +173,12 @@ class Settings:
             kind = [f"family={family}", f"conditioner={conditioner}"]
             more = self.structrepdiff_overrides
         else:
-            kind, more = [f"conditioner={model}"], (*self.design_overrides, *self.overrides)
+            kind = [f"conditioner={model}"]
+            more = (
+                *self.design_overrides,
+                *self.model_overrides.get(model, ()),
+                *self.overrides,
+            )
         return [
             *data,
             *kind,

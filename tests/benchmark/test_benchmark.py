@@ -146,6 +146,20 @@ def test_training_overrides_of_every_entry_compose(dataset):
         assert config["seed"] == 0
 
 
+def test_overrides_of_one_model_are_its_own_and_the_callers_win():
+    single = {"cds": ["optimizer.lr=0.5", "batch_size=7"]}
+    settings = Settings.resolve(
+        "demo",
+        out="x",
+        design_overrides=["batch_size=6"],
+        model_overrides=single,
+        overrides=["optimizer.lr=0.25"],
+    )
+    found = [compose_config(settings.training_overrides(model)) for model in ("cdi", "cds")]
+    assert [config["batch_size"] for config in found] == [6, 7]
+    assert [config["optimizer"]["lr"] for config in found] == [0.25, 0.25]
+
+
 def test_published_rows_are_marked_and_sourced():
     rows = {row.method: row for row in published_rows("carbon24", "optimisation")}
     assert rows["CDVAE"].metrics["sr10_best10"].value == 0.06
