@@ -9,8 +9,8 @@ sampler, T = 1000 with predictor and Langevin corrector, is what the others are 
 value counts as kept where it lies within the 95 % bootstrap interval of the first, or beyond its
 better end. Samples are kept in --out: an interrupted run goes on.
 
-With --repeats K the other samplers run from K seeds and their values are means: what is left then
-is what the steps cost, not which crystals were drawn.
+With --repeats K every sampler runs from K seeds: values are means, and so are the bounds of the
+first one's intervals. What is left then is what the steps cost, not which crystals were drawn.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main() -> None:
     }
     rows: list[dict[str, Any]] = []
     for text in args.samplers.split(","):
-        seeds = range(args.seed, args.seed + (args.repeats if rows else 1))
+        seeds = range(args.seed, args.seed + args.repeats)
         rows.append(measure(text, seeds, model, settings, test.coverage_cutoffs, protocol, args))
         show(rows[-1], rows[0])
         text_out = json.dumps({"command": vars(args), "rows": rows}, indent=2, default=str)
@@ -87,7 +87,7 @@ def measure(
     protocol: dict[str, Any],
     args: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Sample with one sampler from all seeds, and score: means, and the interval of the first."""
+    """Sample with one sampler from all seeds, and score: means of values and of their bounds."""
     solver, steps, moves, spacing = [*text.split(":"), "uniform"][:4]
     options = {
         "solver": solver,
@@ -116,9 +116,12 @@ def measure(
         row[f"{kind}_per_second"] = args.num_samples * len(seeds) / seconds
         for key, (source, _) in COMPARED.items():
             if source == kind and key in found[0]:
-                values = [one[key].value for one in found]
-                row[key] = [statistics.fmean(values), found[0][key].low, found[0][key].high]
-                row[f"{key}_by_seed"] = values
+                values = [one[key] for one in found]
+                row[key] = [
+                    statistics.fmean(getattr(value, part) for value in values)
+                    for part in ("value", "low", "high")
+                ]
+                row[f"{key}_by_seed"] = [value.value for value in values]
     return row
 
 
@@ -134,7 +137,7 @@ def parse() -> argparse.Namespace:
     add("--num-samples", type=int, default=300)
     add("--guidance", type=float, default=1.0)
     add("--seed", type=int, default=0)
-    add("--repeats", type=int, default=1, help="seeds of every sampler but the first")
+    add("--repeats", type=int, default=1, help="seeds of every sampler")
     add("--threads", type=int, default=1)
     add(
         "--samplers",
