@@ -116,9 +116,9 @@ class DataStatistics:
             sizes.append(int(data.num_atoms))
             entries.append(float(data.lattice.double().square().mean()))
             lengths.append(float(data.lattice.double().norm(dim=-1).max()))
-            # The columns of the inverse are the reciprocal vectors, of length 1 / distance.
-            reciprocal = torch.linalg.inv(data.lattice.double().view(3, 3))
-            widths.append(1 / float(reciprocal.norm(dim=0).max()))
+            lattice = data.lattice.double().view(3, 3)
+            faces = torch.linalg.cross(lattice.roll(1, 0), lattice.roll(2, 0)).norm(dim=-1)
+            widths.append(float(lattice.det().abs() / faces.max().clamp(min=1e-12)))
             for name, column in values.items():
                 column.append(_property(data, name, row))
         n = np.array(sizes)
