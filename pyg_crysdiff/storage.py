@@ -1,0 +1,162 @@
+"""Keeping files: written whole or not at all, read with a clear error, one writer per folder.
+
+Everything that this package leaves on disk goes through this module, so that a kill, a full disk
+or a second process never leaves half a file behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+_LOCK = ".lock"
+_WRITER = ".writer.json"
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary file that takes the place of ``path`` once the block ends without error.
+
+    The temporary file lies in the same folder, has a name of its own and the same suffix. It is
+    flushed to the disk before it takes the place. After an error it is removed and ``path`` is
+    as it was.
+
+    Args:
+        path: Target; its folder is made if need be.
+
+    Raises:
+        OSError: If the folder cannot be written to.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unique = f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    temporary = path.with_name(f".{path.name}{unique}{path.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file, whole or not at all; line ends as they are."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a value as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged; the message names it.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        size = path.stat().st_size
+        raise ValueError(
+            f"{path} is damaged ({size} bytes, not valid JSON: {error}); delete it or copy it again"
+        ) from error
+
+
+def file_digest(path: str | Path) -> str:
+    """Return a file's SHA-256 as hex."""
+    with Path(path).open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def check_same(
+    path: str | Path, now: Mapping[str, Any], *, what: str, free: Sequence[str] = ()
+) -> None:
+    """Check that a folder's record fits what is to be done there, and write it if there is none.
+
+    Args:
+        path: JSON file with the record, one object.
+        now: What is to be done; JSON-able.
+        what: What the folder holds, for the message: "samples of another request".
+        free: Fields that may differ.
+
+    Raises:
+        ValueError: If a field differs (the message names the fields), or the file is damaged.
+    """
+    path, current = Path(path), json.loads(json.dumps(now))
+    if not path.is_file():
+        write_json(path, current)
+        return
+    before = read_json(path)
+    if not isinstance(before, dict):
+        raise ValueError(f"{path} is damaged: it holds no JSON object; delete it")
+    different = sorted(k for k in {*current, *before} if current.get(k) != before.get(k))
+    if hard := [k for k in different if k not in free]:
+        raise ValueError(
+            f"{path.parent} holds {what} (different: {hard}); choose another output folder or "
+            "delete this one"
+        )
+    if different:
+        write_json(path, current)
+
+
+@contextmanager
+def only_writer(folder: str | Path, *, name: str = "") -> Iterator[None]:
+    """Hold the right to write into a folder; a second process is refused.
+
+    The operating system drops the lock when its holder ends, however it ends, so that no lock is
+    ever stale. Beside it stands who holds it, for the message.
+
+    Args:
+        folder: Folder; it is made if need be.
+        name: Part of the folder that is locked, where several processes may share it.
+
+    Raises:
+        ValueError: If another process, or another thread of this one, holds the lock; the message
+            says which.
+        OSError: If the folder cannot be written to.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{_LOCK}{name}", timeout=0)
+    writer = folder / f"{_WRITER.removesuffix('.json')}{name}.json"
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(
+            f"{folder} is being written by {_holder(writer)}; wait until it has ended, or choose "
+            "another output folder"
+        ) from None
+    try:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(writer, {"host": socket.gethostname(), "process": os.getpid(), "since": since})
+        yield
+    finally:
+        with suppress(OSError):
+            writer.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(writer: Path) -> str:
+    """Say who holds a lock; a file that is just being written says nothing."""
+    try:
+        facts = read_json(writer)
+        return f"process {facts['process']} on {facts['host']} (since {facts['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,78 @@
+"""Files are whole or absent, damaged ones are named, a folder has one writer."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from pyg_crysdiff.storage import (
+    check_same,
+    only_writer,
+    read_json,
+    replacing,
+    write_json,
+    write_text,
+)
+
+
+def test_a_file_is_replaced_whole_or_stays_as_it_was(tmp_path):
+    path = tmp_path / "deep" / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
+        temporary.write_text(str(1 / 0))
+    assert read_json(path) == {"a": 1}
+    assert [p.name for p in path.parent.iterdir()] == ["a.json"]
+    write_text(path, "[2]\r\n")
+    assert path.read_bytes() == b"[2]\r\n"
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\x00\xff", b"[" * 100_000])
+def test_damaged_json_is_named(tmp_path, content):
+    path = tmp_path / "request.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"request\.json is damaged"):
+        read_json(path)
+
+
+def test_a_record_is_compared_field_by_field(tmp_path):
+    path = tmp_path / "config.json"
+    check_same(path, {"seed": 1, "device": "cpu", "pair": (1, 2)}, what="another run")
+    check_same(path, {"seed": 1, "device": "cuda", "pair": [1, 2]}, what="-", free=("device",))
+    assert json.loads(path.read_text())["device"] == "cuda"
+    with pytest.raises(ValueError, match=r"holds another run \(different: \['more', 'seed'\]\)"):
+        check_same(
+            path, {"seed": 2, "device": "cuda", "pair": [1, 2], "more": 0}, what="another run"
+        )
+
+
+def test_a_second_writer_is_refused_by_name(tmp_path):
+    with only_writer(tmp_path):
+        message = rf"is being written by process {os.getpid()} on \S+ \(since"
+        with pytest.raises(ValueError, match=message), only_writer(tmp_path):
+            pass
+        with only_writer(tmp_path, name="-0-2"):
+            pass
+    with only_writer(tmp_path):
+        pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills by signal")
+def test_a_killed_writer_leaves_no_lock(tmp_path):
+    code = (
+        "import sys, time\nfrom pyg_crysdiff.storage import only_writer\n"
+        "with only_writer(sys.argv[1]):\n    print('held', flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match=f"process {other.pid} on"), only_writer(tmp_path):
+            pass
+        other.send_signal(signal.SIGKILL)
+    time.sleep(0.05)
+    with only_writer(tmp_path):
+        pass
