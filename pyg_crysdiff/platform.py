@@ -68,6 +68,51 @@ def choose_device(device: str | torch.device | None) -> torch.device:
     return torch.device(kind, int(index)) if colon and kind == "cuda" else torch.device(kind)
 
 
+def choose_devices(devices: object, device: torch.device) -> int | list[int]:
+    """Return what Lightning's Trainer takes: a number of processes, or the numbers of the GPUs.
+
+    Args:
+        devices: A number; ``auto`` or -1 for all GPUs (one process on another device); a list of
+            numbers of GPUs; any of these as text.
+        device: Device of the run; ``cuda:1`` stands for this one GPU.
+
+    Raises:
+        ValueError: If there are not so many devices, or it is nothing of this kind.
+    """
+    there = torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
+    try:
+        wanted = _parsed(devices)
+    except ValueError:
+        wanted = 0  # refused below
+    wanted = there if wanted == -1 else wanted
+    if isinstance(wanted, list):
+        known = device.type == "cuda" and device.index is None and set(wanted) <= set(range(there))
+        fits = known and 0 < len(wanted) == len(set(wanted))
+    else:
+        fits = wanted > 0 and (device.type == "cpu" or wanted <= there)
+    if not fits:
+        most = "" if device.type == "cpu" else f" up to {there}"
+        gpus = f", or a list of GPUs from 0 to {there - 1}" if device.type == "cuda" else ""
+        raise ValueError(
+            f"devices={devices} does not fit device={device}: give auto, a number of processes"
+            f"{most}{gpus}"
+        )
+    if isinstance(wanted, list) or device.type != "cuda":
+        return wanted
+    return list(range(wanted)) if device.index is None else [device.index]
+
+
+def _parsed(devices: object) -> int | list[int]:
+    """Read a number of devices, or their numbers; -1 stands for all."""
+    if devices == "auto":
+        return -1
+    if isinstance(devices, str) and "," in devices:
+        devices = devices.strip("[] ").split(",")
+    if isinstance(devices, list | tuple):
+        return [int(str(number)) for number in devices]
+    return int(str(devices))
+
+
 class DoubleTable:
     """Constants in double precision, read in the precision and on the device of the data.
 
