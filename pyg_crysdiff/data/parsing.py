@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,20 @@ class RawEntry:
     row: int
     material_id: str
     properties: dict[str, float]
+
+
+class ReadEntries(NamedTuple):
+    """What a table or folder holds, before parsing.
+
+    Attributes:
+        entries: One per crystal; a property with a gap is NaN.
+        names: Property columns.
+        left_out: Other columns, with the reason why they are no properties.
+    """
+
+    entries: list[RawEntry]
+    names: list[str]
+    left_out: dict[str, str]
 
 
 def canonical(crystal: Crystal, *, niggli: bool = True, primitive: bool = False) -> Crystal:
@@ -202,7 +216,7 @@ def convert_entries(
 
 def read_table(
     path: Path, properties: Sequence[str] | None = None, cif_column: str | None = None
-) -> tuple[list[RawEntry], list[str]]:
+) -> ReadEntries:
     """Read a CSV (or .csv.gz) with a CIF column.
 
     Args:
@@ -255,12 +269,10 @@ def read_table(
         )
         for row, (text, material_id) in enumerate(zip(table[cif], ids, strict=True))
     ]
-    return entries, names
+    return ReadEntries(entries, names, {})
 
 
-def read_folder(
-    path: Path, properties: Sequence[str] | None = None
-) -> tuple[list[RawEntry], list[str]]:
+def read_folder(path: Path, properties: Sequence[str] | None = None) -> ReadEntries:
     """Read a folder of CIF, POSCAR or extxyz files (one structure each).
 
     Scalar properties come from a CSV in the same folder, whose first column holds file names
@@ -299,12 +311,12 @@ def read_folder(
         )
         text = file.read_text(encoding="utf-8", errors="replace")
         entries.append(RawEntry(text, fmt, file.name, len(entries), file.stem, own))
-    return entries, names
+    return ReadEntries(entries, names, {})
 
 
 def read_entries(
     path: Path, properties: Sequence[str] | None = None, cif_column: str | None = None
-) -> tuple[list[RawEntry], list[str]]:
+) -> ReadEntries:
     """Read a CSV file or a folder of structure files; see the two functions above.
 
     Raises:

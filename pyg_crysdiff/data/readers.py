@@ -12,7 +12,7 @@ import pickle
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,23 @@ def read_crystals(
         BrokenEntry(i, item.reason, item.source) if isinstance(item, BrokenEntry) else item
         for i, item in enumerate(out)
     ]
+
+
+def unreadable_line(entries: Sequence[Entry], path: str | Path) -> str | None:
+    """Return one line on the entries that could not be read; None where all could.
+
+    Args:
+        entries: What :func:`read_crystals` returned.
+        path: The file or folder, named where an entry does not say its source.
+    """
+    broken = [entry for entry in entries if isinstance(entry, BrokenEntry)]
+    if not broken:
+        return None
+    first = broken[0]
+    return (
+        f"{len(broken)} of {len(entries)} entries unreadable, first: "
+        f"{first.source or path}: {first.reason}"
+    )
 
 
 def _read_tensors(path: Path, evaluation: int) -> list[Entry]:
@@ -310,7 +327,7 @@ def _read_poscar(path: Path) -> list[RawEntry]:
 
 
 def _read_csv(path: Path) -> list[RawEntry]:
-    return read_table(path, properties=[])[0]
+    return read_table(path, properties=[]).entries
 
 
 _READERS: list[tuple[tuple[str, ...], Callable[..., Any]]] = [
