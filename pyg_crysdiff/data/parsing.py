@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,8 +40,9 @@ class RawEntry:
     properties: dict[str, float]
 
 
-class ReadEntries(NamedTuple):
-    """What a table or folder holds, before parsing.
+@dataclass(frozen=True)
+class ReadEntries:
+    """What a table or folder holds, before parsing; unpacks as ``entries, names``.
 
     Attributes:
         entries: One per crystal; a property with a gap is NaN.
@@ -52,6 +53,9 @@ class ReadEntries(NamedTuple):
     entries: list[RawEntry]
     names: list[str]
     left_out: dict[str, str]
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from (self.entries, self.names)
 
 
 def canonical(crystal: Crystal, *, niggli: bool = True, primitive: bool = False) -> Crystal:
