@@ -116,7 +116,9 @@ def test_the_preset_is_that_of_the_installed_matminer():
                 assert kind == operator.get_type(0)
                 theirs = operator.get_parameters(0)
                 assert params == (theirs and {str(k): v for k, v in theirs.items()})
-    assert list(MAGPIE_PROPERTIES) == ElementProperty.from_preset("magpie", impute_nan=True).features
+    assert (
+        list(MAGPIE_PROPERTIES) == ElementProperty.from_preset("magpie", impute_nan=True).features
+    )
 
 
 def test_composition_fingerprint_equals_matminers(rng):
