@@ -29,7 +29,7 @@ from pyg_crysdiff.data.properties import common_names
 from pyg_crysdiff.data.splits import SPLITS, random_split, split_files
 from pyg_crysdiff.data.target import no_targets
 from pyg_crysdiff.platform import cache_folder
-from pyg_crysdiff.storage import file_digest
+from pyg_crysdiff.storage import content_digest
 
 log = logging.getLogger(__name__)
 _FORMAT = 2
@@ -309,19 +309,3 @@ class CrystalDataset(InMemoryDataset):
 def _warn_once(text: str) -> None:
     """Say it when the first of several parts is opened."""
     log.warning(text)
-
-
-def content_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, or of all files below a folder, with their names.
-
-    Raises:
-        FileNotFoundError: If the path does not exist.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"no file or folder at {path}")
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            name = file.relative_to(path.parent).as_posix()
-            digest.update(f"{name}\0{file_digest(file)}\0".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 if TYPE_CHECKING:
+    from pyg_crysdiff.data.crystal import Crystal
     from pyg_crysdiff.data.dataset import CrystalDataset
 
 D = TypeVar("D", bound=Data)
@@ -99,9 +100,9 @@ def property_of(data: Batch | Data, name: str) -> Tensor:
     return data[name].view(-1)
 
 
-def count_gaps(dataset: CrystalDataset, name: str) -> int:
-    """Return how many crystals of a data set have no value of a property."""
-    return sum(math.isnan(crystal.info[name]) for crystal in dataset.crystals())
+def with_value(crystals: Sequence[Crystal], name: str) -> list[Crystal]:
+    """Return the crystals whose ``info`` has a value of a property, NaN being none."""
+    return [c for c in crystals if not math.isnan(c.info.get(name, math.nan))]
 
 
 def describe_use(dataset: CrystalDataset, used: Sequence[str], what: str, gaps: str) -> str:
@@ -115,7 +116,7 @@ def describe_use(dataset: CrystalDataset, used: Sequence[str], what: str, gaps: 
     """
     parts = []
     for name in used:
-        missing = count_gaps(dataset, name)
+        missing = len(dataset) - len(with_value(dataset.crystals(), name))
         note = f" ({missing} of {len(dataset)} without a value: {gaps})" if missing else ""
         parts.append(name + note)
     line = f"{what} {', '.join(parts) or 'no property'}"

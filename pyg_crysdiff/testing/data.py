@@ -19,7 +19,8 @@ def assert_dataset(dataset: Sequence[Data], properties: Sequence[str] = ()) -> N
     Every ``Data`` (of up to 64) has ``atomic_numbers`` (N,) int64 of 1 to 118, ``frac_coords``
     (N, 3) in [0, 1), ``lattice`` (1, 3, 3) as rows in Angstrom with a volume, ``num_atoms`` (1,),
     and the properties (:func:`pyg_crysdiff.data.property_of`), NaN where one is not known. A batch
-    collates to (B, 3, 3) lattices; no name has a part ("index", "batch") at which PyG changes values in collation.
+    collates to (B, 3, 3) lattices; no name has a part ("index", "batch") at which PyG changes
+    values in collation.
 
     Args:
         dataset: A data set, or a list of ``Data``.
