@@ -153,7 +153,7 @@ class Crystal:
         if np.isfinite(lattice).all() and not _is_oriented(lattice):
             q, r = np.linalg.qr(lattice.T)
             signs = np.where(np.diag(r) < 0, -1.0, 1.0)
-            lattice = (signs[:, None] * r).T
+            lattice = np.ascontiguousarray((signs[:, None] * r).T)
             if np.linalg.det(q * signs) < 0:
                 frac = -frac
         with np.errstate(invalid="ignore"):
