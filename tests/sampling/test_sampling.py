@@ -248,7 +248,7 @@ def test_values_of_an_interval_follow_the_training_distribution(checkpoint, rng)
         {"energy": "nan"},
         {"energy": None},
         {"energy": (1.0, 1.5, 2.0)},
-    ],  # fmt: skip
+    ],
 )
 def test_bad_targets(checkpoint, target):
     with pytest.raises(ValueError, match="target"):
