@@ -295,7 +295,7 @@ class CrystalDataset(InMemoryDataset):
             return f"{where} that pre_filter keeps"
         return (
             f"{where}: the source has {count} ({self.split_description}); choose other fractions, "
-            "such as fractions=[1, 0, 0] for training on all"
+            "such as fractions=[1, 0, 0] to train on all (crysdiff train: ++data.fractions=[1,0,0])"
         )
 
     def _key(self, source: Path) -> str:
