@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KINDS = ("cpu", "cuda", "gpu", "mps")
 
 
 def cache_folder() -> Path:
@@ -37,22 +38,101 @@ def choose_precision(precision: str, device: torch.device) -> str:
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
-    """Resolve ``auto`` or None to CUDA, MPS or CPU, in this order.
+    """Resolve the name of a device; ``auto`` or None to CUDA, MPS or CPU, in this order.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` (or ``gpu``), ``cuda:1``, ``mps``.
 
     Raises:
-        ValueError: If a CUDA or MPS device is asked for and there is none.
+        ValueError: If there is no such device.
     """
-    name = str(device) if device is not None else "auto"
+    name = "auto" if device is None else str(device).strip().lower()
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    chosen = torch.device(name)
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {name!r} was asked for, but this machine has no CUDA device")
-    if chosen.type == "mps" and not torch.backends.mps.is_available():
-        raise ValueError(f"device {name!r} was asked for, but this machine has no MPS device")
-    return chosen
+    kind, colon, index = name.partition(":")
+    if kind not in _KINDS or (colon and not (index.isascii() and index.isdigit())):
+        raise ValueError(f"unknown device {str(device)!r}: auto, cpu, cuda, cuda:1 or mps")
+    kind = "cuda" if kind == "gpu" else kind
+    if kind == "cuda":
+        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    else:
+        there = int(kind == "cpu" or torch.backends.mps.is_available())
+    if int(index or 0) >= there:
+        has = f"{there}, the first is {kind}:0" if there else "none"
+        raise ValueError(
+            f"no device {str(device)!r}: this machine has {has} of the kind {kind}; choose "
+            "another, or auto"
+        )
+    return torch.device(kind, int(index)) if colon and kind == "cuda" else torch.device(kind)
+
+
+def choose_devices(devices: object, device: torch.device) -> int | list[int]:
+    """Return what Lightning's Trainer takes: a number of processes, or the numbers of the GPUs.
+
+    Args:
+        devices: A number; ``auto`` or -1 for all GPUs (one process on another device); a list of
+            numbers of GPUs; any of these as text.
+        device: Device of the run; ``cuda:1`` stands for this one GPU.
+
+    Raises:
+        ValueError: If there are not so many devices, or it is nothing of this kind.
+    """
+    there = torch.cuda.device_count() if device.type == "cuda" and device.index is None else 1
+    try:
+        wanted = _parsed(devices)
+    except ValueError:
+        wanted = 0  # refused below
+    wanted = there if wanted == -1 else wanted
+    if isinstance(wanted, list):
+        known = device.type == "cuda" and device.index is None and set(wanted) <= set(range(there))
+        fits = known and 0 < len(wanted) == len(set(wanted))
+    else:
+        fits = wanted > 0 and (device.type == "cpu" or wanted <= there)
+    if not fits:
+        most = "" if device.type == "cpu" else f" up to {there}"
+        gpus = f", or a list of GPUs from 0 to {there - 1}" if device.type == "cuda" else ""
+        raise ValueError(
+            f"devices={devices} does not fit device={device}: give auto, a number of processes"
+            f"{most}{gpus}"
+        )
+    if isinstance(wanted, list) or device.type != "cuda":
+        return wanted
+    return list(range(wanted)) if device.index is None else [device.index]
+
+
+def _parsed(devices: object) -> int | list[int]:
+    """Read a number of devices, or their numbers; -1 stands for all."""
+    if devices == "auto":
+        return -1
+    if isinstance(devices, str) and "," in devices:
+        devices = devices.strip("[] ").split(",")
+    if isinstance(devices, list | tuple):
+        return [int(str(number)) for number in devices]
+    return int(str(devices))
+
+
+class DoubleTable:
+    """Constants in double precision, read in the precision and on the device of the data.
+
+    They are no buffer: those go wherever their module goes, and Apple's MPS takes no double
+    precision.
+
+    Args:
+        values: Float64 tensor on the CPU.
+    """
+
+    def __init__(self, values: torch.Tensor) -> None:
+        self.values = values
+        self._copies: dict[tuple[torch.device, torch.dtype], torch.Tensor] = {}
+
+    def on(self, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+        """Return the constants; the copy is kept."""
+        if (device, dtype) not in self._copies:
+            with torch.inference_mode(False):  # training may read the copy that sampling made
+                self._copies[device, dtype] = self.values.to(dtype).to(device)
+        return self._copies[device, dtype]
 
 
 def keep_freed_memory() -> None:

@@ -42,19 +42,38 @@ def replacing(path: str | Path) -> Iterator[Path]:
     unique = f".{os.getpid()}-{secrets.token_hex(4)}.tmp"
     temporary = path.with_name(f".{path.name}{unique}{path.suffix}")
     try:
-        yield temporary
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
+        with _named(path):
+            yield temporary
+            with temporary.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Give errors of the disk, which say "No space left on device", the name of the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file, whole or not at all; line ends as they are."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def append_text(path: str | Path, text: str) -> None:
+    """Add text to the end of a UTF-8 file; what a kill may cut off is the end of this text."""
+    path = Path(path)
+    with _named(path), path.open("a", encoding="utf-8", newline="") as handle:
+        handle.write(text)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -86,7 +105,12 @@ def file_digest(path: str | Path) -> str:
 
 
 def check_same(
-    path: str | Path, now: Mapping[str, Any], *, what: str, free: Sequence[str] = ()
+    path: str | Path,
+    now: Mapping[str, Any],
+    *,
+    what: str,
+    free: Sequence[str] = (),
+    older: Mapping[str, Any] | None = None,
 ) -> None:
     """Check that a folder's record fits what is to be done there, and write it if there is none.
 
@@ -95,6 +119,7 @@ def check_same(
         now: What is to be done; JSON-able.
         what: What the folder holds, for the message: "samples of another request".
         free: Fields that may differ.
+        older: What fields were before records had them; None where a field is not named.
 
     Raises:
         ValueError: If a field differs (the message names the fields), or the file is damaged.
@@ -106,13 +131,14 @@ def check_same(
     before = read_json(path)
     if not isinstance(before, dict):
         raise ValueError(f"{path} is damaged: it holds no JSON object; delete it")
-    different = sorted(k for k in {*current, *before} if current.get(k) != before.get(k))
+    was, now = {**(older or {}), **before}, {**(older or {}), **current}
+    different = sorted(k for k in {*now, *was} if now.get(k) != was.get(k))
     if hard := [k for k in different if k not in free]:
         raise ValueError(
             f"{path.parent} holds {what} (different: {hard}); choose another output folder or "
             "delete this one"
         )
-    if different:
+    if before != current:
         write_json(path, current)
 
 

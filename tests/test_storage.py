@@ -1,5 +1,6 @@
 """Files are whole or absent, damaged ones are named, a folder has one writer."""
 
+import errno
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from pyg_crysdiff.storage import (
+    append_text,
     check_same,
     only_writer,
     read_json,
@@ -76,3 +78,25 @@ def test_a_killed_writer_leaves_no_lock(tmp_path):
     time.sleep(0.05)
     with only_writer(tmp_path):
         pass
+
+
+def test_what_older_records_do_not_say_is_known(tmp_path):
+    path = tmp_path / "config.json"
+    write_json(path, {"seed": 1})
+    check_same(path, {"seed": 1, "share": 1.0}, what="-", older={"share": 1.0})
+    assert read_json(path) == {"seed": 1, "share": 1.0}
+    with pytest.raises(ValueError, match="share"):
+        check_same(path, {"seed": 1, "share": 0.5}, what="another run", older={"share": 1.0})
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")  # noqa: PTH110
+def test_a_full_disk_is_named_by_the_file(tmp_path):
+    with (
+        pytest.raises(OSError, match=r"No space left on device.*a\.txt"),
+        replacing(tmp_path / "a.txt"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    (tmp_path / "metrics.csv").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device.*metrics\.csv"):
+        append_text(tmp_path / "metrics.csv", "1,2\n")
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.csv"]

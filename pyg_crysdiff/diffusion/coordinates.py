@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from pyg_crysdiff.diffusion.field import FieldDiffusion, per_row, second_order
+from pyg_crysdiff.diffusion.field import FieldDiffusion, Schedule, second_order
 from pyg_crysdiff.diffusion.schedules import geometric_sigma
 
 
@@ -74,8 +74,6 @@ class WrappedNormalDiffusion(FieldDiffusion):
     prior_noise = "uniform"
     noise_dim = 3
     corrects = True
-    sigma: Tensor
-    score_scale: Tensor
 
     def __init__(
         self,
@@ -91,8 +89,17 @@ class WrappedNormalDiffusion(FieldDiffusion):
         self.step_size = step_size
         sigma = geometric_sigma(num_steps, sigma_min, sigma_max)
         scale = torch.cat([torch.ones(1), mean_squared_score(sigma[1:], images).sqrt()])
-        self.register_buffer("sigma", sigma, persistent=False)
-        self.register_buffer("score_scale", scale, persistent=False)
+        self.widths, self.scales = Schedule(sigma), Schedule(scale)
+
+    @property
+    def sigma(self) -> Tensor:
+        """Width of the noise in fractional coordinates, shape (T + 1,), float64 on the CPU."""
+        return self.widths.values
+
+    @property
+    def score_scale(self) -> Tensor:
+        """Root of the mean squared score, shape (T + 1,), float64 on the CPU."""
+        return self.scales.values
 
     def prior(self, noise: Tensor) -> Tensor:
         """Uniform coordinates on the torus, (N, 3)."""
@@ -100,12 +107,12 @@ class WrappedNormalDiffusion(FieldDiffusion):
 
     def corrupt(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Sample N_w(F_0, sigma_t^2), eq. 4; shapes (N, 3)."""
-        return (x0 + per_row(self.sigma, t, x0) * noise) % 1.0
+        return (x0 + self.widths.per_row(t, x0) * noise) % 1.0
 
     def target(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """Return the normalised score of q(F_t | F_0), (N, 3)."""
-        score = wrapped_normal_score(x_t - x0, per_row(self.sigma, t, x0), self.images)
-        return score / per_row(self.score_scale, t, x0)
+        score = wrapped_normal_score(x_t - x0, self.widths.per_row(t, x0), self.images)
+        return score / self.scales.per_row(t, x0)
 
     def loss(self, prediction: Tensor, x0: Tensor, x_t: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Mean squared error of the normalised score over the three axes, eq. 5; shape (N,)."""
@@ -114,9 +121,9 @@ class WrappedNormalDiffusion(FieldDiffusion):
 
     def step(self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
         """Ancestral predictor from t to s (variance-exploding, on the torus)."""
-        var_t = per_row(self.sigma, t, x_t).square()
-        var_s = per_row(self.sigma, s, x_t).square()
-        score = prediction * per_row(self.score_scale, t, x_t)
+        var_t = self.widths.per_row(t, x_t).square()
+        var_s = self.widths.per_row(s, x_t).square()
+        score = prediction * self.scales.per_row(t, x_t)
         spread = (var_s * (var_t - var_s) / var_t).sqrt()
         return (x_t + (var_t - var_s) * score + spread * noise) % 1.0
 
@@ -128,8 +135,8 @@ class WrappedNormalDiffusion(FieldDiffusion):
         sigma and favours heavy modes elsewhere. Errors of earlier steps die out with their noise,
         where the ancestral step keeps :math:`\sigma_s^2 / \sigma_t^2` of it.
         """
-        sigma_t, sigma_s = per_row(self.sigma, t, x_t), per_row(self.sigma, s, x_t)
-        score = prediction * per_row(self.score_scale, t, x_t)
+        sigma_t, sigma_s = self.widths.per_row(t, x_t), self.widths.per_row(s, x_t)
+        score = prediction * self.scales.per_row(t, x_t)
         return (x_t + sigma_t.square() * score + sigma_s * noise) % 1.0
 
     def solve(
@@ -147,11 +154,11 @@ class WrappedNormalDiffusion(FieldDiffusion):
         :math:`F + \sigma^2 s`, differences of which are taken the short way round.
         """
         del noise
-        sigma_t, sigma_s = per_row(self.sigma, t, x_t), per_row(self.sigma, s, x_t)
-        move = sigma_t.square() * prediction * per_row(self.score_scale, t, x_t)
+        sigma_t, sigma_s = self.widths.per_row(t, x_t), self.widths.per_row(s, x_t)
+        move = sigma_t.square() * prediction * self.scales.per_row(t, x_t)
         found = x_t + move
         if earlier is not None:
-            before = per_row(self.sigma, earlier[0], x_t)
+            before = self.widths.per_row(earlier[0], x_t)
             change = found - earlier[1]
             log_snr = (-before.log(), -sigma_t.log(), -sigma_s.clamp(min=1e-12).log())
             move = move + second_order(change - change.round(), sigma_s == 0, log_snr)
@@ -173,8 +180,8 @@ class WrappedNormalDiffusion(FieldDiffusion):
         narrows by up to r^2 sigma^2, in favour of heavy modes. A choice of quality over
         diversity, made in sampling.
         """
-        sigma = per_row(self.sigma, t, x_t)
-        score = prediction * per_row(self.score_scale, t, x_t)
+        sigma = self.widths.per_row(t, x_t)
+        score = prediction * self.scales.per_row(t, x_t)
         if renewal:
             spread = math.sqrt(1 - (1 - renewal) ** 2) * sigma
             return (x_t + renewal * sigma.square() * score + spread * noise) % 1.0

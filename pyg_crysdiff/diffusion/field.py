@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from pyg_crysdiff.platform import DoubleTable
+
 NoiseKind = Literal["normal", "uniform"]
 
 
@@ -87,9 +89,16 @@ class FieldDiffusion(nn.Module, ABC):
         return x_t
 
 
-def per_row(table: Tensor, t: Tensor, like: Tensor) -> Tensor:
-    """Look up a schedule at times t and shape it to broadcast over ``like``'s trailing axes."""
-    return table[t].to(like.dtype).view(-1, *[1] * (like.dim() - 1))
+class Schedule(DoubleTable):
+    """A table over the times 0..T, shape (T + 1,)."""
+
+    def at(self, t: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the values at times t, of the same shape and on the same device."""
+        return self.on(t.device, dtype)[t]
+
+    def per_row(self, t: Tensor, like: Tensor) -> Tensor:
+        """Return the values at times t (rows,), shaped to broadcast over ``like``'s other axes."""
+        return self.at(t, like.dtype).view(-1, *[1] * (like.dim() - 1))
 
 
 def second_order(change: Tensor, last: Tensor, log_snr: tuple[Tensor, Tensor, Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from pyg_crysdiff.diffusion.field import FieldDiffusion, per_row, second_order
+from pyg_crysdiff.diffusion.field import FieldDiffusion, Schedule, second_order
 from pyg_crysdiff.diffusion.schedules import cosine_alpha_bar
 
 
@@ -30,8 +30,6 @@ class GaussianDDPM(FieldDiffusion):
             orders of magnitude, which few-step samplers do not recover from.
     """
 
-    alpha_bar: Tensor
-
     def __init__(
         self,
         shape: tuple[int, ...],
@@ -43,9 +41,12 @@ class GaussianDDPM(FieldDiffusion):
         super().__init__()
         self.shape, self.num_steps, self.limit = shape, num_steps, limit
         self.noise_dim = math.prod(shape)
-        self.register_buffer(
-            "alpha_bar", cosine_alpha_bar(num_steps, s, max_beta), persistent=False
-        )
+        self.signal = Schedule(cosine_alpha_bar(num_steps, s, max_beta))
+
+    @property
+    def alpha_bar(self) -> Tensor:
+        """Cumulative signal level, shape (T + 1,), float64 on the CPU."""
+        return self.signal.values
 
     def prior(self, noise: Tensor) -> Tensor:
         """Standard normal rows, (B, noise_dim) -> (B, *shape)."""
@@ -53,7 +54,7 @@ class GaussianDDPM(FieldDiffusion):
 
     def corrupt(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Sample q(x_t | x_0); shapes (B, *shape), noise (B, noise_dim)."""
-        a = per_row(self.alpha_bar, t, x0)
+        a = self.signal.per_row(t, x0)
         return a.sqrt() * x0 + (1 - a).sqrt() * noise.view_as(x0)
 
     def loss(self, prediction: Tensor, x0: Tensor, x_t: Tensor, t: Tensor, noise: Tensor) -> Tensor:
@@ -63,13 +64,13 @@ class GaussianDDPM(FieldDiffusion):
 
     def estimate(self, x_t: Tensor, prediction: Tensor, t: Tensor) -> Tensor:
         """Return the estimate of x_0 that the predicted noise implies, within the limit."""
-        a = per_row(self.alpha_bar, t, x_t)
+        a = self.signal.per_row(t, x_t)
         x0 = (x_t - (1 - a).sqrt() * prediction) / a.sqrt()
         return x0 if self.limit is None else x0.clamp(-self.limit, self.limit)
 
     def step(self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
         """Sample the posterior q(x_s | x_t, estimate of x_0)."""
-        a_t, a_s = per_row(self.alpha_bar, t, x_t), per_row(self.alpha_bar, s, x_t)
+        a_t, a_s = self.signal.per_row(t, x_t), self.signal.per_row(s, x_t)
         ratio = a_t / a_s
         x0 = self.estimate(x_t, prediction, t)
         mean = (a_s.sqrt() * (1 - ratio) * x0 + ratio.sqrt() * (1 - a_s) * x_t) / (1 - a_t)
@@ -91,10 +92,10 @@ class GaussianDDPM(FieldDiffusion):
             + \Bigl(\alpha_s - \alpha_t \frac{\sigma_s}{\sigma_t}\Bigr) \hat x_0
         """
         del noise
-        a_t, a_s = per_row(self.alpha_bar, t, x_t), per_row(self.alpha_bar, s, x_t)
+        a_t, a_s = self.signal.per_row(t, x_t), self.signal.per_row(s, x_t)
         x0 = found = self.estimate(x_t, prediction, t)
         if earlier is not None:
-            a_before = per_row(self.alpha_bar, earlier[0], x_t)
+            a_before = self.signal.per_row(earlier[0], x_t)
             log_snr = (_log_snr(a_before), _log_snr(a_t), _log_snr(a_s))
             x0 = x0 + second_order(found - earlier[1], a_s == 1, log_snr)
         keep = ((1 - a_s) / (1 - a_t)).clamp(min=0).sqrt()

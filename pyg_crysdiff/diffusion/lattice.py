@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyg_crysdiff.diffusion.field import per_row
 from pyg_crysdiff.diffusion.gaussian import GaussianDDPM
 
 
@@ -49,7 +48,7 @@ class LatticeDDPM(GaussianDDPM):
             length = x0.norm(dim=-1, keepdim=True).clamp(min=1e-12)
             x0 = x0 * (self.max_length / length).clamp(max=1.0)
         if self.min_width > 0:
-            a = per_row(self.alpha_bar, t, x0)
+            a = self.signal.per_row(t, x0)
             settled = ((1 - a) / a).sqrt() <= self.min_width / 2
             x0 = torch.where(settled, widened(x0, self.min_width), x0)
         return x0

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pyg_crysdiff.diffusion.field import FieldDiffusion
+from pyg_crysdiff.diffusion.field import FieldDiffusion, Schedule
 from pyg_crysdiff.diffusion.schedules import cosine_alpha_bar
 
 
@@ -31,7 +31,6 @@ class UniformD3PM(FieldDiffusion):
 
     prior_noise = "uniform"
     noise_kind = "uniform"
-    alpha_bar: Tensor
 
     def __init__(
         self,
@@ -47,9 +46,12 @@ class UniformD3PM(FieldDiffusion):
         self.num_classes = num_classes
         self.num_steps = num_steps
         self.auxiliary_weight = auxiliary_weight
-        self.register_buffer(
-            "alpha_bar", cosine_alpha_bar(num_steps, s, max_beta), persistent=False
-        )
+        self.signal = Schedule(cosine_alpha_bar(num_steps, s, max_beta))
+
+    @property
+    def alpha_bar(self) -> Tensor:
+        """Cumulative signal level, shape (T + 1,), float64 on the CPU."""
+        return self.signal.values
 
     def prior(self, noise: Tensor) -> Tensor:
         """Uniform classes from uniform noise (N, 1)."""
@@ -59,7 +61,7 @@ class UniformD3PM(FieldDiffusion):
     def corrupt(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """Sample q(a_t | a_0), eq. 7."""
         u = noise.view(-1)
-        keep = self.alpha_bar[t].to(u.dtype)
+        keep = self.signal.at(t, u.dtype)
         # The remainder of u, rescaled, is again uniform: one number decides both draws.
         redrawn = ((u - keep) / (1 - keep).clamp(min=1e-12) * self.num_classes).long()
         return torch.where(u < keep, x0, redrawn.clamp(0, self.num_classes - 1))
@@ -85,7 +87,7 @@ class UniformD3PM(FieldDiffusion):
             t: Times, (N,).
             s: Earlier times, (N,).
         """
-        a_t, a_s = self.alpha_bar[t].to(p0.dtype), self.alpha_bar[s].to(p0.dtype)
+        a_t, a_s = self.signal.at(t, p0.dtype), self.signal.at(s, p0.dtype)
         one_hot = F.one_hot(x_t, self.num_classes).to(p0.dtype)
         weights = p0 / self._mix(one_hot, a_t)
         joint = self._mix(one_hot, a_t / a_s) * self._mix(weights, a_s)

@@ -150,5 +150,5 @@ def build_graph(
         num_nodes=len(crystal),
     )
     if target is not None:
-        graph.y = torch.tensor([target], dtype=torch.float64)
+        graph.y = torch.tensor([target], dtype=torch.float32)
     return graph

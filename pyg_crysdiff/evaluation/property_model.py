@@ -175,7 +175,7 @@ class PropertyModel:
                 for i, e in zip(part, found[start : start + batch_size], strict=True)
             ]
             values = self.network(Batch.from_data_list(graphs).to(device))
-            out[part] = values.double().cpu().numpy() * self.std + self.mean
+            out[part] = values.cpu().double().numpy() * self.std + self.mean
         return out
 
     def _edges(self, crystals: Sequence[Crystal], progress: bool) -> list[Edges | None]:

@@ -46,7 +46,7 @@ def known_batch(
     def settle(probabilities: Tensor) -> Tensor:
         chosen = []
         for part, rng, i in zip(
-            probabilities.double().cpu().split(sizes), rngs, indices, strict=True
+            probabilities.cpu().double().split(sizes), rngs, indices, strict=True
         ):
             fallback = planner.example(len(part), i)
             assert fallback is not None  # sizes without one were refused

@@ -164,7 +164,7 @@ def _monomials(degree: int) -> list[tuple[tuple[int, int, int], float]]:
 def _parts(lattice: Tensor, num_atoms: Tensor, cutoff: float) -> Iterator[tuple[slice, slice]]:
     """Cut a batch into runs of crystals with a bounded number of pairs; slices of both."""
     sizes = num_atoms.tolist()
-    volume = torch.linalg.det(lattice.detach().double()).abs().clamp(min=1e-3).tolist()
+    volume = torch.linalg.det(lattice.detach().cpu().double()).abs().clamp(min=1e-3).tolist()
     first = start = atoms = 0
     pairs = 0.0
     for index, (n, v) in enumerate(zip(sizes, volume, strict=True)):

@@ -217,7 +217,7 @@ class StructRepDiff(nn.Module):
         """Change the predicted noise so that the estimate it implies is within the data's range."""
         if self.margin is None:
             return prediction
-        a = self.process.alpha_bar[t].to(x.dtype).unsqueeze(1)
+        a = self.process.signal.per_row(t, x)
         limit = self.margin * self.extreme
         x0 = self.process.estimate(x, prediction, t).clamp(-limit, limit)
         return (x - a.sqrt() * x0) / (1 - a).sqrt()

@@ -12,6 +12,8 @@ from scipy.linalg import solve_banded
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from pyg_crysdiff.platform import DoubleTable
+
 _PAD = 24  # nodes beyond both ends, where the spline coefficients forget the boundary
 _ORDER = 6  # weights per distance: quintic B-splines
 _NODES_PER_WIDTH = 5.0
@@ -31,8 +33,6 @@ class GaussianSums(nn.Module):
         cutoff: Largest distance, Angstrom.
     """
 
-    coefficients: Tensor
-
     def __init__(self, eta: Sequence[float], centres: Sequence[float], cutoff: float) -> None:
         super().__init__()
         self.cutoff = cutoff
@@ -46,12 +46,12 @@ class GaussianSums(nn.Module):
         solved = solve_banded((2, 2), bands, values)
         first = _PAD - _ORDER // 2 + 1
         kept = torch.from_numpy(solved[first : len(nodes) - first])
-        self.register_buffer("coefficients", kept, persistent=False)
+        self.coefficients = DoubleTable(kept)
 
     @property
     def num_nodes(self) -> int:
         """Number of grid points."""
-        return len(self.coefficients)
+        return len(self.coefficients.values)
 
     def within(
         self, reach: float, largest_eta: float | None = None, tail: float = 1e-4
@@ -76,8 +76,7 @@ class GaussianSums(nn.Module):
         out.eta, out.centres = self.eta[keep], self.centres[keep]
         columns = torch.from_numpy(keep)
         nodes = math.ceil(out.cutoff / self.step) + _ORDER
-        kept = self.coefficients[:nodes, columns.to(self.coefficients.device)]
-        out.register_buffer("coefficients", kept.contiguous(), persistent=False)
+        out.coefficients = DoubleTable(self.coefficients.values[:nodes, columns].contiguous())
         return out, columns
 
     def density(
@@ -103,7 +102,7 @@ class GaussianSums(nn.Module):
 
     def forward(self, density: Tensor) -> Tensor:
         """Return the sums, (rows, C, nodes) -> (rows, C, functions)."""
-        return density @ self.coefficients.to(density.dtype)
+        return density @ self.coefficients.on(density.device, density.dtype)
 
 
 class _Deposit(torch.autograd.Function):

@@ -138,7 +138,7 @@ class _Run:
         for k, c in enumerate(best.crystal.tolist()):
             numbers = self.frames[c].atomic_numbers
             if len(np.unique(numbers)) > 1:
-                x = best.select(torch.tensor([k])).frac_coords.double().cpu().numpy()
+                x = best.select(torch.tensor([k])).frac_coords.cpu().double().numpy()
                 orders = [exchange(numbers, self.rngs[c]) for _ in range(self.search.exchanges)]
                 parts.append(self._walkers(c, np.stack([x[order] for order in orders])))
         if not parts:
@@ -172,7 +172,7 @@ class _Run:
             for c in self.open:
                 members = torch.nonzero(walkers.crystal == c).flatten().tolist()
                 near = [
-                    walkers.select(torch.tensor([m])).frac_coords.double().cpu().numpy()
+                    walkers.select(torch.tensor([m])).frac_coords.cpu().double().numpy()
                     for m in members
                 ]
                 hops = [
@@ -230,7 +230,7 @@ class _Run:
         """Take over the best walker of each crystal."""
         index = _ranked(walkers, losses, 1)
         best = walkers.select(index)
-        frac = best.frac_coords.double().cpu().split(best.sizes.tolist())
+        frac = best.frac_coords.cpu().double().split(best.sizes.tolist())
         for c, x, loss in zip(best.crystal.tolist(), frac, losses[index].tolist(), strict=True):
             result = self.results[c]
             result.frac_coords, result.loss = x.numpy() % 1.0, loss
@@ -255,8 +255,8 @@ def _ranked(walkers: Walkers, losses: Tensor, keep: int) -> Tensor:
 
 def _blocks(walkers: Walkers, reach: float) -> list[Tensor]:
     """Cut walkers into runs with a bounded number of neighbour pairs."""
-    volume = torch.linalg.det(walkers.lattice.double()).abs().clamp(min=1e-3)
-    pairs = 2.1 * reach**3 * walkers.sizes.double() ** 2 / volume
+    volume = torch.linalg.det(walkers.lattice.cpu().double()).abs().clamp(min=1e-3)
+    pairs = 2.1 * reach**3 * walkers.sizes.cpu().double() ** 2 / volume
     number = torch.div(torch.cumsum(pairs, 0), _PAIRS_AT_ONCE, rounding_mode="floor")
     sizes = torch.unique_consecutive(number, return_counts=True)[1].tolist()
-    return list(torch.arange(len(walkers), device=volume.device).split(sizes))
+    return list(torch.arange(len(walkers), device=walkers.lattice.device).split(sizes))

@@ -109,8 +109,8 @@ class Representation(nn.Module):
         """
         out = []
         for composition, n, cell, distance in zip(
-            parts.composition.double().cpu().numpy(), parts.num_atoms.tolist(),
-            parts.cell.double().cpu().numpy(), parts.min_distance.tolist(), strict=True,
+            parts.composition.cpu().double().numpy(), parts.num_atoms.tolist(),
+            parts.cell.cpu().double().numpy(), parts.min_distance.tolist(), strict=True,
         ):  # fmt: skip
             counts = fit_counts(composition, n, sizes)
             numbers = np.repeat(self.elements.cpu().numpy(), counts)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, Timer, WeightAveraging
 from torch import Tensor
+
+from pyg_crysdiff.training.keeping import LAST, MetricsFile
 
 
 def warmed_ema(decay: float) -> WeightAveraging:
@@ -31,7 +34,8 @@ def warmed_ema(decay: float) -> WeightAveraging:
 class SaveLast(Checkpoint):
     """Write ``last.ckpt`` every few epochs and at the end of training.
 
-    Checkpoints are written at epoch ends only, where a resumed run continues exactly.
+    Checkpoints are written at epoch ends only, where a resumed run continues exactly. A run that
+    goes on from one lets its metrics go on there too.
 
     Args:
         folder: Where to write.
@@ -39,7 +43,7 @@ class SaveLast(Checkpoint):
     """
 
     def __init__(self, folder: Path, every: int) -> None:
-        self.path = folder / "last.ckpt"
+        self.path = folder / LAST
         self.every = every
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -48,6 +52,15 @@ class SaveLast(Checkpoint):
         done = trainer.current_epoch + 1
         if done % self.every == 0 or done == trainer.max_epochs or trainer.should_stop:
             trainer.save_checkpoint(self.path)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Tell the metrics where the run goes on."""
+        del pl_module
+        for logger in trainer.loggers:
+            if isinstance(logger, MetricsFile):
+                logger.go_on(checkpoint["global_step"])
 
 
 class Budget(Timer):

@@ -67,10 +67,21 @@ class DiffusionModule(LightningModule):
             on_step=False,
             on_epoch=True,
             batch_size=batch.num_graphs,
+            logger=stage != "train",
         )
         if stage == "train":
             self.log("loss", losses["total"].detach(), prog_bar=True, logger=False)
         return losses["total"]
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean losses, before the checkpoint is written.
+
+        Lightning would do so afterwards, and a run that is killed in between would lack them.
+        """
+        losses = self.trainer.callback_metrics.items()
+        means = {name: float(mean) for name, mean in losses if name.startswith("train/")}
+        for logger in self.loggers:
+            logger.log_metrics({**means, "epoch": self.current_epoch}, self.global_step - 1)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with linear warm-up and cosine decay along the progress of the run."""

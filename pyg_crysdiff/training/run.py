@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,8 +11,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch_geometric.data import InMemoryDataset
 
 import pyg_crysdiff
@@ -21,8 +19,19 @@ from pyg_crysdiff.configuration import compose_config, resolve_class
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.models.build import PACKAGE
 from pyg_crysdiff.models.checkpoint import LoadedModel
-from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
+from pyg_crysdiff.platform import choose_device, choose_devices, choose_precision
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
+from pyg_crysdiff.training.divergence import FiniteSteps
+from pyg_crysdiff.training.folder import (
+    check_config,
+    check_data,
+    ended,
+    located,
+    note_end,
+    recorded,
+    writing,
+)
+from pyg_crysdiff.training.keeping import LAST, MetricsFile, WholeCheckpoints, resumable
 from pyg_crysdiff.training.loaders import CrystalData
 from pyg_crysdiff.training.module import DiffusionModule
 from pyg_crysdiff.training.order import focused_rows
@@ -93,12 +102,14 @@ def train(
     trusted: Sequence[str] = (),
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
+    base: str | Path | None = None,
 ) -> FitResult:
     """Train a model, or go on with the run that ``out_dir`` holds.
 
-    Writes ``last.ckpt`` (all that sampling needs), ``config.json`` and ``metrics.csv``. If
-    ``last.ckpt`` exists the run resumes from it; resumed and uninterrupted runs give the same
-    weights where the length is set in epochs. A run that is finished is not repeated.
+    Writes ``last.ckpt`` (all that sampling needs), ``config.json``, ``data.json`` (what the data
+    were) and ``metrics.csv``; the checkpoint before stays as ``previous.ckpt``. If there is a
+    checkpoint the run resumes from it; resumed and uninterrupted runs give the same weights where
+    the length is set in epochs. A run that is finished is not repeated.
 
     Args:
         config: Configuration as composed from ``configs/train.yaml``, plain containers.
@@ -106,104 +117,109 @@ def train(
         trusted: Packages besides this one that conditioners and data sets may come from.
         progress: Show a progress bar.
         callbacks: Further Lightning callbacks.
+        base: Folder at which relative paths in the configuration start; None for the working
+            folder.
 
     Raises:
-        ValueError: If the folder holds a run of another configuration, or a value is bad.
+        ValueError: If the folder holds a run of another configuration or on other data, another
+            process trains there, or a value is bad.
+        TrainingDivergedError: If the loss is no longer a number.
+        OSError: If the folder cannot be written to.
     """
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    _check_same_run(out_dir / "config.json", config)
-    finished = out_dir / "finished.json"
-    if (result := _finished(finished, config)) is not None:
-        return result
+    out_dir, start = Path(out_dir), Path(base or "").resolve()
+    with writing(out_dir):
+        return _train(config, out_dir, start, (PACKAGE, *trusted), progress, callbacks)
+
+
+def _train(
+    config: Mapping[str, Any],
+    out_dir: Path,
+    base: Path,
+    trusted: Sequence[str],
+    progress: bool,
+    callbacks: Sequence[Callback],
+) -> FitResult:
+    check_config(out_dir, config)
     device = choose_device(config["device"])
-    keep_freed_memory()
-    train_set, val_set, properties = load_data(
-        config["data"], config["properties"], (PACKAGE, *trusted)
-    )
+    devices = choose_devices(config.get("devices", 1), device)
+    places = located(config, base)
+    train_set, val_set, properties = load_data(places["data"], config["properties"], trusted)
+    check_data(out_dir, config, {"train": train_set, "val": val_set}, properties, base)
+    if (facts := ended(out_dir, config)) is not None:
+        return FitResult(**{**facts, "checkpoint": out_dir / facts["checkpoint"]})
     statistics = DataStatistics.from_dataset(train_set, properties)
     train_set = _share(train_set, config.get("train_fraction", 1.0), int(config["seed"]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(config["seed"]))
-        model, start = new_model(config, statistics, (PACKAGE, *trusted))
-    card = _card(train_set, properties, config, start)
+        model, origin = new_model(places, statistics, trusted)
+    card = _card(train_set, properties, config, origin)
     focus = config.get("focus")
     rows = focused_rows(train_set, properties, focus) if focus else None
     train_data, val_data = model.prepare(train_set, val_set, progress)
+    batches = CrystalData(
+        train_data,
+        val_data,
+        config["batch_size"],
+        int(config["seed"]),
+        rows,
+        focus["share"] if focus else 0.0,
+    )
     budget = Budget(config["max_epochs"], config["budget_minutes"])
     module = DiffusionModule(model, config, card, budget.progress)
-    resume = out_dir / "last.ckpt"
-    bar = [TQDMProgressBar(refresh_rate=5)] if progress else []
     with quiet_lightning():
-        trainer = pl.Trainer(
+        trainer = _trainer(config, out_dir, device, devices, budget, callbacks, progress)
+        trainer.fit(module, datamodule=batches, ckpt_path=resumable(out_dir), weights_only=True)
+    result = FitResult(
+        checkpoint=out_dir / LAST,
+        seconds=budget.time_elapsed(),
+        epochs=trainer.fit_loop.epoch_progress.current.processed,  # type: ignore[attr-defined]
+        num_parameters=sum(p.numel() for p in model.parameters()),
+    )
+    note_end(out_dir, {**asdict(result), "checkpoint": LAST}, config)
+    return result
+
+
+def _trainer(
+    config: Mapping[str, Any],
+    out_dir: Path,
+    device: torch.device,
+    devices: int | list[int],
+    budget: Budget,
+    callbacks: Sequence[Callback],
+    progress: bool,
+) -> pl.Trainer:
+    """Return Lightning's Trainer for a run."""
+    bar = [TQDMProgressBar(refresh_rate=5)] if progress else []
+    options = config["optimizer"]
+    try:
+        return pl.Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
-            devices=_devices(config.get("devices", 1), device),
+            devices=devices,
             num_nodes=config.get("num_nodes", 1),
             strategy=config.get("strategy", "auto"),
             precision=choose_precision(config["precision"], device),  # type: ignore[arg-type]
             max_epochs=config["max_epochs"],
             check_val_every_n_epoch=config["validate_every"],
-            gradient_clip_val=config["optimizer"]["clip_norm"],
+            gradient_clip_val=options["clip_norm"],
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
-            log_every_n_steps=10,
             callbacks=[
-                warmed_ema(config["optimizer"]["ema_decay"]),
+                warmed_ema(options["ema_decay"]),
                 budget,
+                FiniteSteps(),
                 *bar,
                 *callbacks,
                 SaveLast(out_dir, config["validate_every"]),
             ],
-            logger=CSVLogger(out_dir, name="", version=""),
+            plugins=[WholeCheckpoints()],
+            logger=MetricsFile(out_dir),
             enable_progress_bar=progress,
             enable_model_summary=False,
             enable_checkpointing=True,
             default_root_dir=out_dir,
         )
-        trainer.fit(
-            module,
-            datamodule=CrystalData(
-                train_data,
-                val_data,
-                config["batch_size"],
-                int(config["seed"]),
-                rows,
-                focus["share"] if focus else 0.0,
-            ),
-            ckpt_path=resume if resume.is_file() else None,
-            weights_only=True,
-        )
-    result = FitResult(
-        checkpoint=resume,
-        seconds=budget.time_elapsed(),
-        epochs=trainer.current_epoch,
-        num_parameters=sum(p.numel() for p in model.parameters()),
-    )
-    facts = {**asdict(result), "checkpoint": resume.name, **_length(config)}
-    if trainer.is_global_zero:
-        finished.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    return result
-
-
-def _devices(count: int | str, device: torch.device) -> Any:
-    """Return what Lightning's Trainer takes: a number, or the one GPU that was asked for."""
-    if count == 1 and device.type == "cuda":
-        return [device.index or 0]
-    return count
-
-
-def _length(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: config[key] for key in ("max_epochs", "budget_minutes")}
-
-
-def _finished(path: Path, config: Mapping[str, Any]) -> FitResult | None:
-    """Return the result of a run that has come to its end, unless it is to go on for longer."""
-    if not path.is_file():
-        return None
-    facts = json.loads(path.read_text(encoding="utf-8"))
-    if {key: facts.pop(key) for key in _length(config)} != _length(config):
-        return None
-    return FitResult(**{**facts, "checkpoint": path.parent / facts["checkpoint"]})
+    except MisconfigurationException as error:
+        raise ValueError(f"bad configuration: {error}") from error
 
 
 def fit(overrides: Sequence[str], out_dir: str | Path, **options: Any) -> FitResult:
@@ -214,13 +230,13 @@ def fit(overrides: Sequence[str], out_dir: str | Path, **options: Any) -> FitRes
 def resume(out_dir: str | Path, **options: Any) -> FitResult:
     """Go on with an interrupted run from its own folder; see :func:`train`.
 
+    Relative paths in its configuration start where they did when the run began.
+
     Raises:
         FileNotFoundError: If the folder holds no run.
     """
-    path = Path(out_dir) / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"no training run in {out_dir} (config.json is missing)")
-    return train(json.loads(path.read_text(encoding="utf-8")), out_dir, **options)
+    config, base = recorded(Path(out_dir))
+    return train(config, out_dir, **{"base": base, **options})
 
 
 def _share(train: InMemoryDataset, fraction: float, seed: int) -> InMemoryDataset:
@@ -237,29 +253,6 @@ def _share(train: InMemoryDataset, fraction: float, seed: int) -> InMemoryDatase
     share = train.index_select(np.sort(order[: max(1, round(fraction * len(train)))]))
     assert isinstance(share, InMemoryDataset)
     return share
-
-
-def _check_same_run(path: Path, config: Mapping[str, Any]) -> None:
-    if getattr(rank_zero_only, "rank", 0):  # the first process looks after the folder
-        return
-    text = json.dumps(config, indent=2, sort_keys=True)
-    if not path.is_file():
-        path.write_text(text + "\n", encoding="utf-8")
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    now = json.loads(text)
-    later = {"train_fraction": 1.0, "init": None, "focus": None}  # older folders do not say
-    before, now = {**later, **before}, {**later, **now}
-    # The length of a run may be changed when it is resumed, and where it runs; nothing else may.
-    free = {"max_epochs", "budget_minutes", "device", "precision", "devices", "num_nodes"}
-    free |= {"strategy"}
-    changed = sorted(k for k in now.keys() | before.keys() if now.get(k) != before.get(k))
-    if set(changed) - free:
-        raise ValueError(
-            f"{path.parent} holds a run of another configuration (different: {changed}); "
-            "choose another output folder or delete this one"
-        )
-    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _card(

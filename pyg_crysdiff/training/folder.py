@@ -1,0 +1,161 @@
+"""The folder of a training: what it is a run of, on which data, and whether it has ended."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from torch_geometric.data import Data, InMemoryDataset
+
+from pyg_crysdiff.data.named import DATASETS
+from pyg_crysdiff.storage import check_same, only_writer, read_json, write_json
+from pyg_crysdiff.training.keeping import LAST, damage
+
+CONFIG, DATA, FINISHED = "config.json", "data.json", "finished.json"
+_OTHER = "a run of another configuration"
+# The length of a run may be changed when it is resumed, and where it runs; nothing else may.
+_FREE = ("max_epochs", "budget_minutes", "device", "precision", "devices", "num_nodes", "strategy")
+_OLDER = {"train_fraction": 1.0, "init": None, "focus": None}
+_PATHS = ("name", "path", "source")
+
+
+def is_first() -> bool:
+    """Return whether this is the process that looks after the folder, of all that train."""
+    return not getattr(rank_zero_only, "rank", 0)
+
+
+def writing(folder: Path) -> AbstractContextManager[None]:
+    """Hold the right to train into a folder (:func:`pyg_crysdiff.storage.only_writer`).
+
+    The first process of a training holds it for all of them.
+    """
+    return only_writer(folder) if is_first() else nullcontext()
+
+
+def check_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Check that a folder is empty or holds a run of this configuration; note the configuration.
+
+    The ``data`` of an earlier run stay noted until :func:`check_data` has seen the data themselves.
+
+    Raises:
+        ValueError: If the folder holds another run; or its record is damaged.
+    """
+    if not is_first():
+        return
+    path = folder / CONFIG
+    if path.is_file() and isinstance(before := read_json(path), dict):
+        config = {**config, "data": before.get("data")}
+    check_same(path, config, what=_OTHER, free=_FREE, older=_OLDER)
+
+
+def check_data(
+    folder: Path,
+    config: Mapping[str, Any],
+    sets: Mapping[str, Sequence[Data]],
+    properties: Sequence[str],
+    base: Path,
+) -> None:
+    """Check that the data are those of the run that a folder holds; note what they are.
+
+    They may have moved: their content is compared, not their place.
+
+    Args:
+        folder: Folder of the run.
+        config: Configuration of the run, which :func:`check_config` has seen.
+        sets: Training and validation set by name.
+        properties: Conditioning properties.
+        base: Where relative paths in the configuration start.
+
+    Raises:
+        ValueError: If the folder holds a run on other data.
+    """
+    if not is_first():
+        return
+    if not (folder / DATA).is_file():  # nothing but the path is known of older runs
+        check_same(folder / CONFIG, config, what=_OTHER, free=_FREE, older=_OLDER)
+    sizes = {name: len(data) for name, data in sets.items()}
+    content = _content(sets, properties)
+    check_same(
+        folder / DATA,
+        {"properties": list(properties), "content": content, **sizes, "folder": str(base)},
+        what="a run on other data: files, split or properties are no longer the same",
+        free=("folder",),
+    )
+    check_same(folder / CONFIG, config, what=_OTHER, free=("data", *_FREE), older=_OLDER)
+
+
+def _content(sets: Mapping[str, Sequence[Data]], properties: Sequence[str]) -> str:
+    """Return the SHA-256 of all atoms, cells and conditioning properties, in their order."""
+    digest = hashlib.sha256()
+    for name, data in sets.items():
+        digest.update(name.encode())
+        # Without the transform that every access goes through: it may be a random one.
+        stored = isinstance(data, InMemoryDataset)
+        for item in map(data.get, data.indices()) if stored else data:  # type: ignore[attr-defined]
+            values = torch.tensor([float(item[name]) for name in properties])
+            for tensor in (item.atomic_numbers, item.frac_coords, item.lattice, values):
+                digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def recorded(folder: Path) -> tuple[dict[str, Any], Path]:
+    """Return the configuration of the run that a folder holds, and where its paths start.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run.
+        ValueError: If the record is damaged.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"no training run in {folder} ({CONFIG} is missing)")
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} is damaged: it holds no JSON object; copy it again")
+    data = read_json(folder / DATA) if (folder / DATA).is_file() else {}
+    return config, Path(data.get("folder", ""))
+
+
+def located(config: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    """Return a configuration whose relative paths start at a folder, where they lead somewhere."""
+
+    def place(value: Any) -> Any:
+        if not isinstance(value, str) or value in DATASETS:
+            return value
+        path = base / Path(value).expanduser()
+        return str(path) if path.exists() else value
+
+    data = {key: place(value) if key in _PATHS else value for key, value in config["data"].items()}
+    if data.get("root") is not None:
+        data["root"] = str(base / Path(data["root"]).expanduser())
+    return {**config, "data": data, "init": place(config.get("init"))}
+
+
+def _length(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: config[key] for key in ("max_epochs", "budget_minutes")}
+
+
+def note_end(folder: Path, facts: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+    """Note that a run has come to its end."""
+    if is_first():
+        write_json(folder / FINISHED, {**facts, **_length(config)})
+
+
+def ended(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what :func:`note_end` noted; None if the run is to go on.
+
+    That is where it is to be longer, its checkpoint is damaged, or the note itself is.
+    """
+    path = folder / FINISHED
+    if not path.is_file() or not (folder / LAST).is_file() or damage(folder / LAST) is not None:
+        return None
+    try:
+        facts = read_json(path)
+        length = {key: facts.pop(key) for key in _length(config)}
+    except (ValueError, KeyError, AttributeError):
+        return None
+    return facts if length == _length(config) else None

@@ -1,0 +1,29 @@
+"""Training that is killed at any moment and started again equals training that was not."""
+
+import hashlib
+
+import pytest
+import torch
+
+from tests.kills import assert_survives_kills
+
+TINY = [
+    "data=demo", "train_fraction=0.1", "denoiser.dim=8", "denoiser.num_blocks=1",
+    "denoiser.num_waves=2", "denoiser.pair_hidden=4", "process.num_steps=20", "batch_size=16",
+    "max_epochs=12", "validate_every=2", "device=cpu", "precision=32-true",
+]  # fmt: skip
+
+
+def outcome(folder):
+    """Weights, their average, optimiser and metrics."""
+    saved = torch.load(folder / "last.ckpt", weights_only=True)
+    digest = hashlib.sha256()
+    for part in ("state_dict", "current_model_state"):
+        for name, value in sorted(saved[part].items()):
+            digest.update(name.encode() + value.numpy().tobytes())
+    return digest.hexdigest(), saved["global_step"], (folder / "metrics.csv").read_text()
+
+
+@pytest.mark.slow
+def test_killed_training_goes_on(tmp_path):
+    assert_survives_kills(lambda out: ["crysdiff", "train", *TINY, "--out", out], outcome, tmp_path)
