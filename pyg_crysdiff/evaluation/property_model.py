@@ -24,6 +24,7 @@ from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.property_graphs import Edges, bonds, build_graph, neighbours
 from pyg_crysdiff.evaluation.validity import structural_problem
 from pyg_crysdiff.parallel import parallel_map
+from pyg_crysdiff.storage import replacing
 
 _MAX_ELEMENT = 94  # rows of DimeNet's embedding table
 
@@ -195,11 +196,8 @@ class PropertyModel:
             k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu()
             for k, v in self.network.state_dict().items()
         }
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
-        save_file(weights, temporary, metadata={"property_model": json.dumps(facts)})
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            save_file(weights, temporary, metadata={"property_model": json.dumps(facts)})
 
     @classmethod
     def load(cls, path: str | Path, device: torch.device | str = "cpu") -> Self:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,11 @@ from pyg_crysdiff.evaluation.property_model import (
     PeriodicDimeNet,
     PropertyModel,
 )
-from pyg_crysdiff.platform import choose_device, keep_freed_memory
+from pyg_crysdiff.platform import choose_device, choose_devices
+from pyg_crysdiff.storage import check_same, only_writer
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
+from pyg_crysdiff.training.divergence import FiniteSteps
+from pyg_crysdiff.training.keeping import LAST, WholeCheckpoints, resumable
 from pyg_crysdiff.training.order import EpochOrder
 from pyg_crysdiff.training.quiet import quiet_lightning
 
@@ -72,13 +75,13 @@ def train_evaluator(
         progress: Show progress.
 
     Raises:
-        ValueError: If there are fewer than 20 crystals, one lacks the property, or the folder
-            holds an evaluator of other data or settings.
+        ValueError: If there are fewer than 20 crystals, one lacks the property, the folder holds
+            an evaluator of other data or settings, or another process trains there.
+        TrainingDivergedError: If the loss is no longer a number.
+        OSError: If the folder cannot be written to.
     """
     values = _values(crystals, property_name)
     config = PRESETS[preset] if isinstance(preset, str) else preset
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
     card = {
         "property": property_name,
         "data": _digest(crystals, values),
@@ -90,30 +93,59 @@ def train_evaluator(
         },
         **(facts or {}),
     }  # fmt: skip
+    length = _Length(max_epochs, budget_minutes, batch_size, lr, seed)
+    with only_writer(out_dir):
+        return _train(crystals, values, config, card, Path(out_dir), length, device, progress)
+
+
+@dataclass(frozen=True)
+class _Length:
+    """How an evaluator is trained; see :func:`train_evaluator`."""
+
+    max_epochs: int
+    budget_minutes: float | None
+    batch_size: int
+    lr: float
+    seed: int
+
+
+def _train(
+    crystals: Sequence[Crystal],
+    values: np.ndarray,
+    config: EvaluatorConfig,
+    card: dict[str, Any],
+    out_dir: Path,
+    length: _Length,
+    device: str | torch.device | None,
+    progress: bool,
+) -> PropertyModel:
     done = out_dir / "evaluator.safetensors"
     if done.is_file():
         return _same(PropertyModel.load(done), card, done)
-    order = np.random.default_rng(seed).permutation(len(crystals))
+    check_same(
+        out_dir / "training.json", card, what="a training on other data or with other settings"
+    )
+    order = np.random.default_rng(length.seed).permutation(len(crystals))
     cut = max(1, round(_HELD_OUT * len(crystals)))
     held_out, train = order[:cut], order[cut:]
     mean, std = float(values[train].mean()), float(values[train].std()) or 1.0
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(length.seed)
         network = PeriodicDimeNet(config)
     graphs = [
         property_graph(crystals[i], config.cutoff, config.max_neighbours, (values[i] - mean) / std)
         for i in tqdm(train, desc="building graphs", disable=not progress, leave=False)
     ]
-    budget = Budget(max_epochs, budget_minutes)
-    module = _Module(network, lr, budget.progress)
-    _run(module, graphs, budget, out_dir, max_epochs, batch_size, seed, device, progress)
+    budget = Budget(length.max_epochs, length.budget_minutes)
+    module = _Module(network, length.lr, budget.progress)
+    epochs = _run(module, graphs, budget, out_dir, length, device, progress)
     model = PropertyModel(network.cpu(), config, mean, std, card)
     errors = np.abs(model.predict([crystals[i] for i in held_out]) - values[held_out])
     model.card |= {
         "held_out_mae": float(errors.mean()),
         "num_held_out": len(held_out),
         "training_seconds": round(budget.time_elapsed(), 1),
-        "epochs": module.current_epoch,
+        "epochs": epochs,
         "version": pyg_crysdiff.__version__,
     }
     model.save(done)
@@ -150,33 +182,36 @@ def _run(
     graphs: Sequence[PropertyGraph],
     budget: Budget,
     out_dir: Path,
-    max_epochs: int,
-    batch_size: int,
-    seed: int,
+    length: _Length,
     device: str | torch.device | None,
     progress: bool,
-) -> None:
+) -> int:
+    """Train, leave the averaged weights in the network, and return the number of epochs."""
     where = choose_device(device)
-    keep_freed_memory()
     bar = [TQDMProgressBar(refresh_rate=5)] if progress else []
     with quiet_lightning():
         trainer = pl.Trainer(
             accelerator="gpu" if where.type == "cuda" else where.type,
-            devices=[where.index or 0] if where.type == "cuda" else 1,
-            max_epochs=max_epochs,
+            devices=choose_devices(1, where),
+            max_epochs=length.max_epochs,
             gradient_clip_val=1.0,
             use_distributed_sampler=False,
-            callbacks=[warmed_ema(0.998), budget, *bar, SaveLast(out_dir, 10)],
+            callbacks=[warmed_ema(0.998), budget, FiniteSteps(), *bar, SaveLast(out_dir, 10)],
+            plugins=[WholeCheckpoints()],
             logger=False,
             enable_checkpointing=True,
             enable_progress_bar=progress,
             enable_model_summary=False,
             default_root_dir=out_dir,
         )
-        sampler = EpochOrder(len(graphs), seed, lambda: trainer.current_epoch)
-        loader = DataLoader(graphs, batch_size, sampler=sampler)
-        last = out_dir / "last.ckpt"
-        trainer.fit(module, loader, ckpt_path=last if last.is_file() else None, weights_only=True)
+        sampler = EpochOrder(len(graphs), length.seed, lambda: trainer.current_epoch)
+        loader = DataLoader(graphs, length.batch_size, sampler=sampler)
+        trainer.fit(module, loader, ckpt_path=resumable(out_dir), weights_only=True)
+    # Not what fit leaves in the network: of a run killed between its last checkpoint and the end
+    # these are not the averaged weights.
+    end = torch.load(out_dir / LAST, map_location="cpu", weights_only=True)
+    module.cpu().load_state_dict(end["state_dict"])
+    return int(end["epoch"]) + 1
 
 
 def _values(crystals: Sequence[Crystal], property_name: str) -> np.ndarray:

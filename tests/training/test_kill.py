@@ -5,6 +5,7 @@ import hashlib
 import pytest
 import torch
 
+from pyg_crysdiff.evaluation.property_model import PropertyModel
 from tests.kills import assert_survives_kills
 
 TINY = [
@@ -27,3 +28,23 @@ def outcome(folder):
 @pytest.mark.slow
 def test_killed_training_goes_on(tmp_path):
     assert_survives_kills(lambda out: ["crysdiff", "train", *TINY, "--out", out], outcome, tmp_path)
+
+
+@pytest.mark.slow
+def test_killed_training_of_an_evaluator_goes_on(tmp_path):
+    words = ["demo", "--preset", "fast", "--part", "val", "--max-epochs", 12, "--device", "cpu"]
+    assert_survives_kills(
+        lambda out: ["crysdiff", "train-evaluator", *words, "--out", out],
+        lambda folder: predictor_digest(folder / "evaluator.safetensors"),
+        tmp_path,
+    )
+
+
+def predictor_digest(path):
+    """Weights and what is known of them, but for the time that they took."""
+    model = PropertyModel.load(path)
+    model.card.pop("training_seconds")
+    digest = hashlib.sha256(repr((sorted(model.card.items()), model.mean, model.std)).encode())
+    for _, value in sorted(model.network.state_dict().items()):
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
