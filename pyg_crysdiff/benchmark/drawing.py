@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pyg_crysdiff.benchmark.kept import file_stem
+from pyg_crysdiff.evaluation.kept import file_stem
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.models import LoadedModel

@@ -19,7 +19,7 @@ import pyg_crysdiff
 from pyg_crysdiff.benchmark.drawing import draw
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.judges import property_model, thresholds_origin
-from pyg_crysdiff.benchmark.kept import scored
+from pyg_crysdiff.evaluation.kept import scored
 from pyg_crysdiff.benchmark.range_plots import draw_guidance, draw_requests
 from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.settings import Settings

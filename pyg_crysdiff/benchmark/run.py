@@ -28,7 +28,7 @@ from pyg_crysdiff.benchmark.choosing import choose, symmetrised_copies
 from pyg_crysdiff.benchmark.drawing import draw, request, sizes
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.judges import property_model, thresholds_origin
-from pyg_crysdiff.benchmark.kept import file_stem, scored
+from pyg_crysdiff.evaluation.kept import file_stem, scored
 from pyg_crysdiff.benchmark.plots import write_plots
 from pyg_crysdiff.benchmark.range_plots import draw_calibration
 from pyg_crysdiff.benchmark.report import write_report
