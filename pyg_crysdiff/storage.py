@@ -106,6 +106,23 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def content_digest(path: str | Path) -> str:
+    """Return the SHA-256 of a file and its name, or of all files below a folder with theirs.
+
+    Raises:
+        FileNotFoundError: If the path does not exist.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no file or folder at {path}")
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+            digest.update(f"{name}\0{file_digest(file)}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
 def check_same(
     path: str | Path,
     now: Mapping[str, Any],

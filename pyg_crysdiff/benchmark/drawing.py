@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pyg_crysdiff.evaluation.kept import file_stem
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import Crystal
+from pyg_crysdiff.evaluation.kept import file_stem
 from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.sampling import Control, sample
 from pyg_crysdiff.sampling.request import Target

@@ -19,12 +19,13 @@ import pyg_crysdiff
 from pyg_crysdiff.benchmark.drawing import draw
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.judges import property_model, thresholds_origin
-from pyg_crysdiff.evaluation.kept import scored
 from pyg_crysdiff.benchmark.range_plots import draw_guidance, draw_requests
 from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
+from pyg_crysdiff.evaluation.kept import scored
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
 
 Say = Callable[[str], None]
@@ -46,7 +47,9 @@ def run_requests(settings: Settings, say: Say = lambda _: None, progress: bool =
     name = train.property_name
     if name is None:
         raise ValueError(f"{settings.dataset} has no numeric property to ask for")
-    values = np.array([c.info[name] for c in train.crystals()])
+    values = np.array([c.info[name] for c in with_value(train.crystals(), name)])
+    if len(values) == 0:
+        raise ValueError(f"no training crystal has a value of {name!r}")
     requests = {p: float(np.percentile(values, p)) for p in PERCENTILES}
     evaluator = property_model(settings, "evaluator", test, name, say, progress)
     protocol = Protocol(

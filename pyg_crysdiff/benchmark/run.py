@@ -28,15 +28,16 @@ from pyg_crysdiff.benchmark.choosing import choose, symmetrised_copies
 from pyg_crysdiff.benchmark.drawing import draw, request, sizes
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.judges import property_model, thresholds_origin
-from pyg_crysdiff.evaluation.kept import file_stem, scored
 from pyg_crysdiff.benchmark.plots import write_plots
 from pyg_crysdiff.benchmark.range_plots import draw_calibration
 from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.representations import draw_representations
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import BrokenEntry, Crystal, read_crystals
+from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
+from pyg_crysdiff.evaluation.kept import file_stem, scored
 from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel
@@ -83,7 +84,7 @@ class _Run:
         if name is None:
             raise ValueError(f"{settings.dataset} has no numeric property to optimise")
         self.property = name
-        values = [c.info[name] for c in self.train.crystals()]
+        values = [c.info[name] for c in self._known]
         self.target = min(values) if settings.target is None else settings.target
         self.evaluator = self._evaluator()
         self.protocol = self._protocol()
@@ -109,6 +110,16 @@ class _Run:
             )
         write_report(self.out / "report.html", results, self.evaluations, self.crystals, plots)
         return results
+
+    @cached_property
+    def _known(self) -> list[Crystal]:
+        """Training crystals whose value of the property is known."""
+        known, count = with_value(self.train.crystals(), self.property), len(self.train)
+        if not known:
+            raise ValueError(f"no training crystal has a value of {self.property!r}")
+        if len(known) < count:
+            self.say(f"{count - len(known)} of {count} training crystals have no {self.property}")
+        return known
 
     def _evaluator(self) -> PropertyModel:
         return property_model(
@@ -141,7 +152,7 @@ class _Run:
         """Score training crystals that truly lie below SR5's limit: what the evaluator allows."""
         limits = self.protocol.success_thresholds()
         assert limits is not None
-        lowest = sorted(self.train.crystals(), key=lambda c: float(c.info[self.property]))
+        lowest = sorted(self._known, key=lambda c: float(c.info[self.property]))
         below = [c for c in lowest if c.info[self.property] <= limits[0]]
         if below:
             chosen = below[: self.settings.num_samples]
@@ -149,7 +160,7 @@ class _Run:
 
     def _calibration(self) -> Path:
         """Draw the evaluator's predictions of training crystals, which it never saw."""
-        crystals = self.train.crystals()
+        crystals = self._known
         order = np.random.default_rng(self.settings.seed).permutation(len(crystals))
         some = [crystals[i] for i in order[:_CALIBRATED]]
         return draw_calibration(
@@ -235,7 +246,7 @@ class _Run:
         settings, live = self.settings, baseline.live
         assert live is not None
         self.say(f"{baseline.title}: training and sampling {path}")
-        train = self.train.crystals()
+        train = self._known
         request = LiveRequest(
             checkout=str(path.resolve()),
             work=str((self.out / "live" / baseline.name).resolve()),
@@ -248,7 +259,8 @@ class _Run:
             seed=settings.seed,
             device=str(choose_device(settings.device)),
         )
-        samples, facts = run_live(baseline, request, train, settings.load("val").crystals())
+        val = with_value(settings.load("val").crystals(), self.property)
+        samples, facts = run_live(baseline, request, train, val)
         labels = {"optimisation": "", "generation": f", {UNCONDITIONAL}"}
         for task, label in labels.items():
             if task in samples:

@@ -13,6 +13,7 @@ from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data import DATASETS, CrystalDataset, load_dataset
 from pyg_crysdiff.diffusion.joint import Solver
 from pyg_crysdiff.diffusion.schedules import Spacing
+from pyg_crysdiff.overrides import text_override
 
 
 @dataclass(frozen=True)
@@ -160,13 +161,15 @@ class Settings:
         if self.dataset in DATASETS:
             data = [f"data={self.dataset}"]
         else:
-            data = ["data=own", f"data.name={Path(self.dataset).resolve()}"]
+            data = ["data=own", text_override("data.name", str(Path(self.dataset).resolve()))]
             if self.properties is not None:
-                data.append(f"data.properties=[{','.join(self.properties)}]")
+                data.append(text_override("data.properties", self.properties))
+            if self.properties is not None and len(self.properties) > 1:  # the first is optimised
+                data.append(text_override("properties", self.properties[:1]))
         if self.dataset in DATASETS and self.dataset != "demo":
             data.append(f"data.scheme={self.split}")
             if self.data_root is not None:
-                data.append(f"data.source={self.data_root.resolve()}")
+                data.append(text_override("data.source", str(self.data_root.resolve())))
         family, dash, conditioner = model.rpartition("-")
         known = dash and family == "structrepdiff"
         if known:

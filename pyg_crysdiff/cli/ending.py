@@ -28,7 +28,9 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # argparse knows -1 and -.5, takes -1e-3 and -inf for options, and has no setting for it.
-        self._negative_number_matcher = re.compile(r"-((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|inf|nan)$", re.I)
+        self._negative_number_matcher = re.compile(
+            r"-((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|inf|nan)$", re.I
+        )
 
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
@@ -68,7 +70,7 @@ def ending(debug: bool, also: tuple[type[Exception], ...] = ()) -> Iterator[None
 
 def say(text: str) -> None:
     """Print a line; where nobody reads any more (``| head``), the work goes on in silence."""
-    print(text)  # noqa: T201
+    print(text)
     _flush()
 
 
@@ -98,7 +100,7 @@ def _terminable() -> Iterator[None]:
 
 def _exit(status: int, line: str) -> NoReturn:
     _flush()
-    print(line, file=sys.stderr)  # noqa: T201
+    print(line, file=sys.stderr)
     raise SystemExit(status)
 
 

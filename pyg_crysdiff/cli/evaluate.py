@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--no-coverage", action="store_true", help="leave out COV and AMSD")
     add("--stability", action="store_true", help="relax with CHGNet; energy above hull, S.U.N.")
     add("--hull", type=Path, help="JSON of pymatgen entries (default: reference and training set)")
-    add("--stable-at", type=finite, default=0.1, help="stable: at most this above the hull, eV/atom")
+    add("--stable-at", type=finite, default=0.1, help="stable: at most this above it, eV/atom")
     add("--relax-steps", type=count, default=200, help="most steps of a relaxation")
     add(
         "--shard", metavar="K/N",

@@ -34,12 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, and print the held-out error."""
     from pyg_crysdiff.data import load_dataset  # noqa: PLC0415
+    from pyg_crysdiff.data.properties import describe_use  # noqa: PLC0415
     from pyg_crysdiff.evaluation.property_training import train_evaluator  # noqa: PLC0415
 
     dataset = load_dataset(args.dataset, args.part, **data_options(args))
     name = args.property or dataset.property_name
-    if name is None:
-        raise ValueError(f"{args.dataset} has no numeric property")
+    if name is None or name not in dataset.property_names:
+        raise ValueError(
+            f"{args.dataset} has no property {name!r}; name one with --property, of "
+            f"{dataset.property_names}"
+        )
+    say(describe_use(dataset, [name], "trained on", "these crystals are left out"))
     model = train_evaluator(
         dataset.crystals(),
         name,

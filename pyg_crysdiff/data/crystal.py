@@ -7,12 +7,15 @@ A crystal is M = (lattice, fractional coordinates, species). Lattices are **rows
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch_geometric.data import Data
+
+from pyg_crysdiff.data.properties import set_properties
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -97,11 +100,12 @@ class Crystal:
             info or {},
         )
 
-    def to_data(self, **properties: float) -> Data:
+    def to_data(self, properties: Mapping[str, float] | None = None, /, **more: float) -> Data:
         """Convert to PyG ``Data`` (see :class:`pyg_crysdiff.data.dataset.CrystalDataset`).
 
         Args:
-            **properties: Scalar properties, each stored as a float tensor of shape (1,).
+            properties: Scalar properties, name to value; NaN where it is not known.
+            **more: The same, where the names are Python's.
         """
         dtype = torch.get_default_dtype()
         data = Data(
@@ -111,9 +115,7 @@ class Crystal:
             num_atoms=torch.tensor([len(self)]),
             num_nodes=len(self),
         )
-        for name, value in properties.items():
-            data[name] = torch.tensor([value], dtype=dtype)
-        return data
+        return set_properties(data, {**(properties or {}), **more})
 
     def to_structure(self) -> Structure:
         """Convert to a pymatgen ``Structure``.

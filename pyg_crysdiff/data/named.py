@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 from torch_geometric.data import Data
 
-from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
-from pyg_crysdiff.data.dataset import CrystalDataset, find_table, random_split
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.dataset import CrystalDataset
 from pyg_crysdiff.data.download import fetch
+from pyg_crysdiff.data.parsed import Parsed
+from pyg_crysdiff.data.splits import find_table, random_split
 
 SCHEMES = ("official", "val-as-train")
 _COMMIT = "f857f598d6f6cca5dc1ea0582d228f12dcc2c2ea"
@@ -25,7 +27,7 @@ class _Published(CrystalDataset):
         root: Folder of raw files and caches; None for a folder in the user's cache.
         split: ``train``, ``val``, ``test`` or ``all`` (the file that holds the train split).
         transform: Applied at every access.
-        pre_transform: Applied once before the data are cached.
+        pre_transform: Applied once when the data set is opened.
         pre_filter: Keeps the data for which it returns True.
         force_reload: Parse again.
         scheme: ``official`` (the published files), or ``val-as-train``, which needs no
@@ -107,8 +109,8 @@ class _Published(CrystalDataset):
         found = find_table(Path(self.raw_dir), self._file())
         return [found.name if found else f"{self._file()}.csv"]
 
-    def _source(self) -> Path:
-        return Path(self.raw_paths[0])
+    def _sources(self) -> list[Path]:
+        return [Path(self.raw_paths[0])]
 
     def _select(self, count: int, rows: np.ndarray) -> np.ndarray:
         del rows
@@ -218,7 +220,7 @@ class Demo(CrystalDataset):
         root: Cache folder; None for a folder in the user's cache.
         split: ``train``, ``val``, ``test`` or ``all``.
         transform: Applied at every access.
-        pre_transform: Applied once before the data are cached.
+        pre_transform: Applied once when the data set is opened.
         pre_filter: Keeps the data for which it returns True.
         force_reload: Build again.
     """
@@ -260,18 +262,20 @@ class Demo(CrystalDataset):
     def _default_folder(self) -> str:
         return "demo"
 
-    def _parse(self) -> tuple[list[Crystal], list[str], list[BrokenEntry]]:
+    def _parse(self, source: Path) -> Parsed:
         from pymatgen.core import Composition, Element  # noqa: PLC0415
 
         frac = np.array([[0, 0, 0], [1, 1, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]]) / 2
         crystals = []
         name = str(self.property_name)
-        for row, entry in enumerate(pd.read_csv(self.file).to_dict("records")):
+        entries = pd.read_csv(source).to_dict("records")
+        for row, entry in enumerate(entries):
             a_site, b_site, x_site = (Element(e.symbol).Z for e in Composition(entry["formula"]))
             info = {"material_id": entry["material_id"], "row": row, name: entry[name]}
             numbers = [a_site, b_site, x_site, x_site, x_site]
             crystals.append(Crystal(entry["a"] * np.eye(3), frac, np.array(numbers), info))
-        return crystals, [name], []
+        ids = [entry["material_id"] for entry in entries]
+        return Parsed(crystals, ids, range(len(entries)), [name], {}, [])
 
     def _select(self, count: int, rows: np.ndarray) -> np.ndarray:
         if self.split == "all":
