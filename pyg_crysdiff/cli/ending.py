@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 _GOES_ON = "the same command goes on from what is on disk"
 # What users, their files and their machine bring about.
-_EXPECTED = (
+_EXPECTED: tuple[type[Exception], ...] = (
     ValueError, OSError, ModuleNotFoundError, MemoryError, RecursionError, EOFError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
@@ -51,6 +51,7 @@ def ending(debug: bool, also: tuple[type[Exception], ...] = ()) -> Iterator[None
         debug: Let errors through, with their traceback.
         also: Further exceptions that count as errors of the user's making.
     """
+    expected: tuple[type[Exception], ...] = (*_EXPECTED, *also)
     try:
         with _terminable():
             yield
@@ -59,7 +60,7 @@ def ending(debug: bool, also: tuple[type[Exception], ...] = ()) -> Iterator[None
         _exit(130, f"\ninterrupted; {_GOES_ON}")
     except _Terminated:
         _exit(143, f"\nterminated; {_GOES_ON}")
-    except (*_EXPECTED, *also) as error:
+    except expected as error:
         if debug:
             raise
         _exit(2, f"error: {_in_one_line(error)}")
