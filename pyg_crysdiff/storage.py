@@ -26,7 +26,7 @@ _WRITER = ".writer.json"
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, flush: bool = True) -> Iterator[Path]:
     """Yield a temporary file that takes the place of ``path`` once the block ends without error.
 
     The temporary file lies in the same folder, has a name of its own and the same suffix. It is
@@ -35,6 +35,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     Args:
         path: Target; its folder is made if need be.
+        flush: Wait for the disk. Without it a file survives the end of its process, but not that
+            of the machine: for many small files that can be made again.
 
     Raises:
         OSError: If the folder cannot be written to.
@@ -46,8 +48,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         with _named(path):
             yield temporary
-            with temporary.open("rb+") as handle:
-                os.fsync(handle.fileno())
+            if flush:
+                with temporary.open("rb+") as handle:
+                    os.fsync(handle.fileno())
             temporary.replace(path)
     finally:
         with suppress(OSError):
@@ -76,6 +79,25 @@ def append_text(path: str | Path, text: str) -> None:
     path = Path(path)
     with _named(path), path.open("a", encoding="utf-8", newline="") as handle:
         handle.write(text)
+
+
+def write_from(path: str | Path, start: int, content: bytes) -> int:
+    """Let a growing file go on with ``content`` at byte ``start``.
+
+    Where it stands there already nothing is written, so that work which is done again after a
+    crash costs reading alone; else it takes the place of all that follows.
+
+    Returns:
+        Where the content ends.
+    """
+    path = Path(path)
+    with _named(path), path.open("r+b" if path.exists() else "w+b") as handle:
+        handle.seek(start)
+        if handle.read(len(content)) != content:
+            handle.seek(start)
+            handle.truncate()
+            handle.write(content)
+    return start + len(content)
 
 
 def write_json(path: str | Path, value: Any) -> None:

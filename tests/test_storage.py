@@ -17,6 +17,7 @@ from pyg_crysdiff.storage import (
     only_writer,
     read_json,
     replacing,
+    write_from,
     write_json,
     write_text,
 )
@@ -121,3 +122,20 @@ def test_long_names_that_differ_at_their_ends_stay_apart_and_nothing_is_refused(
     for name in ("", "..", "/", " "):
         with pytest.raises(ValueError, match="cannot name a file"):
             file_name(name)
+
+
+def test_a_growing_file_goes_on_whatever_a_crash_left(tmp_path):
+    path = tmp_path / "frames"
+    parts = [b"first\n", b"second\n", b"third\n"]
+    for left in (None, b"", b"first\nsec", b"first\nsecond\nthird\n", b"f\0rst\nsecond\n"):
+        if left is not None:
+            path.write_bytes(left)
+        end = 0
+        for part in parts:
+            end = write_from(path, end, part)
+        assert path.read_bytes() == b"".join(parts)
+        assert end == len(path.read_bytes())
+    path.write_bytes(b"".join(parts) + b"more")
+    before = path.stat().st_mtime_ns
+    assert write_from(path, 6, parts[1]) == 13
+    assert path.stat().st_mtime_ns == before

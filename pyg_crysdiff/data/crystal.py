@@ -131,13 +131,37 @@ class Crystal:
         """Convert to ASE ``Atoms`` with ``info`` copied."""
         from ase import Atoms  # noqa: PLC0415
 
+        # ASE takes scaled positions in cells of three vectors that are not zero only.
+        with np.errstate(invalid="ignore", over="ignore"):
+            positions = self.frac_coords @ self.lattice
         return Atoms(
             numbers=self.atomic_numbers,
             cell=self.lattice,
-            scaled_positions=self.frac_coords,
+            positions=positions,
             pbc=True,
             info=dict(self.info),
         )
+
+    def oriented(self) -> Crystal:
+        """Return the same crystal as it is written: right-handed, in one orientation.
+
+        a lies along x, b in the xy plane with positive y, c has a positive z; fractional
+        coordinates lie in [0, 1); the order of atoms and ``info`` stay. The cell of equal lengths
+        and angles would make the mirror image of a left-handed crystal, its enantiomer; instead
+        the three vectors and all coordinates change sign, which moves no atom, before the cell is
+        turned. What is not finite stays as it is.
+        """
+        lattice, frac = self.lattice, self.frac_coords
+        if np.isfinite(lattice).all() and not _is_oriented(lattice):
+            q, r = np.linalg.qr(lattice.T)
+            signs = np.where(np.diag(r) < 0, -1.0, 1.0)
+            lattice = np.ascontiguousarray((signs[:, None] * r).T)
+            if np.linalg.det(q * signs) < 0:
+                frac = -frac
+        with np.errstate(invalid="ignore"):
+            # Of a tiny negative number the first remainder is 1.
+            frac = np.where(np.isfinite(frac), frac % 1.0 % 1.0, frac)
+        return Crystal(lattice, frac, self.atomic_numbers, self.info)
 
     def parameters(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return lengths (3,) in Angstrom and angles (3,) in degrees."""
@@ -170,6 +194,11 @@ class Crystal:
         """Unsigned cell volume in cubic Angstrom."""
         with np.errstate(invalid="ignore"):
             return float(abs(np.linalg.det(self.lattice)))
+
+
+def _is_oriented(lattice: NDArray[np.float64]) -> bool:
+    above = lattice[np.triu_indices(3, 1)]
+    return bool((above == 0).all() and (np.diag(lattice) > 0).all())
 
 
 @dataclass(frozen=True)

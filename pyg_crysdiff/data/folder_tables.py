@@ -192,7 +192,9 @@ def with_own_numbers(
     no_property = {n: "identifier or counter" for n in found if n in (*IDENTIFIERS, *COUNTERS)}
     names = [n for n in found if n not in no_property] if properties is None else list(properties)
     if missing := [name for name in names if name not in found]:
-        raise ValueError(f"{where} has no properties {missing}; it has {found or 'none'}")
+        raise ValueError(
+            f"{where} has no properties {missing}; it has {found or 'none and no CSV'}"
+        )
     out = [
         replace(entry, properties={name: own.get(name, math.nan) for name in names})
         for entry, own in zip(entries, numbers, strict=True)

@@ -33,7 +33,7 @@ def symmetrised(crystal: Crystal, symprec: float = 0.1, *, primitive: bool = Fal
         raise ValueError(f"symprec must be positive, got {symprec}")
     found, symbol, number = _refined(crystal, symprec, primitive) or (crystal, "P1", 1)
     facts = {"space_group": symbol, "space_group_number": number, "symprec": symprec}
-    return replace(found, info={**crystal.info, **facts})
+    return replace(found.oriented(), info={**crystal.info, **facts})
 
 
 def _refined(crystal: Crystal, symprec: float, primitive: bool) -> tuple[Crystal, str, int] | None:

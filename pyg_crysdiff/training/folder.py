@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch_geometric.data import Data, InMemoryDataset
 
 from pyg_crysdiff.data.named import DATASETS
+from pyg_crysdiff.data.properties import property_of
 from pyg_crysdiff.storage import check_same, only_writer, read_json, write_json
 from pyg_crysdiff.training.keeping import LAST, damage
 
@@ -97,7 +98,7 @@ def _content(sets: Mapping[str, Sequence[Data]], properties: Sequence[str]) -> s
         # Without the transform that every access goes through: it may be a random one.
         stored = isinstance(data, InMemoryDataset)
         for item in map(data.get, data.indices()) if stored else data:  # type: ignore[attr-defined]
-            values = torch.tensor([float(item[name]) for name in properties])
+            values = torch.tensor([float(property_of(item, name)) for name in properties])
             for tensor in (item.atomic_numbers, item.frac_coords, item.lattice, values):
                 digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()

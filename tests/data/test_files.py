@@ -143,7 +143,7 @@ def test_a_file_that_would_execute_code_is_refused(tmp_path, capsys):
     torch.save({"frac_coords": torch.zeros(1, 3), "evil": _Evil()}, tmp_path / "evil.pt")
     with pytest.raises(ValueError, match="would execute code"):
         read_crystals(tmp_path / "evil.pt")
-    (tmp_path / "raw.pt").write_bytes(pickle.dumps(_Evil()))
+    (tmp_path / "raw.pt").write_bytes(pickle.dumps(_Evil(), protocol=2))
     with pytest.raises(ValueError, match=r"raw\.pt"):
         read_crystals(tmp_path / "raw.pt")
     assert "executed" not in capsys.readouterr().out

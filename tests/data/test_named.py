@@ -44,6 +44,7 @@ def server():
     threading.Thread(target=http.serve_forever, daemon=True).start()
     yield handler, f"http://127.0.0.1:{http.server_port}"
     http.shutdown()
+    http.server_close()
 
 
 def carbon_csv(path, rng, count=20):

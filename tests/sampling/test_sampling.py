@@ -55,10 +55,10 @@ def test_interrupted_equals_uninterrupted(checkpoint, tmp_path, monkeypatch):
     whole = draw(checkpoint, 6, batch_size=2, out=tmp_path / "whole")
     write = SampleStore.write
 
-    def fails_at_third(self, batch, crystals):
+    def fails_at_third(self, batch, indices, crystals):
         if batch == 2:
             raise KeyboardInterrupt
-        write(self, batch, crystals)
+        write(self, batch, indices, crystals)
 
     monkeypatch.setattr(SampleStore, "write", fails_at_third)
     with pytest.raises(KeyboardInterrupt):
@@ -234,7 +234,22 @@ def test_values_of_an_interval_follow_the_training_distribution(checkpoint, rng)
         assert np.mean(drawn <= point) == pytest.approx(share, abs=0.03)
 
 
-@pytest.mark.parametrize("target", ["max", "min:", "min:120", {"energy": (2.0, 1.0)}])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "middle",
+        "min:",
+        "min:120",
+        "max:-1",
+        "max:nan",
+        "min:inf",
+        {"energy": (2.0, 1.0)},
+        {"energy": (1.0, float("inf"))},
+        {"energy": "nan"},
+        {"energy": None},
+        {"energy": (1.0, 1.5, 2.0)},
+    ],
+)
 def test_bad_targets(checkpoint, target):
     with pytest.raises(ValueError, match="target"):
         draw(checkpoint, target=target)

@@ -247,7 +247,11 @@ def _check_formula(block: Block, formula: Counter[str] | None, numbers: list[int
             f"{shown}"
         )
     whole = _per_cell(block, formula)
-    if whole is not None and min(abs(len(numbers) / whole - 1), abs(units - 1)) > 0.01:
+    if whole is None:
+        return
+    per_unit = [count * sum(formula.values()) / whole for count in formula.values()]
+    is_of_cell = abs(units - 1) < 0.01 and all(abs(n - round(n)) < 0.01 for n in per_unit)
+    if abs(len(numbers) / whole - 1) > 0.01 and not is_of_cell:
         raise ValueError(
             f"the file states {whole:g} atoms in the cell (formula times Z), but its sites give "
             f"{shown}"
