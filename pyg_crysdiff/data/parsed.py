@@ -71,7 +71,8 @@ def load_parsed(path: Path) -> Parsed | None:
 
 
 def _load(path: Path) -> Parsed:
-    with np.load(path, allow_pickle=False) as arrays:
+    # NumPy leaves a file open that it cannot read.
+    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
         meta = json.loads(arrays["meta"].tobytes().decode())
         cuts = np.cumsum(arrays["num_atoms"])
         fracs = np.split(arrays["frac_coords"], cuts)[:-1]
