@@ -122,6 +122,14 @@ def read_json(path: str | Path) -> Any:
         ) from error
 
 
+def user_path(path: str | Path) -> Path:
+    """Return a path with ``~`` for the user's home; a name that only begins with ``~`` stays."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(path)
+
+
 def file_digest(path: str | Path) -> str:
     """Return a file's SHA-256 as hex."""
     with Path(path).open("rb") as handle:

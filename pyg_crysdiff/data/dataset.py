@@ -29,7 +29,7 @@ from pyg_crysdiff.data.properties import common_names
 from pyg_crysdiff.data.splits import SPLITS, random_split, split_files
 from pyg_crysdiff.data.target import no_targets
 from pyg_crysdiff.platform import cache_folder
-from pyg_crysdiff.storage import content_digest
+from pyg_crysdiff.storage import content_digest, user_path
 
 log = logging.getLogger(__name__)
 _FORMAT = 2
@@ -103,7 +103,7 @@ class CrystalDataset(InMemoryDataset):
     ) -> None:
         if split not in (*SPLITS, "all"):
             raise ValueError(f"split must be one of {(*SPLITS, 'all')}, got {split!r}")
-        self.path, self.split = Path(path).expanduser().resolve(), split
+        self.path, self.split = user_path(path).resolve(), split
         named = [properties] if isinstance(properties, str) else properties
         self._wanted = None if named is None else list(dict.fromkeys(named))
         self._cif_column, self._fractions, self._seed = cif_column, tuple(fractions), seed

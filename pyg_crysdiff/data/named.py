@@ -15,6 +15,7 @@ from pyg_crysdiff.data.dataset import CrystalDataset
 from pyg_crysdiff.data.download import fetch
 from pyg_crysdiff.data.parsed import Parsed
 from pyg_crysdiff.data.splits import find_table, random_split
+from pyg_crysdiff.storage import user_path
 
 SCHEMES = ("official", "val-as-train")
 _COMMIT = "f857f598d6f6cca5dc1ea0582d228f12dcc2c2ea"
@@ -70,7 +71,7 @@ class _Published(CrystalDataset):
         if split not in ("train", "val", "test", "all"):
             raise ValueError(f"split must be train, val, test or all, got {split!r}")
         self.split, self.scheme = split, scheme
-        self.source = None if source is None else Path(source).expanduser().resolve()
+        self.source = None if source is None else user_path(source).resolve()
         self.folder = folder or self.folder_name
         self._wanted, self._cif_column = list(self.columns), "cif"
         self._strict, self._workers = strict, num_workers
@@ -199,7 +200,7 @@ class MP20(_Published):
     def __init__(self, *args: Any, **options: Any) -> None:
         source = options.get("source")
         if source is not None and options.get("folder") is None:
-            folder = Path(source).expanduser()
+            folder = user_path(source)
             if not (folder / self.folder_name).is_dir() and (folder / self.part).is_dir():
                 options["folder"] = self.part
         super().__init__(*args, **options)
@@ -304,7 +305,7 @@ def load_dataset(name: str | Path, split: str = "train", **options: Any) -> Crys
     Raises:
         ValueError: If it is neither a name nor a path, or the class has no such option.
     """
-    own = CrystalDataset if Path(name).expanduser().exists() else None
+    own = CrystalDataset if user_path(name).exists() else None
     cls = DATASETS.get(str(name), own)
     if cls is None:
         raise ValueError(f"no data set {str(name)!r}; known are {sorted(DATASETS)} and paths")

@@ -71,8 +71,8 @@ def load_parsed(path: Path) -> Parsed | None:
 
 
 def _load(path: Path) -> Parsed:
-    # Through a handle: of a damaged file np.load leaves its own open.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+    # NumPy leaves a file open that it cannot read.
+    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
         meta = json.loads(arrays["meta"].tobytes().decode())
         cuts = np.cumsum(arrays["num_atoms"])
         fracs = np.split(arrays["frac_coords"], cuts)[:-1]

@@ -19,6 +19,7 @@ from pyg_crysdiff.data.sources import (
     structure_entries,
 )
 from pyg_crysdiff.data.tables import read_table
+from pyg_crysdiff.storage import user_path
 
 Entry = Crystal | BrokenEntry
 
@@ -47,7 +48,7 @@ def read_crystals(
         FileNotFoundError: If there is nothing at ``path``.
         ValueError: If the whole file is damaged, empty, or of an unknown kind.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if not path.exists():
         raise FileNotFoundError(f"no file or folder at {path}")
     if path.name.lower().endswith((".pt", ".pth")) and not path.is_dir():

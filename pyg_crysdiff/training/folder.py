@@ -14,7 +14,7 @@ from torch_geometric.data import Data, InMemoryDataset
 
 from pyg_crysdiff.data.named import DATASETS
 from pyg_crysdiff.data.properties import property_of
-from pyg_crysdiff.storage import check_same, only_writer, read_json, write_json
+from pyg_crysdiff.storage import check_same, only_writer, read_json, user_path, write_json
 from pyg_crysdiff.training.keeping import LAST, damage
 
 CONFIG, DATA, FINISHED = "config.json", "data.json", "finished.json"
@@ -127,12 +127,12 @@ def located(config: Mapping[str, Any], base: Path) -> dict[str, Any]:
     def place(value: Any) -> Any:
         if not isinstance(value, str) or value in DATASETS:
             return value
-        path = base / Path(value).expanduser()
+        path = base / user_path(value)
         return str(path) if path.exists() else value
 
     data = {key: place(value) if key in _PATHS else value for key, value in config["data"].items()}
     if data.get("root") is not None:
-        data["root"] = str(base / Path(data["root"]).expanduser())
+        data["root"] = str(base / user_path(data["root"]))
     return {**config, "data": data, "init": place(config.get("init"))}
 
 

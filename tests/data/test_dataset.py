@@ -11,7 +11,13 @@ import torch
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from torch_geometric.loader import DataLoader
 
-from pyg_crysdiff.data import CrystalDataset, FullyConnected, load_dataset, property_of
+from pyg_crysdiff.data import (
+    CrystalDataset,
+    FullyConnected,
+    load_dataset,
+    property_of,
+    read_crystals,
+)
 from pyg_crysdiff.data.io import crystal_to_cif
 from pyg_crysdiff.data.parsed import load_parsed
 from pyg_crysdiff.data.parsing import canonical
@@ -281,6 +287,17 @@ def test_transforms_before_caching_are_those_of_this_call(tmp_path, rng):
         for m in (1, 2)
     ]  # fmt: skip
     assert sizes == [{1}, {2}]
+
+
+@pytest.mark.parametrize("name", ["~tilde.csv", "a (1) = ${b}, Δ.csv", "it's 50%.csv", "#1&2;.csv"])
+def test_files_of_any_name_are_opened(tmp_path, rng, monkeypatch, name):
+    path, _, _ = table(tmp_path, rng)
+    path.rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    dataset = load_dataset(name, "all", root=tmp_path / "c")
+    assert len(dataset) == 10
+    assert dataset.display_name == Path(name).stem
+    assert len(read_crystals(name)) == 10
 
 
 def test_a_changed_file_is_never_served_from_the_cache(tmp_path, rng):
