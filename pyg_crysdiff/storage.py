@@ -20,6 +20,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 _LOCK = ".lock"
+_KEPT = " .,+=%@()_-"
+_LONGEST = 150  # bytes; with temporary endings below the 255 that file systems take
 _WRITER = ".writer.json"
 
 
@@ -179,6 +181,25 @@ def check_same(
         )
     if before != current:
         write_json(path, current)
+
+
+def file_name(text: str) -> str:
+    """Return a name of any kind as the name of a file, which lies in its folder on every system.
+
+    Letters and digits of all scripts, spaces and ``.,+=%@()_-`` stay; a long name is cut, and
+    ends in a digest then.
+
+    Raises:
+        ValueError: If nothing is left of it.
+    """
+    kept = "".join(c if c.isalnum() or c in _KEPT else "-" for c in text).strip(" .")
+    if not kept.strip("-"):
+        raise ValueError(f"the name {text!r} cannot name a file; use letters or digits")
+    if len(kept.encode()) > _LONGEST:
+        digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+        start = kept.encode()[: _LONGEST - 9].decode(errors="ignore")
+        return f"{start}-{digest}"
+    return kept
 
 
 @contextmanager

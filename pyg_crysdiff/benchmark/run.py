@@ -28,13 +28,14 @@ from pyg_crysdiff.benchmark.choosing import choose, symmetrised_copies
 from pyg_crysdiff.benchmark.drawing import draw, request, sizes
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.judges import property_model, thresholds_origin
-from pyg_crysdiff.benchmark.kept import file_stem, scored
+from pyg_crysdiff.benchmark.names import file_stem
 from pyg_crysdiff.benchmark.plots import write_plots
 from pyg_crysdiff.benchmark.range_plots import draw_calibration
 from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.representations import draw_representations
+from pyg_crysdiff.benchmark.scoring import read_samples, score
 from pyg_crysdiff.benchmark.settings import Settings
-from pyg_crysdiff.data import BrokenEntry, Crystal, read_crystals
+from pyg_crysdiff.data import BrokenEntry, Crystal
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
@@ -43,6 +44,7 @@ from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.platform import choose_device
 from pyg_crysdiff.sampling.request import Target
+from pyg_crysdiff.storage import only_writer
 from pyg_crysdiff.structrepdiff import StructRepDiff
 
 Say = Callable[[str], None]
@@ -63,7 +65,8 @@ def run_benchmark(settings: Settings, say: Say = lambda _: None, progress: bool 
         ValueError: If a setting or a file is bad.
         FileNotFoundError: If data or a file is missing.
     """
-    return _Run(settings, say, progress).run()
+    with only_writer(settings.out):
+        return _Run(settings, say, progress).run()
 
 
 class _Run:
@@ -77,7 +80,6 @@ class _Run:
 
     def run(self) -> Results:
         settings = self.settings
-        self.out.mkdir(parents=True, exist_ok=True)
         self.say(f"data: {settings.dataset}")
         self.train, self.test = settings.load("train"), settings.load("test")
         name = self.train.property_name
@@ -92,7 +94,7 @@ class _Run:
         for label, model, facts in generators(settings, self.say, self.progress):
             self._sample_model(label, model, facts)
         for label, path in settings.samples:
-            self._score(label, read_crystals(path), str(path), {})
+            self._score(label, read_samples(path, self.say), str(path), {})
         for label, path in settings.baselines:
             self._baseline(load_baseline(label), path)
         results = self._results()
@@ -241,7 +243,7 @@ class _Run:
         """Score a peer's samples; train and sample it first where ``path`` is its checkout."""
         if not (path.is_dir() and baseline.is_checkout(path)):
             file = baseline.find_samples(path, "optimisation")
-            self._score(baseline.title, read_crystals(file), str(file), {})
+            self._score(baseline.title, read_samples(file, self.say), str(file), {})
             return
         settings, live = self.settings, baseline.live
         assert live is not None
@@ -274,7 +276,7 @@ class _Run:
         source: str,
         details: dict[str, Any],
     ) -> None:
-        found = scored(self.out / "tables", name, entries, self.protocol, self.say)
+        found = score(self.out, name, entries, self.protocol, self.say)
         facts = {**details, "num_samples": len(entries)}
         self.rows.append(Row(name, "measured", source, found.metrics, facts))
         self.evaluations[name], self.crystals[name] = found, list(entries)

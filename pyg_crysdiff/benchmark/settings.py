@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pyg_crysdiff.benchmark.names import check_names
 from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data import DATASETS, CrystalDataset, load_dataset
 from pyg_crysdiff.diffusion.joint import Solver
@@ -46,8 +47,8 @@ class Settings:
             (:class:`pyg_crysdiff.sampling.Control`).
         num_elements: They have so many different elements, least and most; None for any number.
         target: Requested property value; None for the training minimum.
-        request: What the generator is asked for where ``target`` is None: ``min``, or ``min:5`` for
-            values anywhere in the lowest 5 % of the training set.
+        request: What the generator is asked for where ``target`` is None: ``min``, ``min:5`` for
+            values anywhere in the lowest 5 % of the training set, or ``max`` and ``max:5``.
         draws: Candidates for each crystal of a further row, in which a property model that was
             trained on the training set chooses; 1 for no such row.
         copies: How often one structure may be chosen; 0 for any number.
@@ -115,6 +116,9 @@ class Settings:
     candidates: int = 20
     seed: int = 0
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_names(self)
 
     @classmethod
     def resolve(cls, dataset: str, **given: Any) -> Settings:

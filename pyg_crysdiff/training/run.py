@@ -23,6 +23,7 @@ from pyg_crysdiff.models.build import PACKAGE
 from pyg_crysdiff.models.checkpoint import LoadedModel
 from pyg_crysdiff.platform import choose_device, choose_devices, choose_precision
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
+from pyg_crysdiff.training.check import check_numbers
 from pyg_crysdiff.training.divergence import FiniteSteps
 from pyg_crysdiff.training.folder import (
     check_config,
@@ -139,6 +140,7 @@ def train(
         TrainingDivergedError: If the loss is no longer a number.
         OSError: If the folder cannot be written to.
     """
+    check_numbers(config)
     out_dir, start = Path(out_dir), Path(base or "").resolve()
     with writing(out_dir):
         return _train(config, out_dir, start, (PACKAGE, *trusted), progress, callbacks)
