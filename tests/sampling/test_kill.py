@@ -26,7 +26,7 @@ def test_killed_sampling_goes_on(tmp_path):
     checkpoint = train(small_config(max_epochs=1), tmp_path / "run", progress=False).checkpoint
     patch.undo()
     # Steps cost little here, so that many moments lie within the writing of parts and exports.
-    words = ["crysdiff", "sample", "--checkpoint", checkpoint, "-n", 120, "--steps", 3,
+    words = ["crysdiff", "sample", "--checkpoint", checkpoint, "-n", 48, "--steps", 3,
              "--batch-size", 4, "--device", "cpu", "--precision", "32-true"]  # fmt: skip
     (tmp_path / "work").mkdir()
     assert_survives_kills(lambda out: [*words, "--out", out], outcome, tmp_path / "work")
