@@ -166,7 +166,7 @@ def _joined(
         values: dict[str, float] = {}
         if row_of is not None:
             values = {n: float(c.values[row_of]) for n, c in columns.items()}
-            said = row_problem(table, columns, row_of)
+            said = row_problem(columns, row_of)
             problem = problem or (said and f"{table.name}, row {row_of}: {said}")
         elif columns:
             problem = problem or problems.get(k, f"{table.name} has no row for it")

@@ -30,11 +30,11 @@ class Column:
 
     Attributes:
         values: One per row; NaN for a gap and for a word.
-        words: Row numbers of what is neither a number nor a gap.
+        words: Row number -> what stands there, where it is neither a number nor a gap.
     """
 
     values: NDArray[np.float64]
-    words: tuple[int, ...]
+    words: dict[int, str]
 
     @property
     def is_numeric(self) -> bool:
@@ -79,15 +79,15 @@ class Table:
         said = {cell.lower() for cell in cells} - _GAPS
         truth = bool(said) and said <= set(_TRUTH)
         values = np.full(len(cells), math.nan)
-        words = []
+        words: dict[int, str] = {}
         for k, cell in enumerate(cells):
             if cell.lower() in _GAPS:
                 continue
             try:
                 values[k] = _TRUTH[cell.lower()] if truth else float(cell.replace("_", "word"))
             except ValueError:
-                words.append(k)
-        return Column(values, tuple(words))
+                words[k] = cell[:60]
+        return Column(values, words)
 
 
 def load_table(path: Path) -> Table:
@@ -150,10 +150,10 @@ def choose_properties(
         columns = {name: table.numbers(name) for name in wanted}
         for name, column in columns.items():
             if column.words and not column.is_numeric:
-                row = column.words[0]
+                row, word = next(iter(column.words.items()))
                 raise ValueError(
-                    f"{table.name}, row {row}: property {name!r} is "
-                    f"{table.cells(name)[row][:60]!r}, not a number, like most of this column"
+                    f"{table.name}, row {row}: property {name!r} is {word!r}, not a number, like "
+                    "most of this column"
                 )
         return columns, {n: taken.get(n, "not asked for") for n in table.header if n not in columns}
     columns, left_out = {}, {}
@@ -189,11 +189,11 @@ def _counts(column: Column) -> bool:
     )
 
 
-def row_problem(table: Table, columns: dict[str, Column], row: int) -> str:
+def row_problem(columns: dict[str, Column], row: int) -> str:
     """Say which cell of a row is a word where a number must be; empty if none is."""
     for name, column in columns.items():
         if row in column.words:
-            return f"property {name!r} is {table.cells(name)[row][:60]!r}, not a number"
+            return f"property {name!r} is {column.words[row]!r}, not a number"
     return ""
 
 
@@ -230,7 +230,6 @@ def read_table(
     taken = {cif: "structure"} | ({id_column: "identifier"} if id_column else {})
     columns, left_out = choose_properties(table, properties, taken)
     names = table.cells(id_column) if id_column else [f"row-{i}" for i in range(len(table.rows))]
-    words = {row for column in columns.values() for row in column.words}
     entries = [
         RawEntry(
             text=text,
@@ -239,7 +238,7 @@ def read_table(
             row=row,
             material_id=name or f"row-{row}",
             properties={key: float(column.values[row]) for key, column in columns.items()},
-            problem=row_problem(table, columns, row) if row in words else "",
+            problem=row_problem(columns, row),
         )
         for row, (text, name) in enumerate(zip(table.cells(cif), names, strict=True))
     ]

@@ -182,6 +182,27 @@ def test_the_grammar_of_cif():
     assert formula(text.replace("_atom_site_", "_atom_site.")) == {"Na": 1, "Cl": 1}
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "_publ_author_name Smith, J.",
+        "_journal_year 1999\n_journal_year 2000",
+        "_exptl_special_details\n_publ_section_title ?",
+        "loop_\n_publ_author_name\n_publ_author_footnote\nSmith J.\nLee",
+    ],
+)
+def test_what_makes_no_crystal_may_be_written_badly(bad):
+    text = cif(more=f"{bad}\n{group('P 1')}")
+    with pytest.warns(UserWarning, match=r"_journal|_publ|_exptl"):
+        assert len(cif_crystal(text)) == 2
+
+
+@pytest.mark.parametrize("bad", ["_symmetry_space_group_name_H-M P 1", "_cell_volume"])
+def test_what_makes_the_crystal_may_not(bad):
+    with pytest.raises(ValueError, match=r"not quoted|has no value"):
+        cif_crystal(cif(more=bad))
+
+
 def test_the_number_of_atoms_decides_between_two_origins():
     more = group("F d -3 m") + "\n_chemical_formula_sum Si\n_cell_formula_units_Z 8"
     assert len(cif_crystal(cif(["Si1 Si 0 0 0"], (5.4, 5.4, 5.4, 90, 90, 90), more))) == 8

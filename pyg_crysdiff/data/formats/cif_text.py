@@ -7,6 +7,7 @@ of sites, a value behind a ``#`` in quotes), which changes crystals without a wo
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -23,6 +24,9 @@ _TOKEN = re.compile(
 
 
 _ATOMS = ("_atom_site_label", "_atom_site_type_symbol", "_atom_site_fract_x", "_atom_site_cartn_x")
+
+# What the crystal is made of. The rest (authors, journals, experiments) is often written badly.
+_MATTERS = ("_cell_", "_atom_site_", "_symmetry_", "_space_group_", "_chemical_formula_sum")
 
 
 @dataclass
@@ -67,10 +71,11 @@ class Block:
         Raises:
             ValueError: If the tag is there already with something else.
         """
-        tag = tag.lower().replace(".", "_").rstrip("_")
+        tag = _plain(tag)
         before = self.values.get(tag, self.loops.get(tag))
         if before is not None and before != value:
-            raise ValueError(f"{tag} stands twice in the block, with different values")
+            _complain(tag, f"{tag} stands twice in the block, with different values")
+            return
         if isinstance(value, list):
             self.loops[tag] = value
         else:
@@ -108,19 +113,34 @@ def read_block(text: str) -> Block:
     if not tokens or not tokens[0][1].lower().startswith("data_") or tokens[0][0]:
         raise ValueError("no data_ line in front of the first tag: it is no block of a CIF file")
     block = Block(tokens[0][1][5:])
-    at = 1
+    at, tag = 1, ""
     while at < len(tokens):
         quoted, word = tokens[at]
         if not quoted and word.lower() == "loop_":
-            at = _read_loop(block, tokens, at + 1)
+            at, tag = _read_loop(block, tokens, at + 1)
         elif not quoted and word.startswith("_"):
+            tag = word
             if at + 1 == len(tokens) or _is_key(tokens[at + 1]):
-                raise ValueError(f"{word} has no value")
-            block.add(word, tokens[at + 1][1])
-            at += 2
+                _complain(tag, f"{word} has no value")
+                at += 1
+            else:
+                block.add(word, tokens[at + 1][1])
+                at += 2
         else:
-            raise ValueError(f"{word[:40]!r} belongs to no tag")
+            _complain(tag, f"{word[:40]!r} belongs to no tag; is a value of {tag[:60]} not quoted?")
+            at += 1
     return block
+
+
+def _plain(tag: str) -> str:
+    return tag.lower().replace(".", "_").rstrip("_")
+
+
+def _complain(tag: str, problem: str) -> None:
+    """Refuse what is wrong with a tag that makes the crystal; note what is wrong with another."""
+    if not tag or _plain(tag).startswith(_MATTERS):
+        raise ValueError(problem)
+    warnings.warn(problem, stacklevel=3)
 
 
 def _tokens(text: str) -> Iterator[tuple[bool, str]]:
@@ -137,7 +157,8 @@ def _is_key(token: tuple[bool, str]) -> bool:
     return not quoted and (word.startswith("_") or word.lower() == "loop_")
 
 
-def _read_loop(block: Block, tokens: list[tuple[bool, str]], at: int) -> int:
+def _read_loop(block: Block, tokens: list[tuple[bool, str]], at: int) -> tuple[int, str]:
+    """Read a loop; return the place behind it and its first tag that matters."""
     start = at
     while at < len(tokens) and not tokens[at][0] and tokens[at][1].startswith("_"):
         at += 1
@@ -148,11 +169,14 @@ def _read_loop(block: Block, tokens: list[tuple[bool, str]], at: int) -> int:
     items = [word for _, word in tokens[start:at]]
     if not tags:
         raise ValueError("a loop_ without tags")
+    first = next((tag for tag in tags if _plain(tag).startswith(_MATTERS)), tags[0])
     if len(items) % len(tags):
-        raise ValueError(
-            f"the loop of {tags[0]} has {len(tags)} columns, but {len(items)} values: a row is not "
-            "whole"
+        _complain(
+            first,
+            f"the loop of {first} has {len(tags)} columns, but {len(items)} values: a row is not "
+            "whole",
         )
+        return at, first
     for k, tag in enumerate(tags):
         block.add(tag, items[k :: len(tags)])
-    return at
+    return at, first
