@@ -120,6 +120,7 @@ def run(args: argparse.Namespace) -> None:
     from pyg_crysdiff.models import load_checkpoint  # noqa: PLC0415
     from pyg_crysdiff.platform import choose_device  # noqa: PLC0415
     from pyg_crysdiff.sampling import sample, write_symmetrised  # noqa: PLC0415
+    from pyg_crysdiff.sampling.request import recommended_sampler  # noqa: PLC0415
 
     target, control = _target(args.target), _control(args)
     shard = None if args.shard is None else parse_shard(args.shard)
@@ -127,7 +128,6 @@ def run(args: argparse.Namespace) -> None:
     if args.num_atoms is not None:
         given["num_atoms"] = _num_atoms(args.num_atoms)
     model = load_checkpoint(args.checkpoint, choose_device(args.device), args.trust)
-    recommended = model.card.get("sampler", {})
     crystals = sample(
         model,
         args.num_samples,
@@ -140,7 +140,7 @@ def run(args: argparse.Namespace) -> None:
         out=args.out,
         shard=shard,
         extrapolate=args.extrapolate,
-        **{**recommended, **given},
+        **{**recommended_sampler(model.card), **given},
     )
     if args.shard is not None:
         say(f"part {args.shard}: {len(crystals)} crystals in {args.out}/parts")

@@ -13,7 +13,7 @@ from pyg_crysdiff.data.statistics import PropertyStatistics
 from pyg_crysdiff.models import CrystalDiffusion, load_checkpoint
 from pyg_crysdiff.sampling import Control, resolve_target, sample
 from pyg_crysdiff.sampling import batches as module
-from pyg_crysdiff.sampling.request import draw_target
+from pyg_crysdiff.sampling.request import draw_target, recommended_sampler
 from pyg_crysdiff.sampling.store import SampleStore
 from pyg_crysdiff.training import train
 from tests.helpers import small_config, toy_set
@@ -338,3 +338,13 @@ def test_crystals_that_are_not_finite_are_kept_and_counted(
     for name in ("samples.extxyz", "samples.pt", "cif"):
         entries = read_crystals(tmp_path / name)
         assert [hasattr(e, "reason") for e in entries] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    "advice", [{"out": "/etc"}, {"steps": "many"}, {"trusted": ["os"]}, ["steps"], "flow", 7]
+)
+def test_a_card_may_recommend_options_of_the_sampler_only(advice):
+    with pytest.raises(ValueError, match="card recommends the sampler"):
+        recommended_sampler({"sampler": advice})
+    assert recommended_sampler({}) == {}
+    assert recommended_sampler({"sampler": {"steps": 50, "guidance": 1.5}})["steps"] == 50
