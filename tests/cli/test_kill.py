@@ -69,19 +69,9 @@ def test_benchmark(tmp_path):
     judge = _judge(tmp_path / "judge.safetensors")
 
     def command(out):
-        words = [
-            script,
-            "--models",
-            "cdi",
-            "--num-samples",
-            "10",
-            "--steps",
-            "3",
-            "--device",
-            "cpu",
-        ]
-        words += ["--evaluator", judge, "--predictor", judge, "--draws", "2", "--no-coverage"]
-        words += ["--budget", "30", "--out", out]
+        words = [script, "--models", "cdi", "--device", "cpu", "--num-samples", "10"]
+        words += ["--steps", "3", "--draws", "2", "--no-coverage", "--budget", "30"]
+        words += ["--evaluator", judge, "--predictor", judge, "--out", out]
         return [*words, *(part for override in tiny for part in ("--set", override))]
 
     assert_survives_kills(command, _outcome, tmp_path)
