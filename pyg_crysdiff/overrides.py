@@ -18,8 +18,8 @@ _TEXTS = {
 }  # fmt: skip
 _LISTS = {"properties", "data.properties"}
 _OPENING, _CLOSING = "([{", ")]}"
-# What a user of Hydra means by it, and no file or column is called.
-_INTERPOLATION = re.compile(r"\$\{(oc\.[a-z_.]+:[^}]*|hydra:[^}]*|[a-z_]+(\.[a-z_]+)*)\}")
+# Signs that open an interpolation for Hydra, where no user of Hydra means one by it.
+_LITERAL = re.compile(r"\$\{(?!oc\.[a-z_.]+:|hydra:|[a-z_]+(\.[a-z_]+)*\})")
 
 
 def literal_override(override: str) -> str:
@@ -68,11 +68,9 @@ def _quoted(text: str) -> str:
     """Return text for Hydra's grammar; what the user has put in quotes or escaped stays."""
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         return text
-    if _INTERPOLATION.search(text):
-        return text
-    return _in_quotes(re.sub(r"\\([\\()\[\]{}:=, \t])", r"\1", text))
+    plain = re.sub(r"\\([\\()\[\]{}:=, \t])", r"\1", text)
+    return QuotedString(_LITERAL.sub(r"\${", plain), Quote.single).with_quotes()
 
 
 def _in_quotes(text: str) -> str:
-    escaped = text.replace("${", r"\${")  # OmegaConf resolves it within quotes as well
-    return QuotedString(escaped, Quote.single).with_quotes()
+    return QuotedString(text.replace("${", r"\${"), Quote.single).with_quotes()

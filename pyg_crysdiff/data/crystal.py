@@ -83,10 +83,15 @@ class Crystal:
         """Convert an ordered pymatgen ``Structure``.
 
         Raises:
-            ValueError: If a site is partially occupied or holds several species.
+            ValueError: If a site is partially occupied, holds several species or a dummy.
         """
+        from pymatgen.core import DummySpecies  # noqa: PLC0415
+
         if not structure.is_ordered:
             raise ValueError(f"structure {structure.formula} is disordered")
+        for site in structure:
+            if isinstance(site.specie, DummySpecies):
+                raise ValueError(f"{site.specie.symbol!r} is no element (a dummy or a vacancy)")
         numbers = np.array([site.specie.Z for site in structure])
         return cls(structure.lattice.matrix.copy(), structure.frac_coords, numbers, info or {})
 

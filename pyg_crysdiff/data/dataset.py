@@ -210,7 +210,12 @@ class CrystalDataset(InMemoryDataset):
 
     def _parse(self, source: Path) -> Parsed:
         """Read all entries of a source."""
-        found = read_entries(source, self._wanted, self._cif_column)
+        try:
+            found = read_entries(source, self._wanted, self._cif_column)
+        except ValueError as error:
+            if any("," in name for name in self._wanted or []):
+                raise ValueError(f"{error}; several are written properties=[one,two]") from error
+            raise
         crystals, broken = convert_entries(
             found.entries, **self._reduce, num_workers=self._workers, label=f"reading {source.name}"
         )
@@ -290,7 +295,7 @@ class CrystalDataset(InMemoryDataset):
             return f"{where} that pre_filter keeps"
         return (
             f"{where}: the source has {count} ({self.split_description}); choose other fractions, "
-            "such as fractions=[1, 0, 0] for training on all"
+            "such as fractions=[1, 0, 0] to train on all (crysdiff train: ++data.fractions=[1,0,0])"
         )
 
     def _key(self, source: Path) -> str:

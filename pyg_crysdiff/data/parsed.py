@@ -71,7 +71,8 @@ def load_parsed(path: Path) -> Parsed | None:
 
 
 def _load(path: Path) -> Parsed:
-    with np.load(path, allow_pickle=False) as arrays:
+    # Through a handle: of a damaged file np.load leaves its own open.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         meta = json.loads(arrays["meta"].tobytes().decode())
         cuts = np.cumsum(arrays["num_atoms"])
         fracs = np.split(arrays["frac_coords"], cuts)[:-1]

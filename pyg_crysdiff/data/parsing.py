@@ -34,6 +34,7 @@ from pyg_crysdiff.data.tables import read_table
 from pyg_crysdiff.parallel import parallel_map
 
 log = logging.getLogger(__name__)
+_LONGEST_REASON = 300  # signs: a message may quote the text that it is about
 
 
 def canonical(crystal: Crystal, *, niggli: bool = True, primitive: bool = False) -> Crystal:
@@ -99,7 +100,7 @@ def parse_text(text: str, fmt: str) -> Crystal:
 
 
 def _one_line(error: Exception) -> str:
-    reason = (str(error).splitlines() or [""])[0].strip()
+    reason = (str(error).splitlines() or [""])[0].strip()[:_LONGEST_REASON]
     return (
         reason if reason and not isinstance(error, KeyError) else f"{type(error).__name__} {reason}"
     )

@@ -20,6 +20,7 @@ IDENTIFIERS = ("material_id", "id", "name")
 _CIF_COLUMNS = ("cif", "CIF", "structure_cif", "cif_string")
 COUNTERS = ("index", "level_0", "row", "no", "nr", "number", "#")
 _GAPS = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "-", "?", "."))
+_MOST_COLUMNS = 10_000
 _TRUTH = {"true": 1.0, "false": 0.0}
 
 
@@ -103,6 +104,8 @@ def parse_table(data: bytes, name: str) -> Table:
     text = decode(data, name)
     first = text.lstrip("\n").split("\n", 1)[0]
     separator = max(",;\t", key=first.count)
+    if first.count(separator) > _MOST_COLUMNS:
+        raise ValueError(f"{name} has more than {_MOST_COLUMNS} columns, which is not read")
     try:
         frame = pd.read_csv(
             StringIO(text), header=None, dtype=str, na_filter=False, sep=separator,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -152,7 +153,9 @@ class SampleStore:
         """
         if complete:
             with (self.folder / "samples.extxyz").open("r+b") as frames:
-                frames.truncate(self._frames_end)
+                if frames.seek(0, os.SEEK_END) > self._frames_end:
+                    frames.truncate(self._frames_end)
+                os.fsync(frames.fileno())
         tensors = self.folder / "samples.pt"
         if complete or (crystals and not tensors.exists()):
             save_cdvae(crystals, tensors)

@@ -120,6 +120,7 @@ def test_unknown_element_is_reported(tmp_path, rng):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"properties": "gap,cif"}, r"no property columns.*properties=\[one,two\]"),
         ({"properties": ["nope"]}, r"no property columns \['nope'\].*gap"),
         ({"cif_column": "structure"}, "no column 'structure'"),
     ],

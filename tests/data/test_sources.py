@@ -11,6 +11,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from pymatgen.core import Lattice, Structure
 
 from pyg_crysdiff.data import BrokenEntry, Crystal, read_crystals
 from pyg_crysdiff.data.io import crystal_to_cif, write_extxyz
@@ -300,3 +301,9 @@ def test_poscars_of_vasp_4_and_of_long_lists(tmp_path, caplog):
     rows = "0 0 0 T T F\n.5 .5 0 F F F\n.5 0 0 T T T\n\n0 0 0\n0 0 0\n0 0 0\n"
     (tmp_path / "POSCAR").write_text(f"x\n{head}{symbols}\n{counts}\nSelective\nDirect\n{rows}")
     assert read_crystals(tmp_path / "POSCAR")[0].atomic_numbers.tolist() == [26, 24, 28]
+
+
+def test_a_dummy_of_pymatgen_is_no_crystal():
+    structure = Structure(Lattice.cubic(4), ["Na", "X"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    with pytest.raises(ValueError, match="'X' is no element"):
+        Crystal.from_structure(structure)

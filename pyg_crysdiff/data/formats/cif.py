@@ -20,6 +20,7 @@ from pyg_crysdiff.data.formats.species import (
     atomic_number,
     check_species,
     number_of_label,
+    symbol_of,
 )
 from pyg_crysdiff.data.formats.symmetry import symmetry_operations
 
@@ -206,18 +207,12 @@ def stated_formula(block: Block) -> Counter[str] | None:
     out: Counter[str] = Counter()
     try:
         for symbol, count in parts:
-            element = _symbol(atomic_number(symbol))
+            element = symbol_of(atomic_number(symbol))
             out[element] += float(count or 1)  # type: ignore[assignment]
     except ValueError:
         warnings.warn(f"the formula {text!r} cannot be read and was not checked", stacklevel=2)
         return None
     return +out or None
-
-
-def _symbol(number: int) -> str:
-    from pymatgen.core import Element  # noqa: PLC0415
-
-    return Element.from_Z(number).symbol
 
 
 def _per_cell(block: Block, formula: Counter[str] | None) -> float | None:
@@ -237,7 +232,7 @@ def _check_formula(block: Block, formula: Counter[str] | None, numbers: list[int
     """
     if formula is None:
         return
-    found = Counter(_symbol(z) for z in numbers)
+    found = Counter(symbol_of(z) for z in numbers)
     ratios = [found[symbol] / count for symbol, count in formula.items()]
     units = len(numbers) / sum(formula.values())
     shown = " ".join(f"{symbol}{count}" for symbol, count in found.items())

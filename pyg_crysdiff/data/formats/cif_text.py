@@ -92,9 +92,8 @@ def split_blocks(text: str) -> list[str]:
 
 
 def may_hold_atoms(text: str) -> bool:
-    """Whether the text of a block names a tag of atom sites, be the block readable or not."""
-    plain = text.lower().replace(".", "_")
-    return any(tag in plain for tag in _ATOMS)
+    """Whether the text of a block speaks of atom sites at all, be it readable or not."""
+    return "_atom_site" in text.lower()
 
 
 def read_block(text: str) -> Block:

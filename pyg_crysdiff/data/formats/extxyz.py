@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.data.formats.species import MOST_ATOMS, atomic_number, check_species
+from pyg_crysdiff.data.formats.species import MOST_ATOMS, atomic_number, check_species, symbol_of
 from pyg_crysdiff.data.texts import lines_of
 
 
@@ -96,22 +96,30 @@ def _facts(comment: str) -> dict[str, Any]:
 
 
 def _with_elements(lines: list[str], properties: str) -> list[str]:
-    """Put the plain element where a line has a charge, an isotope or small letters."""
-    from pymatgen.core import Element  # noqa: PLC0415
+    """Put the plain element where a line has a charge, an isotope or small letters.
 
-    fields = properties.split(":")
-    column = 0
-    for name, count in zip(fields[::3], fields[2::3], strict=False):
-        if name.lower() in ("species", "symbols", "element"):
-            break
-        column += int(count)
-    else:
+    The columns are counted first: ASE makes room for whatever number stands there.
+    """
+    columns = _columns(properties)
+    width = sum(columns.values())
+    words = [line.split() for line in lines]
+    if short := next((row for row in words if len(row) < width), None):
+        raise ValueError(f"an atom has {len(short)} words, but Properties says {width}")
+    names = list(columns)
+    symbol = next((n for n in names if n.lower() in ("species", "symbols", "element")), None)
+    if symbol is None:
         return lines
-    out = []
-    for line in lines:
-        words = line.split()
-        if len(words) <= column:
-            raise ValueError(f"a line of an atom is not whole: {line[:60]!r}")
-        words[column] = Element.from_Z(atomic_number(words[column])).symbol
-        out.append(" ".join(words))
-    return out
+    at = sum(columns[name] for name in names[: names.index(symbol)])
+    for row in words:
+        row[at] = symbol_of(atomic_number(row[at]))
+    return [" ".join(row) for row in words]
+
+
+def _columns(properties: str) -> dict[str, int]:
+    """Return the number of words of every property of an atom, in order."""
+    fields = properties.split(":")
+    names, counts = fields[::3], fields[2::3]
+    small = all(count.isascii() and count.isdecimal() and len(count) < 4 for count in counts)
+    if len(fields) % 3 or not small or len(set(names)) != len(names):
+        raise ValueError(f"Properties cannot be read: {properties[:80]!r}")
+    return {name: int(count) for name, count in zip(names, counts, strict=True)}

@@ -6,7 +6,7 @@ import warnings
 from dataclasses import dataclass
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.data.formats.species import MOST_ATOMS, atomic_number
+from pyg_crysdiff.data.formats.species import MOST_ATOMS, atomic_number, symbol_of
 from pyg_crysdiff.data.texts import lines_of
 
 
@@ -46,7 +46,7 @@ def poscar_crystal(text: str) -> Crystal:
     numbers = [atomic_number(symbol) for symbol in symbols]
     if len(symbols) != len(head.counts):
         raise ValueError(f"{len(symbols)} elements, but {len(head.counts)} counts of atoms")
-    names = [_name(number) for number in numbers]
+    names = [symbol_of(number) for number in numbers]
     # One line each, whatever the file had, so that pymatgen has nothing to guess.
     plain = ["POSCAR", *lines[1:5], " ".join(names), " ".join(map(str, head.counts))]
     plain += lines[head.end : start + total]
@@ -121,9 +121,3 @@ def _floats(line: str, count: int, what: str) -> None:
         fits = False
     if not fits:
         raise ValueError(f"{what} must hold {count} numbers, it is {line.strip()[:60]!r}")
-
-
-def _name(number: int) -> str:
-    from pymatgen.core import Element  # noqa: PLC0415
-
-    return Element.from_Z(number).symbol

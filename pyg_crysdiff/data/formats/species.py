@@ -12,6 +12,7 @@ from pymatgen.core import Element
 MOST_PROTONS = 118
 MOST_ATOMS = 20_000  # in one crystal; a damaged count must not fill the memory
 _NUMBERS = {Element.from_Z(z).symbol: z for z in range(1, MOST_PROTONS + 1)} | {"D": 1, "T": 1}
+_SYMBOLS = {z: symbol for symbol, z in _NUMBERS.items() if symbol not in ("D", "T")}
 # An element, and perhaps its charge: Fe, FE, Fe3+, Fe+3, O2-, Fe2.67+
 _SYMBOL = re.compile(r"([A-Za-z]{1,3})(?:\d*\.?\d*[+-]|[+-]\d*\.?\d*)?")
 _LABEL = re.compile(r"([A-Za-z]+)")
@@ -33,6 +34,11 @@ def atomic_number(symbol: str) -> int:
             f"{symbol.strip()!r} is no element (a dummy, a vacancy or a group of atoms)"
         )
     return number
+
+
+def symbol_of(number: int) -> str:
+    """Return the symbol of an atomic number from 1 to 118."""
+    return _SYMBOLS[number]
 
 
 def number_of_label(label: str, stated: Iterable[str] = ()) -> int:

@@ -83,10 +83,12 @@ def _load(path: Path) -> Any:
         with torch.serialization.safe_globals([*_numpy_names(), *beside]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        said = [line for line in str(error).splitlines() if "global" in line.lower()]
+        said = [line.strip() for line in str(error).splitlines() if "Unsupported" in line]
+        if not said:
+            raise ValueError(f"{path} is damaged, or no tensor file; copy it again") from error
         raise ValueError(
             f"{path} holds more than tensors and plain data and was not loaded, since loading "
-            f"would execute code ({(said or [str(error)])[-1][:300]}); save the tensors alone"
+            f"would execute code ({said[0][:200]}); save the tensors alone"
         ) from error
     except Exception as error:  # the unpickler raises whatever it meets in damaged bytes
         reason = (str(error).splitlines() or [type(error).__name__])[0]
