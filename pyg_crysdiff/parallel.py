@@ -29,7 +29,7 @@ Out = TypeVar("Out")
 _IDLE = 60  # seconds after which processes without work end; importing torch anew costs a few
 
 
-class WorkerKilledError(RuntimeError):
+class WorkerKilledError(MemoryError):
     """A worker process was killed from outside, usually by the system for want of memory."""
 
 

@@ -71,15 +71,24 @@ def ending(debug: bool, also: tuple[type[Exception], ...] = ()) -> Iterator[None
 
 def say(text: str) -> None:
     """Print a line; where nobody reads any more (``| head``), the work goes on in silence."""
-    print(text)
-    _flush()
+    with _unread():
+        print(text, flush=True)
 
 
 def _flush() -> None:
-    try:
+    with _unread():
         sys.stdout.flush()
+
+
+@contextmanager
+def _unread() -> Iterator[None]:
+    """Write to nowhere from now on, where the reader of the output has gone."""
+    try:
+        yield
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 @contextmanager
@@ -108,7 +117,7 @@ def _exit(status: int, line: str) -> NoReturn:
 def _in_one_line(error: BaseException) -> str:
     """Say what an exception says, without line ends and numbers of the system."""
     if isinstance(error, MemoryError):
-        return f"not enough memory {error}".strip()
+        return ": ".join(["not enough memory", *filter(None, [str(error)])])
     if isinstance(error, RecursionError):
         return f"the input is nested too deeply ({error})"
     text = str(error)

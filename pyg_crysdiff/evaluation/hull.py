@@ -94,7 +94,7 @@ def _entry(item: Any, where: str) -> PDEntry:
         atoms = float(composition.num_atoms)
     except Exception as error:  # pymatgen raises many kinds for what is no composition
         raise ValueError(
-            f"{where}: needs a composition and an energy ({type(error).__name__}: {error})"
+            f"{where}: needs composition and energy ({type(error).__name__}: {error})"
         ) from error
     if isinstance(item["energy"], bool) or not math.isfinite(energy):
         raise ValueError(f"{where}: the energy {item['energy']!r} is not a finite number")
