@@ -26,6 +26,7 @@ from throughput_sides import T
 from torch_geometric.data import Data
 
 from pyg_crysdiff.data import load_dataset
+from pyg_crysdiff.data.properties import names_of
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.diffusion.schedules import sampling_times
@@ -81,8 +82,7 @@ def measure(
     name: str, items: list[Data], device: torch.device, args: argparse.Namespace
 ) -> dict[str, Any]:
     """Time training and sampling on one set."""
-    keys = list(items[0].keys())  # type: ignore[operator]
-    wanted = [key for key in keys if key.endswith(("_per_atom", "heat_ref", "energy"))][:1]
+    wanted = (names_of(items[0]) or [])[:1]
     config = compose_config([f"conditioner={args.conditioner}"])
     model = build_model(config, DataStatistics.from_dataset(items, wanted)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)

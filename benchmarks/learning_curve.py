@@ -21,6 +21,7 @@ import matplotlib as mpl
 
 from pyg_crysdiff.benchmark.drawing import draw, request
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.cdvae_evaluator import load_evaluator
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
 from pyg_crysdiff.models import load_checkpoint
@@ -44,7 +45,7 @@ def main() -> None:
     evaluator = load_evaluator(args.evaluator)
     name = train.property_name
     assert name is not None
-    target = min(float(c.info[name]) for c in train.crystals())
+    target = min(float(c.info[name]) for c in with_value(train.crystals(), name))
     protocol = {
         "reference": test.crystals(), "train": train.crystals(), "evaluator": evaluator,
         "thresholds": train.success_thresholds, "cutoffs": test.coverage_cutoffs,

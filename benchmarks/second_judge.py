@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from pyg_crysdiff.data import Crystal, load_dataset, read_crystals
+from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.stability import Stability, relaxations, static_energies
 from pyg_crysdiff.evaluation.success import PERCENTILES, percentile_thresholds
 from pyg_crysdiff.evaluation.validity import structural_problem
@@ -41,7 +42,9 @@ def main() -> None:
     args = parser.parse_args()
     options = {"scheme": args.split, "source": args.data_root}
     train = load_dataset(args.dataset, "train", **options)
-    crystals, name = train.crystals(), train.property_name
+    name = train.property_name
+    assert name is not None
+    crystals = with_value(train.crystals(), name)
     settings = Stability(
         steps=args.relax_steps, cache_dir=args.out / "cache", num_workers=args.workers
     )

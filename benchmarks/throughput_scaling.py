@@ -12,6 +12,7 @@ import torch
 from throughput_sides import ours
 from torch_geometric.data import Data
 
+from pyg_crysdiff.data.properties import set_properties
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.models.build import build_model
@@ -100,14 +101,15 @@ def crystals(count: int, args: argparse.Namespace) -> dict[str, Any]:
 def made_up(sizes: list[int]) -> list[Data]:
     """Random atoms in cubes of 12 cubic Angstrom per atom."""
     generator = torch.Generator().manual_seed(0)
-    return [
+    items = [
         Data(
             atomic_numbers=torch.randint(1, 80, (n,), generator=generator),
             frac_coords=torch.rand(n, 3, generator=generator),
             lattice=((12.0 * n) ** (1 / 3) * torch.eye(3)).unsqueeze(0),
             num_atoms=torch.tensor([n]),
             num_nodes=n,
-            energy=torch.randn(1, generator=generator),
         )
         for n in sizes
     ]
+    energies = torch.randn(len(items), generator=generator).tolist()
+    return [set_properties(data, {"energy": x}) for data, x in zip(items, energies, strict=True)]

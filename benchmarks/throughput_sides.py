@@ -21,6 +21,7 @@ from torch import Tensor
 from torch_geometric.data import Batch, Data
 
 from pyg_crysdiff.baselines.shims import install_shims
+from pyg_crysdiff.data.properties import names_of, property_of
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.joint import Solver
 from pyg_crysdiff.diffusion.noise import crystal_seed
@@ -56,8 +57,7 @@ class Side:
 def ours(items: list[Data], conditioner: str, precision: str, device: torch.device) -> Side:
     """This package's default model, with its own condition."""
     config = compose_config([f"conditioner={conditioner}"])
-    keys = list(items[0].keys())  # type: ignore[operator]
-    names = [key for key in keys if key.endswith(("_per_atom", "heat_ref", "energy"))][:1]
+    names = (names_of(items[0]) or [])[:1]
     model = build_model(config, DataStatistics.from_dataset(items, names)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     precision = choose_precision(precision, device)
@@ -71,7 +71,7 @@ def ours(items: list[Data], conditioner: str, precision: str, device: torch.devi
         _update(model, optimizer, loss, torch.nn.utils.clip_grad_norm_)
 
     states = [model.state(b) for b in batches]
-    conditions = [{name: b[name].view(-1) for name in model.properties} for b in batches]
+    conditions = [{name: property_of(b, name) for name in model.properties} for b in batches]
 
     # Bound to sizes and condition once, as in sampling; the time is new in every call.
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):

@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from pyg_crysdiff.overrides import literal_override
 
 T = TypeVar("T")
 
@@ -34,7 +36,9 @@ def compose_config(overrides: Sequence[str] = ()) -> dict[str, Any]:
 
     Args:
         overrides: As on the command line, e.g. ``["data=carbon24", "seed=1"]``. A folder of
-            your own YAML files is added by ``hydra.searchpath=[file:///path/to/configs]``.
+            your own YAML files is added by ``hydra.searchpath=[file:///path/to/configs]``. Names
+            of columns and paths may hold any sign
+            (:func:`pyg_crysdiff.overrides.literal_override`).
 
     Raises:
         ValueError: If a key or a choice does not exist, or a required value is missing.
@@ -42,10 +46,16 @@ def compose_config(overrides: Sequence[str] = ()) -> dict[str, Any]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            config = compose("train", overrides=list(overrides))
+            config = compose("train", overrides=[literal_override(text) for text in overrides])
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OverrideParseException as error:
+        key, reason = error.override.partition("=")[0], str(error).splitlines()[0]
+        raise ValueError(
+            f"bad configuration: {error.override!r} is no KEY=VALUE ({reason}); text with special "
+            f"signs stands in quotes, within those of the shell: \"{key}='...'\""
+        ) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(f"bad configuration: {error}") from error
+        raise ValueError(f"bad configuration: {' '.join(str(error).split())}") from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 

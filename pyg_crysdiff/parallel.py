@@ -1,20 +1,36 @@
-"""Work on all cores, in order, with a progress bar."""
+"""Work on all cores, in order, with a progress bar.
+
+The processes come from loky, which joblib carries: they do not run the main script anew, so that
+a script without a ``__main__`` guard, standard input and notebooks can use them, and a process
+that is killed is noticed.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from functools import cache
-from multiprocessing import get_context
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from itertools import islice
+from typing import TypeVar
 
+from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+
+_IDLE = 60  # seconds after which processes without work end; importing torch anew costs a few
+
+
+class WorkerKilledError(MemoryError):
+    """A worker process was killed from outside, usually by the system for want of memory."""
 
 
 def parallel_map(
@@ -37,30 +53,89 @@ def parallel_map(
         label: Its text.
         serial_below: With fewer items no process is started.
         chunksize: Items per message to a process.
+
+    Raises:
+        ValueError: If the number of processes is negative.
+        WorkerKilledError: If a process was killed, and killed again where only one was at work.
     """
     workers = available_cores() if num_workers is None else num_workers
-    options: dict[str, Any] = {"desc": label, "disable": not progress, "leave": False}
-    if workers <= 1 or len(items) < serial_below:
-        return [work(item) for item in tqdm(items, **options)]
+    if workers < 0:
+        raise ValueError(f"the number of worker processes must not be negative, got {workers}")
+    with tqdm(total=len(items), desc=label, disable=not progress, leave=False) as bar:
+        results: list[Out] = []
+        if workers <= 1 or len(items) < serial_below:
+            for item in items:
+                results.append(work(item))
+                bar.update()
+            return results
+        for processes in (workers, 1):  # one needs the least memory
+            try:
+                for found in _mapped(work, items[len(results) :], processes, chunksize):
+                    results.append(found)
+                    bar.update()
+            except BrokenProcessPool:
+                continue
+            return results
+    raise WorkerKilledError(
+        f"a worker process was killed{f' ({label})' if label else ''} after {len(results)} of "
+        f"{len(items)} items, and so was the only one of a second try; the usual reason is too "
+        "little memory: free some, or take smaller files"
+    )
+
+
+def _mapped(
+    work: Callable[[In], Out], items: Sequence[In], processes: int, chunksize: int
+) -> Iterator[Out]:
+    """Yield results from processes, which end at once where the caller is interrupted."""
+    starts = iter(range(0, len(items), chunksize))
+    waiting: deque[Future[list[Out]]] = deque()
+    with _deaf_to_interrupts():
+        pool = get_reusable_executor(
+            processes, timeout=_IDLE, initializer=_prepare, initargs=(os.getpid(),)
+        )
+        for start in islice(starts, 2 * processes):
+            waiting.append(pool.submit(_each, work, items[start : start + chunksize]))
     try:
-        results = _pool(workers).map(work, items, chunksize=chunksize)
-        return list(tqdm(results, total=len(items), **options))
-    except BrokenProcessPool:
-        _pool.cache_clear()
+        while waiting:
+            yield from waiting.popleft().result()
+            for start in islice(starts, 1):
+                waiting.append(pool.submit(_each, work, items[start : start + chunksize]))
+    except Exception:
+        for future in waiting:
+            future.cancel()
+        raise
+    except BaseException:  # Ctrl-C and its like
+        pool.shutdown(wait=True, kill_workers=True)
         raise
 
 
-@cache
-def _pool(workers: int) -> ProcessPoolExecutor:
-    """Return processes that stay: importing torch anew for every map would cost seconds."""
-    # forkserver: a fork of a process that holds threads (torch) may deadlock.
-    context = get_context("spawn" if os.name == "nt" else "forkserver")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_quiet)
+def _each(work: Callable[[In], Out], chunk: Sequence[In]) -> list[Out]:
+    return [work(item) for item in chunk]
 
 
-def _quiet() -> None:
-    """Leave warnings of libraries at import to the parent, which has printed them once."""
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let processes that start in here ignore Ctrl-C for good; a terminal sends it to all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _prepare(parent: int) -> None:
+    """Leave warnings at import to the parent, which has printed them; end where it is killed."""
     warnings.simplefilter("ignore")
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def available_cores() -> int:

@@ -3,21 +3,75 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
+import stat
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import torch
+
+log = logging.getLogger(__name__)
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KINDS = ("cpu", "cuda", "gpu", "mps")
 
 
 def cache_folder() -> Path:
-    """Return the cache folder: ``$CRYSDIFF_CACHE``, else ``pyg_crysdiff`` in the user's cache."""
+    """Return the cache folder: ``$CRYSDIFF_CACHE``, else ``pyg_crysdiff`` in the user's cache.
+
+    Where the latter cannot be written to, a temporary folder takes its place, which is said once.
+
+    Raises:
+        ValueError: If ``$CRYSDIFF_CACHE`` is set and cannot be written to.
+    """
     if own := os.environ.get("CRYSDIFF_CACHE"):
+        if (problem := _unwritable(Path(own))) is not None:
+            raise ValueError(
+                f"CRYSDIFF_CACHE is {own}, which cannot be written to ({problem}); let it name "
+                "another folder"
+            )
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyg_crysdiff"
+    try:
+        usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # a user without a home
+        return _temporary_cache(Path("~/.cache"))
+    folder = usual / "pyg_crysdiff"
+    return folder if _unwritable(folder) is None else _temporary_cache(folder)
+
+
+@cache
+def _unwritable(folder: Path) -> str | None:
+    """Say why no file can be made in a folder, which is made if need be; None where one can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+
+
+@cache
+def _temporary_cache(instead_of: Path) -> Path:
+    """Return a cache folder of this user alone among the temporary files; code is kept in it."""
+    user = os.getuid() if hasattr(os, "getuid") else None
+    folder = Path(tempfile.gettempdir()) / f"pyg_crysdiff-{user}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        facts = folder.lstat()
+        private = stat.S_ISDIR(facts.st_mode) and not facts.st_mode & 0o077
+        own = user is not None and private and facts.st_uid == user
+    except OSError:
+        own = False
+    if not own:
+        folder = Path(tempfile.mkdtemp(prefix="pyg_crysdiff-"))
+    log.warning(
+        "the cache folder %s cannot be written to; %s takes its place. Set CRYSDIFF_CACHE to a "
+        "folder that lasts.", instead_of, folder,
+    )  # fmt: skip
+    return folder
 
 
 def choose_precision(precision: str, device: torch.device) -> str:

@@ -20,11 +20,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 _LOCK = ".lock"
+_KEPT = " .,+=%@()_-"
+_LONGEST = 150  # bytes; with temporary endings below the 255 that file systems take
 _WRITER = ".writer.json"
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replacing(path: str | Path, *, flush: bool = True) -> Iterator[Path]:
     """Yield a temporary file that takes the place of ``path`` once the block ends without error.
 
     The temporary file lies in the same folder, has a name of its own and the same suffix. It is
@@ -33,6 +35,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     Args:
         path: Target; its folder is made if need be.
+        flush: Wait for the disk. Without it a file survives the end of its process, but not that
+            of the machine: for many small files that can be made again.
 
     Raises:
         OSError: If the folder cannot be written to.
@@ -44,8 +48,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         with _named(path):
             yield temporary
-            with temporary.open("rb+") as handle:
-                os.fsync(handle.fileno())
+            if flush:
+                with temporary.open("rb+") as handle:
+                    os.fsync(handle.fileno())
             temporary.replace(path)
     finally:
         with suppress(OSError):
@@ -74,6 +79,25 @@ def append_text(path: str | Path, text: str) -> None:
     path = Path(path)
     with _named(path), path.open("a", encoding="utf-8", newline="") as handle:
         handle.write(text)
+
+
+def write_from(path: str | Path, start: int, content: bytes) -> int:
+    """Let a growing file go on with ``content`` at byte ``start``.
+
+    Where it stands there already nothing is written, so that work which is done again after a
+    crash costs reading alone; else it takes the place of all that follows.
+
+    Returns:
+        Where the content ends.
+    """
+    path = Path(path)
+    with _named(path), path.open("r+b" if path.exists() else "w+b") as handle:
+        handle.seek(start)
+        if handle.read(len(content)) != content:
+            handle.seek(start)
+            handle.truncate()
+            handle.write(content)
+    return start + len(content)
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -106,10 +130,35 @@ def read_record(path: str | Path) -> dict[str, Any]:
     return record
 
 
+def user_path(path: str | Path) -> Path:
+    """Return a path with ``~`` for the user's home; a name that only begins with ``~`` stays."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # there is no such user
+        return Path(path)
+
+
 def file_digest(path: str | Path) -> str:
     """Return a file's SHA-256 as hex."""
     with Path(path).open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def content_digest(path: str | Path) -> str:
+    """Return the SHA-256 of a file and its name, or of all files below a folder with theirs.
+
+    Raises:
+        FileNotFoundError: If the path does not exist.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no file or folder at {path}")
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+            digest.update(f"{name}\0{file_digest(file)}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def check_same(
@@ -146,6 +195,25 @@ def check_same(
         )
     if before != current:
         write_json(path, current)
+
+
+def file_name(text: str) -> str:
+    """Return a name of any kind as the name of a file, which lies in its folder on every system.
+
+    Letters and digits of all scripts, spaces and ``.,+=%@()_-`` stay; a long name is cut, and
+    ends in a digest then.
+
+    Raises:
+        ValueError: If nothing is left of it.
+    """
+    kept = "".join(c if c.isalnum() or c in _KEPT else "-" for c in text).strip(" .")
+    if not kept.strip("-"):
+        raise ValueError(f"the name {text!r} cannot name a file; use letters or digits")
+    if len(kept.encode()) > _LONGEST:
+        digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+        start = kept.encode()[: _LONGEST - 9].decode(errors="ignore")
+        return f"{start}-{digest}"
+    return kept
 
 
 @contextmanager

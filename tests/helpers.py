@@ -5,6 +5,7 @@ from copy import deepcopy
 import numpy as np
 import torch
 
+from pyg_crysdiff.data import property_of
 from pyg_crysdiff.training import compose_config
 from tests.conftest import make_crystal
 
@@ -26,6 +27,11 @@ def toy_set(count: int, seed: int = 0) -> ToySet:
         crystal = make_crystal(rng, int(rng.integers(2, 7)))
         out.append(crystal.to_data(energy=float(np.mean(crystal.atomic_numbers) / 10)))
     return out
+
+
+def energy(data) -> float:
+    """The energy of one crystal of the toy set."""
+    return float(property_of(data, "energy"))
 
 
 def small_config(process=None, **changes):

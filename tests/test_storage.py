@@ -13,9 +13,11 @@ import pytest
 from pyg_crysdiff.storage import (
     append_text,
     check_same,
+    file_name,
     only_writer,
     read_json,
     replacing,
+    write_from,
     write_json,
     write_text,
 )
@@ -100,3 +102,40 @@ def test_a_full_disk_is_named_by_the_file(tmp_path):
     with pytest.raises(OSError, match=r"No space left on device.*metrics\.csv"):
         append_text(tmp_path / "metrics.csv", "1,2\n")
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+@pytest.mark.parametrize("name", ["cds", "cds, best of 3", "β-Sn (2×2)", "a+b=c", "CDVAE"])
+def test_usual_names_name_their_files_as_they_are(name):
+    assert file_name(name) == name.replace("×", "-")
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "c:\\d", "x\0y", ".hidden", "🙂 1", "n" * 999])
+def test_no_name_leaves_its_folder(name, tmp_path):
+    (tmp_path / file_name(name)).write_text("x")
+    (made,) = tmp_path.iterdir()
+    assert made.parent == tmp_path
+    assert not made.name.startswith(".")
+
+
+def test_long_names_that_differ_at_their_ends_stay_apart_and_nothing_is_refused():
+    assert file_name("n" * 999 + "a") != file_name("n" * 999 + "b")
+    for name in ("", "..", "/", " "):
+        with pytest.raises(ValueError, match="cannot name a file"):
+            file_name(name)
+
+
+def test_a_growing_file_goes_on_whatever_a_crash_left(tmp_path):
+    path = tmp_path / "frames"
+    parts = [b"first\n", b"second\n", b"third\n"]
+    for left in (None, b"", b"first\nsec", b"first\nsecond\nthird\n", b"f\0rst\nsecond\n"):
+        if left is not None:
+            path.write_bytes(left)
+        end = 0
+        for part in parts:
+            end = write_from(path, end, part)
+        assert path.read_bytes() == b"".join(parts)
+        assert end == len(path.read_bytes())
+    path.write_bytes(b"".join(parts) + b"more")
+    before = path.stat().st_mtime_ns
+    assert write_from(path, 6, parts[1]) == 13
+    assert path.stat().st_mtime_ns == before

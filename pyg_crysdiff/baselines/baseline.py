@@ -17,6 +17,7 @@ from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.readers import read_crystals
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.results import Estimate, Row
+from pyg_crysdiff.storage import user_path
 
 TASKS = ("optimisation", "reconstruction", "generation")
 
@@ -88,7 +89,7 @@ class Baseline:
         Raises:
             FileNotFoundError: If there is none.
         """
-        path = Path(path).expanduser()
+        path = user_path(path)
         if path.is_file():
             return path
         patterns = self.outputs.get(task, ())

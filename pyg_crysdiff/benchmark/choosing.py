@@ -15,6 +15,7 @@ from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.evaluation.selection import select
 from pyg_crysdiff.parallel import parallel_map
 from pyg_crysdiff.sampling import symmetrised
+from pyg_crysdiff.storage import read_json, write_json
 
 
 def symmetrised_copies(
@@ -61,15 +62,23 @@ def choose(
     for crystal in candidates:
         digest.update(crystal.digest().encode())
     key = digest.hexdigest()
-    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if known.get("key") != key:
+    kept = _kept(file, key, len(candidates))
+    if kept is None:
         pool = _moved(candidates, settings.symmetrise, progress)
-        found = select(pool, count, predictor, target, copies=settings.copies, progress=progress)
-        known = {"key": key, "chosen": found}
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(known), encoding="utf-8")
-    chosen = [candidates[i] for i in known["chosen"]]
+        kept = select(pool, count, predictor, target, copies=settings.copies, progress=progress)
+        write_json(file, {"key": key, "chosen": kept})
+    chosen = [candidates[i] for i in kept]
     return _written(_moved(chosen, settings.symmetrise, progress), folder)
+
+
+def _kept(file: Path, key: str, count: int) -> list[int] | None:
+    """Return the choice of an earlier run with the same candidates; None if none whole is there."""
+    try:
+        known = read_json(file)
+        chosen = [int(i) for i in known["chosen"]] if known["key"] == key else [-1]
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return None
+    return chosen if all(0 <= i < count for i in chosen) else None
 
 
 def _moved(crystals: Sequence[Crystal], symprec: float, progress: bool) -> list[Crystal]:

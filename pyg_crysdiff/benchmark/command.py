@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pyg_crysdiff.benchmark.settings import Settings
-from pyg_crysdiff.cli.ranges import whole_range
-from pyg_crysdiff.models.shipped import find_checkpoint
+from pyg_crysdiff.cli.ending import Parser, ending, say
+from pyg_crysdiff.cli.numbers import (
+    count,
+    finite,
+    not_negative,
+    positive,
+    seed,
+    share,
+    whole,
+    whole_range,
+)
+
+if TYPE_CHECKING:
+    from pyg_crysdiff.benchmark.settings import Settings
+    from pyg_crysdiff.evaluation.results import Results
 
 _TASKS = {
     "optimisation": "benchmark",
@@ -31,39 +45,43 @@ _EXAMPLE = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark from the command line; see ``--help``."""
-    parser = build_parser()
-    args = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    with ending("--debug" in words, also=(RuntimeError,)):
+        args = build_parser().parse_args(words)
+        # Imports take seconds: help and mistakes need none of them.
+        from pyg_crysdiff.platform import keep_freed_memory  # noqa: PLC0415
+
+        keep_freed_memory()
+        settings = _settings(args)
+        _report(_task(args.task)(settings, lambda line: say(f"== {line}")), args.task, settings)
+
+
+def _task(name: str) -> Callable[..., Results]:
     from pyg_crysdiff.benchmark.prediction import run_prediction  # noqa: PLC0415
     from pyg_crysdiff.benchmark.reconstruction import run_reconstruction  # noqa: PLC0415
     from pyg_crysdiff.benchmark.requests import run_requests  # noqa: PLC0415
     from pyg_crysdiff.benchmark.run import run_benchmark  # noqa: PLC0415
+
+    return {
+        "optimisation": run_benchmark,
+        "reconstruction": run_reconstruction,
+        "prediction": run_prediction,
+        "requests": run_requests,
+    }[name]
+
+
+def _report(results: Results, task: str, settings: Settings) -> None:
     from pyg_crysdiff.benchmark.table import text_table  # noqa: PLC0415
 
-    def say(line: str) -> None:
-        print(f"== {line}", flush=True)
-
-    try:
-        settings = _settings(args)
-        task = {
-            "optimisation": run_benchmark,
-            "reconstruction": run_reconstruction,
-            "prediction": run_prediction,
-            "requests": run_requests,
-        }[args.task]
-        results = task(settings, say)
-    except (ValueError, FileNotFoundError, ConnectionError, RuntimeError) as error:
-        if args.debug:
-            raise
-        parser.exit(2, f"error: {error}\n")
-    print(f"\n{text_table(results)}\n")
     seconds = results.settings["seconds"]
-    files = _FILES.get(args.task, "report.html")
-    print(f"{seconds:.0f} s; results.json, {files} and samples are in {settings.out}")
+    files = _FILES.get(task, "report.html")
+    say(f"\n{text_table(results)}\n")
+    say(f"{seconds:.0f} s; results.json, {files} and samples are in {settings.out}")
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Train, generate towards a property, score, compare with published methods.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -81,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add("--search", help="reconstruction: fast, thorough, dense or paper")
     add("--descriptor", help="reconstruction: graded, compact or paper")
-    add("--candidates", type=int, help="prediction: structures per composition")
+    add("--candidates", type=count, help="prediction: structures per composition")
     add(
         "--models",
         help="conditioners, comma-separated, 'structrepdiff-' before them for that family; "
@@ -100,22 +118,22 @@ def build_parser() -> argparse.ArgumentParser:
         help="cdvae, symat, diffcsp, ...: a sample file or output folder of theirs, or (cdvae, "
         "symat) a checkout, which is trained and sampled here",
     )  # fmt: skip
-    add("--baseline-steps", type=int, help="Langevin steps per noise level of a live peer")
-    add("--budget", type=float, metavar="MINUTES", help="training time per model")
-    add("--num-samples", type=int, help="crystals per row; a multiple of ten")
-    add("--steps", type=int, help="reverse steps of the sampler")
-    add("--corrector-steps", type=int, help="corrector moves of the coordinates per step")
-    add("--renewal", type=float, help="share of noise a move replaces; 0 = Langevin")
+    add("--baseline-steps", type=count, help="Langevin steps per noise level of a live peer")
+    add("--budget", type=positive, metavar="MINUTES", help="training time per model")
+    add("--num-samples", type=count, help="crystals per row; a multiple of ten")
+    add("--steps", type=count, help="reverse steps of the sampler")
+    add("--corrector-steps", type=whole, help="corrector moves of the coordinates per step")
+    add("--renewal", type=share, help="share of noise a move replaces; 0 = Langevin")
     add("--solver", choices=["ancestral", "renewing", "flow"], help="kind of the reverse steps")
     add("--spacing", choices=["uniform", "edm", "focused"], help="times of the reverse steps")
-    add("--guidance", type=float, help="scale of classifier-free guidance; 1 = none")
-    add("--guidances", help="requests: scales to go through, comma-separated")
+    add("--guidance", type=finite, help="scale of classifier-free guidance; 1 = none")
+    add("--guidances", type=_numbers, help="requests: scales to go through, comma-separated")
     add("--num-atoms", choices=["distribution", "target"], help="sizes: p(N) or p(N | target)")
-    add("--target", type=float, help="requested property; default: the training minimum")
+    add("--target", type=finite, help="requested property; default: the training minimum")
     add(
         "--request", metavar="min[:PERCENT]",
         help="what is asked of the generator in the search for the minimum: the minimum itself, "
-        "or values anywhere in the lowest PERCENT of the training set",
+        "or values anywhere in the lowest PERCENT of the training set; also max[:PERCENT]",
     )  # fmt: skip
     add(
         "--num-elements", type=whole_range, metavar="2-3",
@@ -126,26 +144,31 @@ def build_parser() -> argparse.ArgumentParser:
         help="conditional samples are charge neutral by construction",
     )  # fmt: skip
     add(
-        "--draws", type=int, metavar="K",
+        "--draws", type=count, metavar="K",
         help="a further row: of K candidates per crystal the best, by a predictor trained on the "
         "training set",
     )  # fmt: skip
     add(
-        "--symmetrise", type=float, metavar="SYMPREC",
+        "--symmetrise", type=not_negative, metavar="SYMPREC",
         help="move these candidates to the positions of their space groups first, within SYMPREC "
         "Angstrom; 0 = as drawn",
     )  # fmt: skip
-    add("--copies", type=int, help="how often one structure may be chosen; 0 = any number")
+    add("--copies", type=whole, help="how often one structure may be chosen; 0 = any number")
     add("--predictor", help="preset or file of that predictor")
-    add("--predictor-budget", type=float, metavar="MINUTES", help="its training time")
+    add("--predictor-budget", type=positive, metavar="MINUTES", help="its training time")
     add(
         "--evaluator",
         help="preset (fast, standard, cdvae), a file, or a prop_models folder of CDVAE",
     )
-    add("--evaluator-budget", type=float, metavar="MINUTES", help="training time of the evaluator")
+    add(
+        "--evaluator-budget",
+        type=positive,
+        metavar="MINUTES",
+        help="training time of the evaluator",
+    )
     add("--no-coverage", action="store_true", help="leave out COV and AMSD")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="override of train.yaml")
-    add("--seed", type=int, default=0)
+    add("--seed", type=seed, default=0)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     add("--out", type=Path, help="output folder; an interrupted run goes on from it")
     add("--debug", action="store_true", help="show tracebacks")
@@ -153,6 +176,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
+    from pyg_crysdiff.benchmark.settings import Settings  # noqa: PLC0415
+    from pyg_crysdiff.models.shipped import find_checkpoint  # noqa: PLC0415
+
     resolved = Settings.resolve(
         args.dataset,
         out=args.out or Path("runs") / f"{_TASKS[args.task]}-{Path(args.dataset).stem}",
@@ -172,7 +198,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         solver=args.solver,
         spacing=args.spacing,
         guidance=args.guidance,
-        guidances=tuple(map(float, args.guidances.split(","))) if args.guidances else None,
+        guidances=args.guidances,
         num_atoms=args.num_atoms,
         target=args.target,
         request=args.request,
@@ -197,6 +223,10 @@ def _settings(args: argparse.Namespace) -> Settings:
 
         resolved = replace(resolved, overrides=(*resolved.overrides, *args.set))
     return resolved
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(finite(part) for part in text.split(","))
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-from pyg_crysdiff.benchmark.kept import file_stem
+from pyg_crysdiff.benchmark.names import file_stem
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.sampling import Control, sample
 from pyg_crysdiff.sampling.request import Target
+from pyg_crysdiff.storage import read_json, write_json
 from pyg_crysdiff.structrepdiff import StructRepDiff
+
+SECONDS = "seconds.json"
 
 
 def request(settings: Settings, property_name: str, target: float) -> Target:
@@ -73,14 +75,15 @@ class _Clock:
     """Wall time of sampling into a folder; silent where part of it came from an interrupted run."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "seconds.json"
+        self._file = folder / SECONDS
         self._fresh = not folder.exists()
         self._start = time.perf_counter()
 
     def stop(self) -> dict[str, float]:
         """Return what is known, and keep it for the next run with the same samples."""
         if self._fresh:
-            self._file.write_text(json.dumps(round(time.perf_counter() - self._start, 1)))
-        if not self._file.is_file():
+            write_json(self._file, round(time.perf_counter() - self._start, 1))
+        try:
+            return {"sampling_seconds": float(read_json(self._file))}
+        except (FileNotFoundError, TypeError, ValueError):  # nothing whole is known
             return {}
-        return {"sampling_seconds": json.loads(self._file.read_text())}

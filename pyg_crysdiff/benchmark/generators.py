@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pyg_crysdiff.benchmark.names import file_stem
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.models import LoadedModel, load_checkpoint
 from pyg_crysdiff.training import fit
@@ -19,9 +20,8 @@ def generators(
     """
     for name in settings.models:
         say(f"{name}: training, at most {settings.budget_minutes:g} min")
-        result = fit(
-            settings.training_overrides(name), settings.out / "models" / name, progress=progress
-        )
+        folder = settings.out / "models" / file_stem(name)
+        result = fit(settings.training_overrides(name), folder, progress=progress)
         facts = {
             "training_seconds": round(result.seconds, 1),
             "epochs": result.epochs,

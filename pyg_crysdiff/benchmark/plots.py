@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from pyg_crysdiff.evaluation.harness import Evaluation
 from pyg_crysdiff.evaluation.results import Results
+from pyg_crysdiff.storage import replacing
 
 STYLE: Any = {
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
@@ -54,7 +55,8 @@ def write_plots(
     }
     out = {}
     for title, (name, figure) in figures.items():
-        figure.savefig(folder / name, dpi=150, bbox_inches="tight")
+        with replacing(folder / name) as file:
+            figure.savefig(file, dpi=150, bbox_inches="tight")
         out[title] = folder / name
     return out
 

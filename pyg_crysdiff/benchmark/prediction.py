@@ -17,6 +17,7 @@ from pymatgen.core import Element
 import pyg_crysdiff
 from pyg_crysdiff.baselines import published_rows
 from pyg_crysdiff.benchmark.generators import generators
+from pyg_crysdiff.benchmark.names import file_stem
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
@@ -26,6 +27,7 @@ from pyg_crysdiff.evaluation.results import Estimate, Results, Row
 from pyg_crysdiff.evaluation.statistics import mean_estimate
 from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.sampling import Control, sample
+from pyg_crysdiff.storage import only_writer, write_text
 
 Say = Callable[[str], None]
 _RESAMPLES = 1000
@@ -40,6 +42,11 @@ def run_prediction(settings: Settings, say: Say = lambda _: None, progress: bool
     Raises:
         ValueError: If a setting is bad, or the output folder is of another run.
     """
+    with only_writer(settings.out):
+        return _run(settings, say, progress)
+
+
+def _run(settings: Settings, say: Say, progress: bool) -> Results:
     started = time.perf_counter()
     train, test = settings.load("train"), settings.load("test")
     chosen = settings.chosen(len(test))
@@ -98,13 +105,13 @@ def _row(
         seed=settings.seed,
         **settings.sampler(),
         device=settings.device,
-        out=settings.out / "samples" / label,
+        out=settings.out / "samples" / file_stem(label),
         progress=progress,
     )
     seconds = round(time.perf_counter() - started, 1)
     say(f"{label}: matching")
     metrics = _matches(
-        settings, crystals, truth, settings.out / "tables" / f"{label}.csv", progress
+        settings, crystals, truth, settings.out / "tables" / f"{file_stem(label)}.csv", progress
     )
     details = {**details, "checkpoint": model.digest, "sampling_seconds": seconds}
     return Row(label, "measured", "this run", metrics, details)
@@ -120,12 +127,11 @@ def _matches(
     """Match rate and RMSE of the first candidate, and where any counts, of the best one."""
     count = settings.candidates
     rms = rms_distances(crystals, list(truth) * count, progress=progress).reshape(count, -1)
-    path.parent.mkdir(parents=True, exist_ok=True)
     columns = [f"candidate_{k + 1}" for k in range(count)]
     table = pd.DataFrame(rms.T, columns=columns)
     table.insert(0, "material_id", [c.info.get("material_id", "") for c in truth])
     table.insert(1, "formula", [formula_of(c) for c in truth])
-    table.to_csv(path, index=False)
+    write_text(path, table.to_csv(index=False))
     rms = np.where(np.isnan(rms), np.inf, rms)
     plausible = np.array([smact_validity(c.atomic_numbers) for c in truth])
     out = {}

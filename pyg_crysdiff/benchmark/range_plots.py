@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pyg_crysdiff.benchmark.plots import COLOURS, STYLE
 from pyg_crysdiff.evaluation.harness import Evaluation
+from pyg_crysdiff.storage import replacing
 
 Achieved = Mapping[tuple[str, float], Mapping[int, Evaluation]]
 
@@ -125,5 +126,5 @@ def _values(found: Evaluation) -> NDArray[np.float64]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150, bbox_inches="tight")
+    with replacing(path) as file:
+        figure.savefig(file, dpi=150, bbox_inches="tight")

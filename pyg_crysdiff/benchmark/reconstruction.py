@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
 from pyg_crysdiff.evaluation.matching import rms_distances
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
+from pyg_crysdiff.storage import append_text, only_writer, replacing, write_json, write_text
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Representation
 from pyg_crysdiff.structrepdiff.search import Search
@@ -45,8 +47,12 @@ def run_reconstruction(
     Raises:
         ValueError: If a setting is bad, or the output folder is of another run.
     """
+    with only_writer(settings.out):
+        return _run(settings, say, progress)
+
+
+def _run(settings: Settings, say: Say, progress: bool) -> Results:
     out = settings.out
-    out.mkdir(parents=True, exist_ok=True)
     train, test = settings.load("train"), settings.load("test")
     chosen = settings.chosen(len(test))
     facts = _facts(settings)
@@ -60,8 +66,9 @@ def run_reconstruction(
     results = _results(settings, facts, train, test, truth, crystals, finished)
     results.save(out / "results.json")
     curve = _curve(truth, finished)
-    (out / "curve.json").write_text(json.dumps(curve, indent=2) + "\n", encoding="utf-8")
-    _plot(curve, results).savefig(out / "match_rate.png", dpi=150, bbox_inches="tight")
+    write_json(out / "curve.json", curve)
+    with replacing(out / "match_rate.png") as file:
+        _plot(curve, results).savefig(file, dpi=150, bbox_inches="tight")
     return results
 
 
@@ -88,14 +95,7 @@ def _reconstruct_all(
     progress: bool,
 ) -> list[dict[str, Any]]:
     """Reconstruct one crystal after the other, appending each to a file of JSON lines."""
-    known: dict[int, dict[str, Any]] = {}
-    if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
-        if not lines or json.loads(lines[0]) != json.loads(json.dumps(facts)):
-            raise ValueError(f"{path} is of a run with other settings; choose another --out")
-        known = {row["crystal"]: row for row in map(json.loads, lines[1:])}
-    else:
-        path.write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    known = _finished(path, facts)
     options = {k: v for k, v in facts["descriptor"].items() if k != "name"}
     search = Search.from_config({k: v for k, v in facts["search"].items() if k != "name"})
     elements = sorted({int(z) for k in chosen for z in test[k].atomic_numbers.tolist()})
@@ -103,28 +103,54 @@ def _reconstruct_all(
     wanted = [k for k in chosen if k not in known]
     frequencies = group_frequencies(train.crystals()) if wanted else {}
     reconstructor = Reconstructor(representation.ead, search, frequencies)
-    with path.open("a", encoding="utf-8") as handle:
-        for k in tqdm(wanted, desc="reconstruction", disable=not progress):
-            start = time.perf_counter()
-            values = representation(Batch.from_data_list([test[k]]))
-            parts = representation.parts(values)
-            (frame,) = representation.frames(parts, [int(test[k].num_atoms)])
-            seed = crystal_seed(settings.seed, k, "reconstruct")
-            (found,) = reconstructor([frame], parts.pooled, [seed])
-            row = {
-                "crystal": k,
-                "loss": found.loss,
-                "converged": found.converged,
-                "evaluations": found.evaluations,
-                "seconds": round(time.perf_counter() - start, 3),
-                "lattice": frame.lattice.tolist(),
-                "atomic_numbers": frame.atomic_numbers.tolist(),
-                "trace": [[n, loss, x.tolist()] for n, loss, x in found.trace],
-            }
-            handle.write(json.dumps(row) + "\n")
-            handle.flush()
-            known[k] = row
+    for k in tqdm(wanted, desc="reconstruction", disable=not progress):
+        start = time.perf_counter()
+        values = representation(Batch.from_data_list([test[k]]))
+        parts = representation.parts(values)
+        (frame,) = representation.frames(parts, [int(test[k].num_atoms)])
+        seed = crystal_seed(settings.seed, k, "reconstruct")
+        (found,) = reconstructor([frame], parts.pooled, [seed])
+        row = {
+            "crystal": k,
+            "loss": found.loss,
+            "converged": found.converged,
+            "evaluations": found.evaluations,
+            "seconds": round(time.perf_counter() - start, 3),
+            "lattice": frame.lattice.tolist(),
+            "atomic_numbers": frame.atomic_numbers.tolist(),
+            "trace": [[n, loss, x.tolist()] for n, loss, x in found.trace],
+        }
+        append_text(path, json.dumps(row) + "\n")
+        known[k] = row
     return [known[k] for k in chosen]
+
+
+def _finished(path: Path, facts: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Return the crystals that a run has finished, by index, or begin its file.
+
+    A line that a kill cut off goes, with its crystal.
+
+    Raises:
+        ValueError: If the file is of a run with other settings.
+    """
+    first = json.dumps(facts)
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+    if lines and not _same(lines[0], first):
+        raise ValueError(f"{path} is of a run with other settings; choose another --out")
+    known: dict[int, dict[str, Any]] = {}
+    for line in lines[1:]:
+        with suppress(ValueError, LookupError, TypeError):
+            row = json.loads(line)
+            known[row["crystal"]] = row
+    write_text(path, "\n".join([first, *map(json.dumps, known.values())]) + "\n")
+    return known
+
+
+def _same(line: str, facts: str) -> bool:
+    try:
+        return bool(json.loads(line) == json.loads(facts))
+    except ValueError:
+        return False
 
 
 def _crystal(truth: Crystal, found: Mapping[str, Any], step: int = -1) -> Crystal:
@@ -150,7 +176,7 @@ def _results(
 ) -> Results:
     protocol = Protocol(task="reconstruction", reference=truth, seed=settings.seed)
     found = evaluate(crystals, protocol)
-    found.table.to_csv(settings.out / "table.csv", index=False)
+    write_text(settings.out / "table.csv", found.table.to_csv(index=False))
     column = {name: np.array([row[name] for row in finished], dtype=float) for name in
               ("evaluations", "seconds", "loss", "converged")}  # fmt: skip
     details = {

@@ -16,6 +16,7 @@ from pyg_crysdiff.benchmark.table import cell, columns_of, heading
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.harness import Evaluation
 from pyg_crysdiff.evaluation.results import Results, Row
+from pyg_crysdiff.storage import write_text
 
 _SHOWN = 3  # structures per row
 _CSS = """
@@ -80,9 +81,7 @@ def write_report(
         f"</title><style>{_CSS}</style><script>{get_plotlyjs()}</script></head>"
         f"<body>{''.join(parts)}</body></html>"
     )
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, page)
 
 
 def _table(results: Results) -> str:

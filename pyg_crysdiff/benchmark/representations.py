@@ -17,6 +17,7 @@ from pyg_crysdiff.benchmark.plots import COLOURS, STYLE
 from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.validity import structural_problem
+from pyg_crysdiff.storage import replacing
 from pyg_crysdiff.structrepdiff.representation import Representation
 
 _MOST = 500
@@ -76,7 +77,8 @@ def draw_representations(
         axes[0].legend(fontsize=8, markerscale=2)
         axes[0].set(xlabel=f"PC 1 ({share[0]:.0%})", ylabel=f"PC 2 ({share[1]:.0%})")
         figure.tight_layout()
-        figure.savefig(path, dpi=150)
+        with replacing(path) as file:
+            figure.savefig(file, dpi=150)
     return path
 
 

@@ -19,13 +19,15 @@ import pyg_crysdiff
 from pyg_crysdiff.benchmark.drawing import draw
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.judges import property_model, thresholds_origin
-from pyg_crysdiff.benchmark.kept import scored
 from pyg_crysdiff.benchmark.range_plots import draw_guidance, draw_requests
 from pyg_crysdiff.benchmark.report import write_report
+from pyg_crysdiff.benchmark.scoring import score
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
+from pyg_crysdiff.storage import only_writer
 
 Say = Callable[[str], None]
 PERCENTILES = (0, 5, 25, 50, 75, 95)
@@ -41,12 +43,19 @@ def run_requests(settings: Settings, say: Say = lambda _: None, progress: bool =
     Raises:
         ValueError: If a setting is bad or the data set has no property.
     """
+    with only_writer(settings.out):
+        return _run(settings, say, progress)
+
+
+def _run(settings: Settings, say: Say, progress: bool) -> Results:
     started = time.perf_counter()
     train, test = settings.load("train"), settings.load("test")
     name = train.property_name
     if name is None:
         raise ValueError(f"{settings.dataset} has no numeric property to ask for")
-    values = np.array([c.info[name] for c in train.crystals()])
+    values = np.array([c.info[name] for c in with_value(train.crystals(), name)])
+    if len(values) == 0:
+        raise ValueError(f"no training crystal has a value of {name!r}")
     requests = {p: float(np.percentile(values, p)) for p in PERCENTILES}
     evaluator = property_model(settings, "evaluator", test, name, say, progress)
     protocol = Protocol(
@@ -66,7 +75,7 @@ def run_requests(settings: Settings, say: Say = lambda _: None, progress: bool =
                 say(f"{row}: {settings.num_samples} crystals, {name} = {value:.6g}")
                 crystals, sampled = draw(own, row, model, {name: value}, progress)
                 asked = replace(protocol, target=value)
-                found = scored(settings.out / "tables", row, crystals, asked, say)
+                found = score(settings.out, row, crystals, asked, say)
                 achieved.setdefault((label, guidance), {})[percentile] = found
                 details = {
                     **facts, **sampled, "checkpoint": model.digest, "guidance": guidance,

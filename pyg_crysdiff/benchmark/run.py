@@ -28,13 +28,15 @@ from pyg_crysdiff.benchmark.choosing import choose, symmetrised_copies
 from pyg_crysdiff.benchmark.drawing import draw, request, sizes
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.judges import property_model, thresholds_origin
-from pyg_crysdiff.benchmark.kept import file_stem, scored
+from pyg_crysdiff.benchmark.names import file_stem
 from pyg_crysdiff.benchmark.plots import write_plots
 from pyg_crysdiff.benchmark.range_plots import draw_calibration
 from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.representations import draw_representations
+from pyg_crysdiff.benchmark.scoring import read_samples, score
 from pyg_crysdiff.benchmark.settings import Settings
-from pyg_crysdiff.data import BrokenEntry, Crystal, read_crystals
+from pyg_crysdiff.data import BrokenEntry, Crystal
+from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
 from pyg_crysdiff.evaluation.property_model import PropertyModel
@@ -42,6 +44,7 @@ from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.platform import choose_device
 from pyg_crysdiff.sampling.request import Target
+from pyg_crysdiff.storage import only_writer
 from pyg_crysdiff.structrepdiff import StructRepDiff
 
 Say = Callable[[str], None]
@@ -62,7 +65,8 @@ def run_benchmark(settings: Settings, say: Say = lambda _: None, progress: bool 
         ValueError: If a setting or a file is bad.
         FileNotFoundError: If data or a file is missing.
     """
-    return _Run(settings, say, progress).run()
+    with only_writer(settings.out):
+        return _Run(settings, say, progress).run()
 
 
 class _Run:
@@ -76,14 +80,13 @@ class _Run:
 
     def run(self) -> Results:
         settings = self.settings
-        self.out.mkdir(parents=True, exist_ok=True)
         self.say(f"data: {settings.dataset}")
         self.train, self.test = settings.load("train"), settings.load("test")
         name = self.train.property_name
         if name is None:
             raise ValueError(f"{settings.dataset} has no numeric property to optimise")
         self.property = name
-        values = [c.info[name] for c in self.train.crystals()]
+        values = [c.info[name] for c in self._known]
         self.target = min(values) if settings.target is None else settings.target
         self.evaluator = self._evaluator()
         self.protocol = self._protocol()
@@ -91,7 +94,7 @@ class _Run:
         for label, model, facts in generators(settings, self.say, self.progress):
             self._sample_model(label, model, facts)
         for label, path in settings.samples:
-            self._score(label, read_crystals(path), str(path), {})
+            self._score(label, read_samples(path, self.say), str(path), {})
         for label, path in settings.baselines:
             self._baseline(load_baseline(label), path)
         results = self._results()
@@ -109,6 +112,16 @@ class _Run:
             )
         write_report(self.out / "report.html", results, self.evaluations, self.crystals, plots)
         return results
+
+    @cached_property
+    def _known(self) -> list[Crystal]:
+        """Training crystals whose value of the property is known."""
+        known, count = with_value(self.train.crystals(), self.property), len(self.train)
+        if not known:
+            raise ValueError(f"no training crystal has a value of {self.property!r}")
+        if len(known) < count:
+            self.say(f"{count - len(known)} of {count} training crystals have no {self.property}")
+        return known
 
     def _evaluator(self) -> PropertyModel:
         return property_model(
@@ -141,7 +154,7 @@ class _Run:
         """Score training crystals that truly lie below SR5's limit: what the evaluator allows."""
         limits = self.protocol.success_thresholds()
         assert limits is not None
-        lowest = sorted(self.train.crystals(), key=lambda c: float(c.info[self.property]))
+        lowest = sorted(self._known, key=lambda c: float(c.info[self.property]))
         below = [c for c in lowest if c.info[self.property] <= limits[0]]
         if below:
             chosen = below[: self.settings.num_samples]
@@ -149,7 +162,7 @@ class _Run:
 
     def _calibration(self) -> Path:
         """Draw the evaluator's predictions of training crystals, which it never saw."""
-        crystals = self.train.crystals()
+        crystals = self._known
         order = np.random.default_rng(self.settings.seed).permutation(len(crystals))
         some = [crystals[i] for i in order[:_CALIBRATED]]
         return draw_calibration(
@@ -230,12 +243,12 @@ class _Run:
         """Score a peer's samples; train and sample it first where ``path`` is its checkout."""
         if not (path.is_dir() and baseline.is_checkout(path)):
             file = baseline.find_samples(path, "optimisation")
-            self._score(baseline.title, read_crystals(file), str(file), {})
+            self._score(baseline.title, read_samples(file, self.say), str(file), {})
             return
         settings, live = self.settings, baseline.live
         assert live is not None
         self.say(f"{baseline.title}: training and sampling {path}")
-        train = self.train.crystals()
+        train = self._known
         request = LiveRequest(
             checkout=str(path.resolve()),
             work=str((self.out / "live" / baseline.name).resolve()),
@@ -248,7 +261,8 @@ class _Run:
             seed=settings.seed,
             device=str(choose_device(settings.device)),
         )
-        samples, facts = run_live(baseline, request, train, settings.load("val").crystals())
+        val = with_value(settings.load("val").crystals(), self.property)
+        samples, facts = run_live(baseline, request, train, val)
         labels = {"optimisation": "", "generation": f", {UNCONDITIONAL}"}
         for task, label in labels.items():
             if task in samples:
@@ -262,7 +276,7 @@ class _Run:
         source: str,
         details: dict[str, Any],
     ) -> None:
-        found = scored(self.out / "tables", name, entries, self.protocol, self.say)
+        found = score(self.out, name, entries, self.protocol, self.say)
         facts = {**details, "num_samples": len(entries)}
         self.rows.append(Row(name, "measured", source, found.metrics, facts))
         self.evaluations[name], self.crystals[name] = found, list(entries)

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from pyg_crysdiff.benchmark.names import check_names
 from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data import DATASETS, CrystalDataset, load_dataset
 from pyg_crysdiff.diffusion.joint import Solver
 from pyg_crysdiff.diffusion.schedules import Spacing
+from pyg_crysdiff.overrides import text_override
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Settings:
             (:class:`pyg_crysdiff.sampling.Control`).
         num_elements: They have so many different elements, least and most; None for any number.
         target: Requested property value; None for the training minimum.
-        request: What the generator is asked for where ``target`` is None: ``min``, or ``min:5`` for
-            values anywhere in the lowest 5 % of the training set.
+        request: What the generator is asked for where ``target`` is None: ``min``, ``min:5`` for
+            values anywhere in the lowest 5 % of the training set, or ``max`` and ``max:5``.
         draws: Candidates for each crystal of a further row, in which a property model that was
             trained on the training set chooses; 1 for no such row.
         copies: How often one structure may be chosen; 0 for any number.
@@ -115,6 +117,9 @@ class Settings:
     seed: int = 0
     device: str = "auto"
 
+    def __post_init__(self) -> None:
+        check_names(self)
+
     @classmethod
     def resolve(cls, dataset: str, **given: Any) -> Settings:
         """Fill what is not given (or None) from ``configs/benchmark.yaml``."""
@@ -160,13 +165,15 @@ class Settings:
         if self.dataset in DATASETS:
             data = [f"data={self.dataset}"]
         else:
-            data = ["data=own", f"data.name={Path(self.dataset).resolve()}"]
+            data = ["data=own", text_override("data.name", str(Path(self.dataset).resolve()))]
             if self.properties is not None:
-                data.append(f"data.properties=[{','.join(self.properties)}]")
+                data.append(text_override("data.properties", self.properties))
+            if self.properties is not None and len(self.properties) > 1:  # the first is optimised
+                data.append(text_override("properties", self.properties[:1]))
         if self.dataset in DATASETS and self.dataset != "demo":
             data.append(f"data.scheme={self.split}")
             if self.data_root is not None:
-                data.append(f"data.source={self.data_root.resolve()}")
+                data.append(text_override("data.source", str(self.data_root.resolve())))
         family, dash, conditioner = model.rpartition("-")
         known = dash and family == "structrepdiff"
         if known:

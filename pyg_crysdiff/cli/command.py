@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 import pyg_crysdiff
+from pyg_crysdiff.cli.ending import Parser, ending
 
 COMMANDS = {
     "train": "train a generator",
@@ -16,11 +18,23 @@ COMMANDS = {
     "train-evaluator": "train a property evaluator",
     "export": "write a checkpoint to share",
 }
+_COMPUTING = ("train", "sample", "select", "evaluate", "train-evaluator")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; errors of the user's making end with one line and exit code 2."""
-    parser = argparse.ArgumentParser(
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    with ending("--debug" in words):
+        args = _parse(words)
+        if args.command in _COMPUTING:
+            from pyg_crysdiff.platform import keep_freed_memory  # noqa: PLC0415
+
+            keep_freed_memory()
+        args.run(args)
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(
         prog="crysdiff",
         description="Diffusion models for the inverse design of crystals.",
         epilog="example: crysdiff train data=demo conditioner=cds budget_minutes=2 --out runs/demo",
@@ -39,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
         module.add_arguments(sub)
         sub.set_defaults(run=module.run)
-    args, rest = parser.parse_known_args(arguments)
+    args, rest = parser.parse_known_args(words)
     # argparse takes positional arguments of a subcommand from one place only; overrides may stand
     # before and after options.
     late = [word for word in rest if "=" in word and not word.startswith("-")]
@@ -47,11 +61,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if late:
         args.overrides = [*args.overrides, *late]
-    try:
-        args.run(args)
-    except (ValueError, FileNotFoundError, ConnectionError, ModuleNotFoundError) as error:
-        if args.debug:
-            raise
-        parser.exit(2, f"error: {error}\n")
-    except KeyboardInterrupt:
-        parser.exit(130, "\ninterrupted; the same command goes on from what is on disk\n")
+    return args

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from pyg_crysdiff.cli.data_options import add_data_options, data_options
+from pyg_crysdiff.cli.ending import say
+from pyg_crysdiff.cli.numbers import count, finite, positive, seed, whole
+from pyg_crysdiff.cli.samples import NamedFile, named_files, read_references, read_samples
 from pyg_crysdiff.cli.shards import parse_shard
 
 EXAMPLE = """examples:
@@ -25,53 +30,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_options(parser)
     add("--task", default="generation", choices=["generation", "reconstruction", "optimisation"])
     add("--evaluator", type=Path, help="evaluator file, or a prop_models folder of CDVAE")
-    add("--starts", type=int, help="starts of an optimisation (default: a tenth of the samples)")
-    add("--target", type=float, help="requested property value")
+    add("--starts", type=count, help="starts of an optimisation (default: a tenth of the samples)")
+    add("--target", type=finite, help="requested property value")
     add(
-        "--cutoffs", nargs=2, type=float, metavar=("STRUCTURE", "COMPOSITION"),
+        "--cutoffs", nargs=2, type=positive, metavar=("STRUCTURE", "COMPOSITION"),
         help="cut-offs of COV (default: those of the reference data set)",
     )  # fmt: skip
     add("--no-coverage", action="store_true", help="leave out COV and AMSD")
     add("--stability", action="store_true", help="relax with CHGNet; energy above hull, S.U.N.")
     add("--hull", type=Path, help="JSON of pymatgen entries (default: reference and training set)")
-    add("--stable-at", type=float, default=0.1, help="stable: at most this above the hull, eV/atom")
-    add("--relax-steps", type=int, default=200, help="most steps of a relaxation")
+    add("--stable-at", type=finite, default=0.1, help="stable: at most this above it, eV/atom")
+    add("--relax-steps", type=count, default=200, help="most steps of a relaxation")
     add(
         "--shard", metavar="K/N",
         help="only relax part K (from 0) of N into the cache (CRYSDIFF_CACHE), for several jobs "
         "that share it; the same command without --shard then scores",
     )  # fmt: skip
-    add("--bootstrap", type=int, default=1000, help="resamples for the intervals; 0 for none")
-    add("--workers", type=int, help="processes (default: all cores)")
-    add("--seed", type=int, default=0)
+    add("--bootstrap", type=whole, default=1000, help="resamples for the intervals; 0 for none")
+    add("--workers", type=whole, help="processes (default: all cores)")
+    add("--seed", type=seed, default=0)
     add("--out", type=Path, default=Path("scores"), help="results.json and a table per file")
 
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate every file under one protocol, write and print the results."""
-    from pyg_crysdiff.data import read_crystals  # noqa: PLC0415
+    from pyg_crysdiff.storage import only_writer  # noqa: PLC0415
+
+    files = named_files(args.files)
+    with nullcontext() if args.shard else only_writer(args.out):
+        protocol, facts = _protocol(args)
+        if args.shard is not None:
+            _relax_part(args, files, protocol)
+        else:
+            _score(args, files, protocol, facts)
+
+
+def _score(
+    args: argparse.Namespace, files: Sequence[NamedFile], protocol: Any, facts: dict[str, Any]
+) -> None:
     from pyg_crysdiff.evaluation.definitions import definition  # noqa: PLC0415
-    from pyg_crysdiff.evaluation.harness import evaluate  # noqa: PLC0415
+    from pyg_crysdiff.evaluation.kept import scored  # noqa: PLC0415
     from pyg_crysdiff.evaluation.results import Results, Row  # noqa: PLC0415
 
-    protocol, facts = _protocol(args)
-    if args.shard is not None:
-        _relax_part(args, protocol)
-        return
     rows = []
-    args.out.mkdir(parents=True, exist_ok=True)
-    for file in args.files:
-        entries = read_crystals(file)
-        found = evaluate(entries, protocol)
-        name = Path(file).name
-        found.table.to_csv(args.out / f"{name}.csv", index=False)
-        rows.append(Row(name, "measured", str(file), found.metrics, {"num_samples": len(entries)}))
-        print(f"{name}: {len(entries)} entries")
-        for key, estimate in found.metrics.items():
-            ends = ""
-            if estimate.low is not None and estimate.high is not None:
-                ends = f"  [{estimate.low:.4f}, {estimate.high:.4f}]"
-            print(f"  {key:<24}{estimate.value:10.4f}{ends}")
+    for file in files:
+        entries = read_samples(file.path)
+        if not entries:
+            raise ValueError(f"{file.path} holds no crystals")
+        found = scored(args.out / file.stem, entries, protocol)
+        details = {"num_samples": len(entries)}
+        rows.append(Row(file.name, "measured", file.path, found.metrics, details))
+        _show(file.name, len(entries), found)
     keys = dict.fromkeys(key for row in rows for key in row.metrics)
     Results(
         dataset=str(args.reference or ""),
@@ -82,12 +91,22 @@ def run(args: argparse.Namespace) -> None:
         definitions={key: definition(key) for key in keys},
         settings=facts,
     ).save(args.out / "results.json")
-    print(f"{args.out / 'results.json'}")
+    say(f"{args.out / 'results.json'}")
 
 
-def _relax_part(args: argparse.Namespace, protocol: Any) -> None:
+def _show(name: str, entries: int, found: Any) -> None:
+    lines = [f"{name}: {entries} entries"]
+    for key, estimate in found.metrics.items():
+        ends = ""
+        if estimate.low is not None and estimate.high is not None:
+            ends = f"  [{estimate.low:.4f}, {estimate.high:.4f}]"
+        lines.append(f"  {key:<24}{estimate.value:10.4f}{ends}")
+    say("\n".join(lines))
+
+
+def _relax_part(args: argparse.Namespace, files: Sequence[NamedFile], protocol: Any) -> None:
     """Relax one part of the valid crystals of all files."""
-    from pyg_crysdiff.data import Crystal, read_crystals  # noqa: PLC0415
+    from pyg_crysdiff.data import Crystal  # noqa: PLC0415
     from pyg_crysdiff.evaluation.harness import Protocol, describe  # noqa: PLC0415
     from pyg_crysdiff.evaluation.stability import relax_shard  # noqa: PLC0415
 
@@ -96,12 +115,12 @@ def _relax_part(args: argparse.Namespace, protocol: Any) -> None:
     shard = parse_shard(args.shard)
     phases = [*protocol.reference, *protocol.train]
     checks = Protocol(uniqueness=False, space_groups=False, num_workers=protocol.num_workers)
-    for file in args.files:
-        entries = read_crystals(file)
+    for file in files:
+        entries = read_samples(file.path)
         flags = describe(entries, checks, None)["valid"]
         valid = [c for c, ok in zip(entries, flags, strict=True) if ok and isinstance(c, Crystal)]
-        count = relax_shard(valid, phases, protocol.stability, shard, progress=True)
-        print(f"{Path(file).name}: part {args.shard}, {count} crystals relaxed")
+        relaxed = relax_shard(valid, phases, protocol.stability, shard, progress=True)
+        say(f"{file.name}: part {args.shard}, {relaxed} crystals relaxed")
 
 
 def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
@@ -167,15 +186,11 @@ def _cache_folder() -> Path:
 
 def _crystals(name: str | None, split: str, args: argparse.Namespace) -> tuple[list[Any], Any]:
     """Crystals of a named data set's part, or of any readable file."""
-    from pyg_crysdiff.data import DATASETS, Crystal, load_dataset, read_crystals  # noqa: PLC0415
+    from pyg_crysdiff.data import DATASETS, load_dataset  # noqa: PLC0415
 
     if name is None:
         return [], None
     if name in DATASETS:
         dataset = load_dataset(name, split, **data_options(args))
         return dataset.crystals(), dataset
-    entries = read_crystals(name)
-    broken = [e for e in entries if not isinstance(e, Crystal)]
-    if broken:
-        raise ValueError(f"{name} has {len(broken)} unreadable entries, first: {broken[0].reason}")
-    return list(entries), None
+    return list(read_references(name)), None

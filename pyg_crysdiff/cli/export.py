@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pyg_crysdiff.cli.ending import say
+
 EXAMPLE = """examples:
   crysdiff export runs/carbon/last.ckpt --out carbon24-cds.safetensors
   crysdiff export last.ckpt --out mine.safetensors --facts facts.json
@@ -27,16 +29,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Export, and say how large the file is."""
-    import json  # noqa: PLC0415
-
     from pyg_crysdiff.models import export_checkpoint, load_checkpoint  # noqa: PLC0415
+    from pyg_crysdiff.storage import read_json  # noqa: PLC0415
 
     facts = {}
     if args.facts is not None:
-        facts = json.loads(args.facts.read_text(encoding="utf-8"))
+        facts = read_json(args.facts)
         if not isinstance(facts, dict):
             raise ValueError(f"{args.facts} must hold one JSON object")
     model = load_checkpoint(args.checkpoint, trusted=args.trust)
     export_checkpoint(model, args.out, facts=facts, half=not args.full_precision)
     size = args.out.stat().st_size / 2**20
-    print(f"{args.out} ({size:.1f} MiB), {args.out.with_suffix('.json').name}")
+    say(f"{args.out} ({size:.1f} MiB), {args.out.with_suffix('.json').name}")

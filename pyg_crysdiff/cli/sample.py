@@ -6,7 +6,17 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pyg_crysdiff.cli.ranges import whole_range
+from pyg_crysdiff.cli.ending import say
+from pyg_crysdiff.cli.numbers import (
+    count,
+    finite,
+    positive,
+    seed,
+    share,
+    whole,
+    whole_range,
+)
+from pyg_crysdiff.cli.samples import read_samples
 from pyg_crysdiff.cli.shards import parse_shard
 
 EXAMPLE = """examples:
@@ -27,20 +37,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="file written in training or by crysdiff export, or the name of one that comes with "
         "the package",
     )  # fmt: skip
-    add("-n", "--num-samples", type=int, default=100)
+    add("-n", "--num-samples", type=count, default=100)
     add(
         "--target", action="append", metavar="NAME=VALUE",
         help="wanted property (repeat for several) or interval NAME=LOW:HIGH; 'min' (training "
-        "minimum, default), 'min:5' (anywhere in the lowest 5 %% of it) or 'none'",
+        "minimum, default), 'min:5' (anywhere in the lowest 5 %% of it), 'max', 'max:5' or 'none'",
     )  # fmt: skip
     add(
         "--num-atoms",
         help="8, 6-24, weights 5:1,10:3, 'distribution' (default) or 'target'",
     )
     _add_control(parser)
-    add("--seed", type=int, default=0)
+    add("--seed", type=seed, default=0)
     _add_sampler(parser)
-    add("--batch-size", type=int, help="crystals per batch (default: bounded by the memory)")
+    add("--batch-size", type=count, help="crystals per batch (default: bounded by the memory)")
     add("--device", default="auto")
     add("--precision", default="auto", choices=["auto", "32-true", "bf16-mixed"])
     add("--extrapolate", action="store_true", help="allow targets beyond the training range")
@@ -58,11 +68,11 @@ def _add_sampler(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group(
         "sampler; where an option is not given, as the card of a shared checkpoint recommends, or"
     ).add_argument
-    add("--steps", type=int, help="reverse steps (default: all)")
-    add("--guidance", type=float, help="classifier-free guidance (default: 1 = none)")
-    add("--corrector-steps", type=int, help="corrector moves per step (default: 1)")
+    add("--steps", type=count, help="reverse steps (default: all)")
+    add("--guidance", type=finite, help="classifier-free guidance (default: 1 = none)")
+    add("--corrector-steps", type=whole, help="corrector moves per step (default: 1)")
     add(
-        "--renewal", type=float,
+        "--renewal", type=share,
         help="share of noise a corrector move replaces, e.g. 0.7 (default: 0 = Langevin, DiffCSP)",
     )  # fmt: skip
     add(
@@ -100,7 +110,7 @@ def _add_control(parser: argparse.ArgumentParser) -> None:
         help="what of the template is kept (default: %(default)s)",
     )  # fmt: skip
     add(
-        "--symmetrise", type=float, nargs="?", const=0.1, metavar="SYMPREC",
+        "--symmetrise", type=positive, nargs="?", const=0.1, metavar="SYMPREC",
         help="also write idealised copies with their space groups (default tolerance 0.1 A)",
     )  # fmt: skip
 
@@ -110,6 +120,7 @@ def run(args: argparse.Namespace) -> None:
     from pyg_crysdiff.models import load_checkpoint  # noqa: PLC0415
     from pyg_crysdiff.platform import choose_device  # noqa: PLC0415
     from pyg_crysdiff.sampling import sample, write_symmetrised  # noqa: PLC0415
+    from pyg_crysdiff.sampling.request import recommended_sampler  # noqa: PLC0415
 
     target, control = _target(args.target), _control(args)
     shard = None if args.shard is None else parse_shard(args.shard)
@@ -117,7 +128,6 @@ def run(args: argparse.Namespace) -> None:
     if args.num_atoms is not None:
         given["num_atoms"] = _num_atoms(args.num_atoms)
     model = load_checkpoint(args.checkpoint, choose_device(args.device), args.trust)
-    recommended = model.card.get("sampler", {})
     crystals = sample(
         model,
         args.num_samples,
@@ -130,26 +140,28 @@ def run(args: argparse.Namespace) -> None:
         out=args.out,
         shard=shard,
         extrapolate=args.extrapolate,
-        **{**recommended, **given},
+        **{**recommended_sampler(model.card), **given},
     )
     if args.shard is not None:
-        print(f"part {args.shard}: {len(crystals)} crystals in {args.out}/parts")
+        say(f"part {args.shard}: {len(crystals)} crystals in {args.out}/parts")
         return
-    print(f"{len(crystals)} crystals in {args.out}: samples.extxyz, samples.pt, cif/")
+    say(f"{len(crystals)} crystals in {args.out}: samples.extxyz, samples.pt, cif/")
     if args.symmetrise is not None:
         copies = write_symmetrised(crystals, args.out, args.symmetrise)
         higher = sum(c.info["space_group_number"] > 1 for c in copies)
-        print(f"{higher} of them have symmetry: symmetrised.extxyz, symmetrised/")
+        say(f"{higher} of them have symmetry: symmetrised.extxyz, symmetrised/")
 
 
 def _control(args: argparse.Namespace) -> Any:
-    from pyg_crysdiff.data import Crystal, read_crystals  # noqa: PLC0415
+    from pyg_crysdiff.data import Crystal  # noqa: PLC0415
     from pyg_crysdiff.sampling import Control, Template  # noqa: PLC0415
 
     template = None
     if args.template is not None:
-        crystal = read_crystals(args.template)[0]
-        if not isinstance(crystal, Crystal):
+        entries = read_samples(args.template)
+        if not entries:
+            raise ValueError(f"the template {args.template} holds no crystal")
+        if not isinstance(crystal := entries[0], Crystal):
             raise ValueError(f"cannot read the template {args.template}: {crystal.reason}")
         keep: Any = _list(args.keep)
         template = Template(crystal, _sites(args.keep_sites), keep)
@@ -189,20 +201,22 @@ def _target(given: list[str] | None) -> Any:
         return "min"
     if given == ["none"]:
         return None
-    if len(given) == 1 and given[0].split(":")[0] == "min":
+    if len(given) == 1 and given[0].partition(":")[0] in ("min", "max"):
         return given[0]
     out: dict[str, float | tuple[float, float]] = {}
     for pair in given:
-        name, _, text = pair.partition("=")
+        name, _, text = pair.rpartition("=")
         try:
-            values = [float(part) for part in text.split(":")]
-        except ValueError:
+            values = [finite(part) for part in text.split(":")]
+        except argparse.ArgumentTypeError:
             values = []
-        if len(values) not in (1, 2):
+        if len(values) not in (1, 2) or not name:
             raise ValueError(
-                f"--target must be NAME=NUMBER, NAME=LOW:HIGH, min, min:PERCENT or none, got "
-                f"{pair!r}"
+                f"--target must be NAME=NUMBER, NAME=LOW:HIGH, min, max, min:PERCENT, max:PERCENT "
+                f"or none, got {pair!r}"
             )
+        if name in out:
+            raise ValueError(f"--target names {name!r} twice")
         out[name] = values[0] if len(values) == 1 else (values[0], values[1])
     return out
 

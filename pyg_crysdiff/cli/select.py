@@ -6,6 +6,9 @@ import argparse
 from pathlib import Path
 
 from pyg_crysdiff.cli.data_options import add_data_options, data_options
+from pyg_crysdiff.cli.ending import say
+from pyg_crysdiff.cli.numbers import count, finite, whole
+from pyg_crysdiff.cli.samples import read_samples
 
 EXAMPLE = """examples:
   crysdiff select samples/samples.extxyz -n 100 --predictor predictor.safetensors --target -3.5
@@ -20,14 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
     add("files", nargs="+", metavar="FILE", help=".pt, extxyz, CIF, zip, tar, CSV, JSON, folder")
-    add("-n", "--count", type=int, required=True, help="crystals to keep")
+    add("-n", "--count", type=count, required=True, help="crystals to keep")
     add(
         "--predictor", required=True,
         help="property model that ranks them: a file, or the name of one that comes with the "
         "package (perov5-predictor, carbon24-predictor, mp20-predictor)",
     )  # fmt: skip
-    add("--target", type=float, required=True, help="wanted value of its property")
-    add("--copies", type=int, default=1, help="how often one structure may be kept; 0 = any number")
+    add("--target", type=finite, required=True, help="wanted value of its property")
+    add("--copies", type=whole, default=1, help="copies of one structure to keep; 0 = all")
     add("--new-to", metavar="DATA", help="data set (its train part) or file: none of its crystals")
     add_data_options(parser)
     add("--out", type=Path, default=Path("selected"), help="output folder (default: selected)")
@@ -37,13 +40,14 @@ def run(args: argparse.Namespace) -> None:
     """Select, write selected.extxyz, cif/ and selected.csv, and say how many there are."""
     import pandas as pd  # noqa: PLC0415
 
-    from pyg_crysdiff.data import DATASETS, Crystal, load_dataset, read_crystals  # noqa: PLC0415
+    from pyg_crysdiff.data import DATASETS, Crystal, load_dataset  # noqa: PLC0415
     from pyg_crysdiff.data.io import crystal_to_cif, write_extxyz  # noqa: PLC0415
     from pyg_crysdiff.evaluation.cdvae_evaluator import load_evaluator  # noqa: PLC0415
     from pyg_crysdiff.evaluation.selection import select  # noqa: PLC0415
+    from pyg_crysdiff.storage import write_text  # noqa: PLC0415
 
     predictor = load_evaluator(args.predictor)
-    read = {file: read_crystals(file) for file in args.files}
+    read = {file: read_samples(file) for file in args.files}
     entries = [entry for found in read.values() for entry in found]
     origin = [(file, i) for file, found in read.items() for i in range(len(found))]
     known: list[Crystal] = []
@@ -52,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
         given = (
             load_dataset(args.new_to, "train", **data_options(args)).crystals()
             if named
-            else read_crystals(args.new_to)
+            else read_samples(args.new_to)
         )
         known = [c for c in given if isinstance(c, Crystal)]
     chosen = select(
@@ -68,8 +72,7 @@ def run(args: argparse.Namespace) -> None:
     cifs = args.out / "cif"
     cifs.mkdir(exist_ok=True)
     for index, crystal in enumerate(crystals):
-        text = crystal_to_cif(crystal)
-        (cifs / f"{index:05d}.cif").write_text(text, encoding="utf-8")
+        write_text(cifs / f"{index:05d}.cif", crystal_to_cif(crystal))
     table = pd.DataFrame(
         {
             "file": [origin[i][0] for i in chosen],
@@ -78,10 +81,10 @@ def run(args: argparse.Namespace) -> None:
             predictor.property_name: predicted,
         }
     )
-    table.to_csv(args.out / "selected.csv", index=False)
+    write_text(args.out / "selected.csv", table.to_csv(index=False))
     if len(chosen) < args.count:
-        print(f"only {len(chosen)} of the {len(entries)} crystals meet the conditions")
-    print(
+        say(f"only {len(chosen)} of the {len(entries)} crystals meet the conditions")
+    say(
         f"{len(chosen)} crystals in {args.out}: selected.extxyz, selected.csv, cif/; predicted "
         f"{predictor.property_name} {predicted.min():.6g} to {predicted.max():.6g}"
     )

@@ -7,10 +7,13 @@ def parse_shard(text: str) -> tuple[int, int]:
     """Return (k, n) of ``k/n``.
 
     Raises:
-        ValueError: If the text has another form.
+        ValueError: If the text has another form, or there is no such part.
     """
     part, _, count = text.partition("/")
     try:
-        return int(part), int(count)
+        k, n = int(part), int(count)
     except ValueError:
-        raise ValueError(f"--shard must look like 0/4, got {text!r}") from None
+        k, n = 0, 0
+    if not 0 <= k < n:
+        raise ValueError(f"--shard must look like 0/4, 1/4, ... 3/4, got {text!r}")
+    return k, n

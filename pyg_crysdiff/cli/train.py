@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from pyg_crysdiff.cli.ending import say
+
 EXAMPLE = """examples:
   crysdiff train data=demo conditioner=cds budget_minutes=2 --out runs/demo
   crysdiff train data=own data.name=my.csv data.properties=[band_gap] --out runs/mine
@@ -34,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
         result = resume(args.resume, trusted=args.trust)
     else:
         result = fit(args.overrides, args.out or Path("runs") / "train", trusted=args.trust)
-    print(
+    say(
         f"{result.checkpoint}: {result.epochs} epochs in {result.seconds / 60:.1f} min, "
         f"{result.num_parameters / 1e6:.2f} M parameters"
     )

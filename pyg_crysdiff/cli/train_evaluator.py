@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 from pyg_crysdiff.cli.data_options import add_data_options, data_options
+from pyg_crysdiff.cli.ending import say
+from pyg_crysdiff.cli.numbers import count, positive, seed
 
 EXAMPLE = """examples:
   crysdiff train-evaluator demo --out runs/evaluator --preset fast
@@ -21,10 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--part", default="test", choices=["train", "val", "test", "all"], help="part to train on")
     add("--property", help="property (default: the data set's own)")
     add("--preset", default="standard", choices=["fast", "standard", "cdvae"])
-    add("--budget", type=float, metavar="MINUTES")
-    add("--max-epochs", type=int, default=300)
-    add("--batch-size", type=int, default=32)
-    add("--seed", type=int, default=0)
+    add("--budget", type=positive, metavar="MINUTES")
+    add("--max-epochs", type=count, default=300)
+    add("--batch-size", type=count, default=32)
+    add("--seed", type=seed, default=0)
     add("--device", default="auto")
     add("--out", type=Path, default=Path("runs/evaluator"))
 
@@ -32,12 +34,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Train, and print the held-out error."""
     from pyg_crysdiff.data import load_dataset  # noqa: PLC0415
+    from pyg_crysdiff.data.properties import describe_use  # noqa: PLC0415
     from pyg_crysdiff.evaluation.property_training import train_evaluator  # noqa: PLC0415
 
     dataset = load_dataset(args.dataset, args.part, **data_options(args))
     name = args.property or dataset.property_name
-    if name is None:
-        raise ValueError(f"{args.dataset} has no numeric property")
+    if name is None or name not in dataset.property_names:
+        raise ValueError(
+            f"{args.dataset} has no property {name!r}; name one with --property, of "
+            f"{dataset.property_names}"
+        )
+    say(describe_use(dataset, [name], "trained on", "these crystals are left out"))
     model = train_evaluator(
         dataset.crystals(),
         name,
@@ -51,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
         facts={"dataset": dataset.display_name, "split": args.part},
     )
     card = model.card
-    print(
+    say(
         f"{args.out / 'evaluator.safetensors'}: held-out MAE of {name} "
         f"{card['held_out_mae']:.4f} on {card['num_held_out']} crystals"
     )

@@ -3,6 +3,7 @@
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.dataset import CrystalDataset
 from pyg_crysdiff.data.named import DATASETS, MP20, Carbon24, Demo, Perov5, load_dataset
+from pyg_crysdiff.data.properties import property_of, set_properties
 from pyg_crysdiff.data.readers import read_crystals
 from pyg_crysdiff.data.transforms import FullyConnected
 
@@ -17,5 +18,7 @@ __all__ = [
     "FullyConnected",
     "Perov5",
     "load_dataset",
+    "property_of",
     "read_crystals",
+    "set_properties",
 ]

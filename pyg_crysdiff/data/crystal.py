@@ -7,12 +7,15 @@ A crystal is M = (lattice, fractional coordinates, species). Lattices are **rows
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch_geometric.data import Data
+
+from pyg_crysdiff.data.properties import set_properties
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -80,10 +83,15 @@ class Crystal:
         """Convert an ordered pymatgen ``Structure``.
 
         Raises:
-            ValueError: If a site is partially occupied or holds several species.
+            ValueError: If a site is partially occupied, holds several species or a dummy.
         """
+        from pymatgen.core import DummySpecies  # noqa: PLC0415
+
         if not structure.is_ordered:
             raise ValueError(f"structure {structure.formula} is disordered")
+        for site in structure:
+            if isinstance(site.specie, DummySpecies):
+                raise ValueError(f"{site.specie.symbol!r} is no element (a dummy or a vacancy)")
         numbers = np.array([site.specie.Z for site in structure])
         return cls(structure.lattice.matrix.copy(), structure.frac_coords, numbers, info or {})
 
@@ -97,11 +105,12 @@ class Crystal:
             info or {},
         )
 
-    def to_data(self, **properties: float) -> Data:
+    def to_data(self, properties: Mapping[str, float] | None = None, /, **more: float) -> Data:
         """Convert to PyG ``Data`` (see :class:`pyg_crysdiff.data.dataset.CrystalDataset`).
 
         Args:
-            **properties: Scalar properties, each stored as a float tensor of shape (1,).
+            properties: Scalar properties, name to value; NaN where it is not known.
+            **more: The same, where the names are Python's.
         """
         dtype = torch.get_default_dtype()
         data = Data(
@@ -111,9 +120,7 @@ class Crystal:
             num_atoms=torch.tensor([len(self)]),
             num_nodes=len(self),
         )
-        for name, value in properties.items():
-            data[name] = torch.tensor([value], dtype=dtype)
-        return data
+        return set_properties(data, {**(properties or {}), **more})
 
     def to_structure(self) -> Structure:
         """Convert to a pymatgen ``Structure``.
@@ -129,13 +136,37 @@ class Crystal:
         """Convert to ASE ``Atoms`` with ``info`` copied."""
         from ase import Atoms  # noqa: PLC0415
 
+        # ASE takes scaled positions in cells of three vectors that are not zero only.
+        with np.errstate(invalid="ignore", over="ignore"):
+            positions = self.frac_coords @ self.lattice
         return Atoms(
             numbers=self.atomic_numbers,
             cell=self.lattice,
-            scaled_positions=self.frac_coords,
+            positions=positions,
             pbc=True,
             info=dict(self.info),
         )
+
+    def oriented(self) -> Crystal:
+        """Return the same crystal as it is written: right-handed, in one orientation.
+
+        a lies along x, b in the xy plane with positive y, c has a positive z; fractional
+        coordinates lie in [0, 1); the order of atoms and ``info`` stay. The cell of equal lengths
+        and angles would make the mirror image of a left-handed crystal, its enantiomer; instead
+        the three vectors and all coordinates change sign, which moves no atom, before the cell is
+        turned. What is not finite stays as it is.
+        """
+        lattice, frac = self.lattice, self.frac_coords
+        if np.isfinite(lattice).all() and not _is_oriented(lattice):
+            q, r = np.linalg.qr(lattice.T)
+            signs = np.where(np.diag(r) < 0, -1.0, 1.0)
+            lattice = np.ascontiguousarray((signs[:, None] * r).T)
+            if np.linalg.det(q * signs) < 0:
+                frac = -frac
+        with np.errstate(invalid="ignore"):
+            # Of a tiny negative number the first remainder is 1.
+            frac = np.where(np.isfinite(frac), frac % 1.0 % 1.0, frac)
+        return Crystal(lattice, frac, self.atomic_numbers, self.info)
 
     def parameters(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return lengths (3,) in Angstrom and angles (3,) in degrees."""
@@ -168,6 +199,11 @@ class Crystal:
         """Unsigned cell volume in cubic Angstrom."""
         with np.errstate(invalid="ignore"):
             return float(abs(np.linalg.det(self.lattice)))
+
+
+def _is_oriented(lattice: NDArray[np.float64]) -> bool:
+    above = lattice[np.triu_indices(3, 1)]
+    return bool((above == 0).all() and (np.diag(lattice) > 0).all())
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from filelock import FileLock
 from tqdm import tqdm
 
 _CHUNK = 1 << 18
@@ -38,6 +39,12 @@ def fetch(url: str, path: Path, blob_id: str, timeout: float = 30.0) -> None:
     """
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(part.with_name(part.name + ".lock")):  # one process at a time goes on with it
+        if not (path.is_file() and git_blob_id(path) == blob_id):
+            _complete(url, path, part, blob_id, timeout)
+
+
+def _complete(url: str, path: Path, part: Path, blob_id: str, timeout: float) -> None:
     if not (part.is_file() and git_blob_id(part) == blob_id):
         try:
             _append(url, part, timeout)

@@ -1,10 +1,16 @@
-"""Writing crystals: CIF, extended XYZ and the tensor file of CDVAE's scripts."""
+"""Writing crystals: CIF, extended XYZ and the tensor file of CDVAE's scripts.
+
+Every crystal is written as :meth:`pyg_crysdiff.data.Crystal.oriented` gives it, so that all files
+agree and no cell is left-handed, which VASP refuses. Atoms keep their order, in which site i of a
+template is atom i; ASE's writer of POSCAR files groups the species with ``sort=True``.
+"""
 
 from __future__ import annotations
 
 import json
 import warnings
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 import ase.io
@@ -12,10 +18,11 @@ import numpy as np
 import torch
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.storage import append_text, replacing, write_text
 
 
 def crystal_to_cif(crystal: Crystal) -> str:
-    """Return CIF text in P1.
+    """Return CIF text in P1, right-handed as every CIF is.
 
     A crystal that no CIF can hold (not finite, zero volume, no atoms) gives a file with a
     comment only, so that file i is crystal i.
@@ -27,7 +34,14 @@ def crystal_to_cif(crystal: Crystal) -> str:
         return "# This generated crystal is not a structure: not finite, empty or flat.\n"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return str(CifWriter(crystal.to_structure(), significant_figures=8))
+        return str(CifWriter(crystal.oriented().to_structure(), significant_figures=8))
+
+
+def crystals_to_extxyz(crystals: Sequence[Crystal]) -> str:
+    """Return extended XYZ text, a frame for each crystal with its ``info`` in the comment line."""
+    text = StringIO()
+    ase.io.write(text, [c.oriented().to_ase() for c in crystals], format="extxyz")
+    return text.getvalue()
 
 
 def write_extxyz(crystals: Sequence[Crystal], path: str | Path, *, append: bool = False) -> None:
@@ -38,7 +52,7 @@ def write_extxyz(crystals: Sequence[Crystal], path: str | Path, *, append: bool 
         path: File.
         append: Add to the file instead of replacing it.
     """
-    ase.io.write(path, [c.to_ase() for c in crystals], format="extxyz", append=append)
+    (append_text if append else write_text)(path, crystals_to_extxyz(crystals))
 
 
 def save_cdvae(crystals: Sequence[Crystal], path: str | Path) -> None:
@@ -48,6 +62,8 @@ def save_cdvae(crystals: Sequence[Crystal], path: str | Path) -> None:
     (1, sum N), ``lengths`` (1, M, 3) in Angstrom, ``angles`` (1, M, 3) in degrees, ``num_atoms``
     (1, M); besides, ``provenance``: a JSON list with each crystal's ``info``.
     """
+    # Lengths and angles tell nothing of handedness: readers build the right-handed cell.
+    crystals = [c.oriented() for c in crystals]
     parameters = [c.parameters() for c in crystals]
     stacked = {
         "frac_coords": np.concatenate([c.frac_coords for c in crystals] or [np.zeros((0, 3))]),
@@ -58,12 +74,11 @@ def save_cdvae(crystals: Sequence[Crystal], path: str | Path) -> None:
         "angles": np.array([p[1] for p in parameters]).reshape(-1, 3),
         "num_atoms": np.array([len(c) for c in crystals], dtype=np.int64),
     }
-    content: dict[str, torch.Tensor | str] = {}
-    for name, array in stacked.items():
-        tensor = torch.from_numpy(array)
-        content[name] = (tensor.float() if tensor.is_floating_point() else tensor).unsqueeze(0)
-    content["provenance"] = json.dumps([c.info for c in crystals])
-    path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    torch.save(content, temporary)
-    temporary.replace(path)
+    tensors = {name: torch.from_numpy(array).unsqueeze(0) for name, array in stacked.items()}
+    tensors = {k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}
+    # In single precision the numbers next to 1 are 1.
+    tensors["frac_coords"] = tensors["frac_coords"] % 1.0
+    content = {**tensors, "provenance": json.dumps([c.info for c in crystals])}
+    # Through a handle, since PyTorch keeps the name of a path in the file.
+    with replacing(path) as temporary, temporary.open("wb") as handle:
+        torch.save(content, handle)

@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 from torch_geometric.data import Data
 
-from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
-from pyg_crysdiff.data.dataset import CrystalDataset, find_table, random_split
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.dataset import CrystalDataset
 from pyg_crysdiff.data.download import fetch
+from pyg_crysdiff.data.parsed import Parsed
+from pyg_crysdiff.data.splits import find_table, random_split
+from pyg_crysdiff.storage import user_path
 
 SCHEMES = ("official", "val-as-train")
 _COMMIT = "f857f598d6f6cca5dc1ea0582d228f12dcc2c2ea"
@@ -25,7 +28,7 @@ class _Published(CrystalDataset):
         root: Folder of raw files and caches; None for a folder in the user's cache.
         split: ``train``, ``val``, ``test`` or ``all`` (the file that holds the train split).
         transform: Applied at every access.
-        pre_transform: Applied once before the data are cached.
+        pre_transform: Applied once when the data set is opened.
         pre_filter: Keeps the data for which it returns True.
         force_reload: Parse again.
         scheme: ``official`` (the published files), or ``val-as-train``, which needs no
@@ -68,7 +71,7 @@ class _Published(CrystalDataset):
         if split not in ("train", "val", "test", "all"):
             raise ValueError(f"split must be train, val, test or all, got {split!r}")
         self.split, self.scheme = split, scheme
-        self.source = None if source is None else Path(source).expanduser().resolve()
+        self.source = None if source is None else user_path(source).resolve()
         self.folder = folder or self.folder_name
         self._wanted, self._cif_column = list(self.columns), "cif"
         self._strict, self._workers = strict, num_workers
@@ -107,8 +110,8 @@ class _Published(CrystalDataset):
         found = find_table(Path(self.raw_dir), self._file())
         return [found.name if found else f"{self._file()}.csv"]
 
-    def _source(self) -> Path:
-        return Path(self.raw_paths[0])
+    def _sources(self) -> list[Path]:
+        return [Path(self.raw_paths[0])]
 
     def _select(self, count: int, rows: np.ndarray) -> np.ndarray:
         del rows
@@ -197,7 +200,7 @@ class MP20(_Published):
     def __init__(self, *args: Any, **options: Any) -> None:
         source = options.get("source")
         if source is not None and options.get("folder") is None:
-            folder = Path(source).expanduser()
+            folder = user_path(source)
             if not (folder / self.folder_name).is_dir() and (folder / self.part).is_dir():
                 options["folder"] = self.part
         super().__init__(*args, **options)
@@ -218,7 +221,7 @@ class Demo(CrystalDataset):
         root: Cache folder; None for a folder in the user's cache.
         split: ``train``, ``val``, ``test`` or ``all``.
         transform: Applied at every access.
-        pre_transform: Applied once before the data are cached.
+        pre_transform: Applied once when the data set is opened.
         pre_filter: Keeps the data for which it returns True.
         force_reload: Build again.
     """
@@ -260,18 +263,20 @@ class Demo(CrystalDataset):
     def _default_folder(self) -> str:
         return "demo"
 
-    def _parse(self) -> tuple[list[Crystal], list[str], list[BrokenEntry]]:
+    def _parse(self, source: Path) -> Parsed:
         from pymatgen.core import Composition, Element  # noqa: PLC0415
 
         frac = np.array([[0, 0, 0], [1, 1, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]]) / 2
         crystals = []
         name = str(self.property_name)
-        for row, entry in enumerate(pd.read_csv(self.file).to_dict("records")):
+        entries = pd.read_csv(source).to_dict("records")
+        for row, entry in enumerate(entries):
             a_site, b_site, x_site = (Element(e.symbol).Z for e in Composition(entry["formula"]))
             info = {"material_id": entry["material_id"], "row": row, name: entry[name]}
             numbers = [a_site, b_site, x_site, x_site, x_site]
             crystals.append(Crystal(entry["a"] * np.eye(3), frac, np.array(numbers), info))
-        return crystals, [name], []
+        ids = [entry["material_id"] for entry in entries]
+        return Parsed(crystals, ids, range(len(entries)), [name], {}, [])
 
     def _select(self, count: int, rows: np.ndarray) -> np.ndarray:
         if self.split == "all":
@@ -300,7 +305,7 @@ def load_dataset(name: str | Path, split: str = "train", **options: Any) -> Crys
     Raises:
         ValueError: If it is neither a name nor a path, or the class has no such option.
     """
-    own = CrystalDataset if Path(name).expanduser().exists() else None
+    own = CrystalDataset if user_path(name).exists() else None
     cls = DATASETS.get(str(name), own)
     if cls is None:
         raise ValueError(f"no data set {str(name)!r}; known are {sorted(DATASETS)} and paths")

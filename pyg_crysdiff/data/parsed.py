@@ -4,45 +4,86 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.storage import replacing
 
 
-def save_parsed(
-    path: Path, crystals: Sequence[Crystal], names: Sequence[str], broken: Sequence[BrokenEntry]
-) -> None:
-    """Write crystals, their ``info``, the property names and the broken entries."""
+@dataclass(frozen=True)
+class Parsed:
+    """What a source holds.
+
+    Attributes:
+        crystals: The readable ones, their properties in ``info`` (NaN where there is no value).
+        ids: Their identifiers.
+        rows: Numbers of their entries in the source, from 0.
+        names: Properties.
+        left_out: Columns that are no properties, with the reason.
+        broken: Entries that could not be read.
+    """
+
+    crystals: Sequence[Crystal]
+    ids: Sequence[str]
+    rows: Sequence[int]
+    names: Sequence[str]
+    left_out: dict[str, str]
+    broken: Sequence[BrokenEntry]
+
+
+def save_parsed(path: Path, parsed: Parsed) -> None:
+    """Write it, whole or not at all.
+
+    Raises:
+        OSError: If the folder cannot be written to.
+    """
+    crystals = parsed.crystals
     meta = {
-        "names": list(names),
+        "ids": list(parsed.ids),
+        "rows": [int(row) for row in parsed.rows],
+        "names": list(parsed.names),
+        "left_out": parsed.left_out,
         "info": [c.info for c in crystals],
-        "broken": [[b.index, b.reason, b.source] for b in broken],
+        "broken": [asdict(b) for b in parsed.broken],
     }
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez_compressed(
-        temporary,
-        lattice=np.array([c.lattice for c in crystals]).reshape(-1, 3, 3),
-        frac_coords=np.concatenate([c.frac_coords for c in crystals] or [np.zeros((0, 3))]),
-        atomic_numbers=np.concatenate([c.atomic_numbers for c in crystals] or [np.zeros(0, int)]),
-        num_atoms=np.array([len(c) for c in crystals], dtype=np.int64),
-        meta=np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8),
-    )
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            lattice=np.array([c.lattice for c in crystals]).reshape(-1, 3, 3),
+            frac_coords=np.concatenate([c.frac_coords for c in crystals] or [np.zeros((0, 3))]),
+            atomic_numbers=np.concatenate(
+                [c.atomic_numbers for c in crystals] or [np.zeros(0, int)]
+            ),
+            num_atoms=np.array([len(c) for c in crystals], dtype=np.int64),
+            meta=np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8),
+        )
 
 
-def load_parsed(path: Path) -> tuple[list[Crystal], list[str], list[BrokenEntry]]:
-    """Read what :func:`save_parsed` wrote."""
-    with np.load(path, allow_pickle=False) as arrays:
+def load_parsed(path: Path) -> Parsed | None:
+    """Read what :func:`save_parsed` wrote; None where there is no such file or it is damaged."""
+    try:
+        return _load(path)
+    except Exception:  # NumPy, zip and JSON raise whatever they meet in damaged bytes
+        return None
+
+
+def _load(path: Path) -> Parsed:
+    # NumPy leaves a file open that it cannot read.
+    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
         meta = json.loads(arrays["meta"].tobytes().decode())
-        cuts = np.cumsum(arrays["num_atoms"])[:-1]
-        fracs = np.split(arrays["frac_coords"], cuts)
-        numbers = np.split(arrays["atomic_numbers"], cuts)
+        cuts = np.cumsum(arrays["num_atoms"])
+        fracs = np.split(arrays["frac_coords"], cuts)[:-1]
+        numbers = np.split(arrays["atomic_numbers"], cuts)[:-1]
         crystals = [
             Crystal(lattice, frac, z, info)
             for lattice, frac, z, info in zip(
-                arrays["lattice"], fracs, numbers, meta["info"], strict=False
+                arrays["lattice"], fracs, numbers, meta["info"], strict=True
             )
         ]
-    return crystals, meta["names"], [BrokenEntry(*entry) for entry in meta["broken"]]
+    broken = [BrokenEntry(**entry) for entry in meta["broken"]]
+    if not len(crystals) == len(meta["ids"]) == len(meta["rows"]):
+        raise ValueError(f"{path} is damaged")
+    return Parsed(crystals, meta["ids"], meta["rows"], meta["names"], meta["left_out"], broken)

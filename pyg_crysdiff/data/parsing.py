@@ -1,43 +1,40 @@
-"""From files to crystals: tables with a CIF column, folders of structure files; in parallel."""
+"""From files to crystals: what they hold is read, parsed on all cores and reduced."""
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from pyg_crysdiff.data.archives import is_archive, members_of, unpack
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.data.entries import RawEntry, ReadEntries
+from pyg_crysdiff.data.folder_tables import with_own_numbers, with_table, without_suffix
+from pyg_crysdiff.data.formats.cif import cif_crystal
+from pyg_crysdiff.data.formats.extxyz import frame_crystal
+from pyg_crysdiff.data.formats.poscar import poscar_crystal
+from pyg_crysdiff.data.formats.species import check_species
+from pyg_crysdiff.data.formats.structures_json import json_crystal
+from pyg_crysdiff.data.sources import (
+    file_entries,
+    format_of,
+    is_json,
+    is_table,
+    json_entries,
+    structure_entries,
+)
+from pyg_crysdiff.data.tables import read_table
 from pyg_crysdiff.parallel import parallel_map
 
-STRUCTURE_SUFFIXES = (".cif", ".vasp", ".poscar", ".extxyz", ".xyz")
-
-
-@dataclass(frozen=True)
-class RawEntry:
-    """One crystal before parsing.
-
-    Attributes:
-        text: Content of a structure file.
-        fmt: ``cif``, ``poscar`` or ``extxyz``.
-        source: File, and row where there is one.
-        row: Number of the entry in its file, from 0.
-        material_id: Identifier.
-        properties: Scalar properties as read.
-    """
-
-    text: str
-    fmt: str
-    source: str
-    row: int
-    material_id: str
-    properties: dict[str, float]
+log = logging.getLogger(__name__)
+_LONGEST_REASON = 300  # signs: a message may quote the text that it is about
 
 
 def canonical(crystal: Crystal, *, niggli: bool = True, primitive: bool = False) -> Crystal:
@@ -71,87 +68,93 @@ def canonical(crystal: Crystal, *, niggli: bool = True, primitive: bool = False)
     )
 
 
+_FORMATS: dict[str, Callable[[str], Crystal]] = {
+    "cif": cif_crystal,
+    "poscar": poscar_crystal,
+    "extxyz": frame_crystal,
+    "json": json_crystal,
+}
+
+
 def parse_text(text: str, fmt: str) -> Crystal:
-    """Parse one structure file's content.
+    """Parse one structure's text.
+
+    What is odd, but leaves the crystal as it is stated, comes as a Python warning.
+
+    Args:
+        text: The text.
+        fmt: ``cif``, ``poscar``, ``extxyz`` or ``json``.
 
     Raises:
-        ValueError: If it cannot be read, is empty, disordered or not finite.
+        ValueError: If it cannot be read, is empty, disordered, not periodic, not finite or no
+            crystal of elements.
     """
-    from pymatgen.core import Structure  # noqa: PLC0415
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if fmt == "extxyz":
-                crystal = _parse_extxyz(text)
-            else:
-                if fmt == "poscar":
-                    _check_poscar_counts(text)
-                crystal = Crystal.from_structure(Structure.from_str(text, fmt=fmt))  # type: ignore[arg-type]
+        crystal = _FORMATS[fmt](text)
     except Exception as error:  # parsers of text from outside raise whatever they meet
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise ValueError(f"cannot read the {fmt} text: {reason}") from error
-    if len(crystal) == 0:
-        raise ValueError("the structure has no atoms")
+        raise ValueError(f"cannot read the {fmt} text: {_one_line(error)}") from error
+    check_species(crystal.atomic_numbers)
     if not (np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac_coords).all()):
         raise ValueError("a coordinate or lattice vector is not finite")
     return crystal
 
 
-def _parse_extxyz(text: str) -> Crystal:
-    from io import StringIO  # noqa: PLC0415
-
-    from ase import Atoms  # noqa: PLC0415
-    from ase.io import read  # noqa: PLC0415
-
-    lines = text.splitlines()
-    said, there = int(lines[0]), len(lines) - 2
-    if said > there:  # ASE would go on counting to whatever number stands there
-        raise ValueError(f"the frame says {said} atoms, but {there} lines follow")
-    atoms = read(StringIO(text), format="extxyz", index=0)
-    assert isinstance(atoms, Atoms)
-    if not all(atoms.pbc):
-        raise ValueError("not periodic in three dimensions")
-    return Crystal(atoms.cell.array, atoms.get_scaled_positions(wrap=False), atoms.numbers)
+def _one_line(error: Exception) -> str:
+    reason = (str(error).splitlines() or [""])[0].strip()[:_LONGEST_REASON]
+    return (
+        reason if reason and not isinstance(error, KeyError) else f"{type(error).__name__} {reason}"
+    )
 
 
-def _check_poscar_counts(text: str) -> None:
-    """Refuse counts beyond the lines that follow: pymatgen would make lists of that length."""
-    lines = text.splitlines()
-    for line in lines[5:7]:  # VASP 4 and 5 differ in where the counts stand
-        said = [int(word) for word in line.split() if word.isdigit()]
-        if sum(said) > len(lines):
-            raise ValueError(f"the file says {sum(said)} atoms, but has {len(lines)} lines")
+@dataclass(frozen=True)
+class _Parsed:
+    """A crystal, or why there is none; and what was odd about its text."""
+
+    crystal: Crystal | None
+    reason: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def _convert(entry: RawEntry, *, niggli: bool, primitive: bool) -> Crystal | str:
+def _parse(entry: RawEntry, reduce: Callable[[Crystal], Crystal] | None = None) -> _Parsed:
+    if entry.problem:
+        return _Parsed(None, entry.problem)
     for name, value in entry.properties.items():
-        if not math.isfinite(value):
-            return f"property {name!r} is {value}"
-    try:
-        crystal = parse_text(entry.text, entry.fmt)
-        crystal = canonical(crystal, niggli=niggli, primitive=primitive)
-    except Exception as error:  # pymatgen's reductions fail in many ways on bad cells
-        return (str(error).splitlines() or [""])[0] or type(error).__name__
-    info = {"material_id": entry.material_id, "row": entry.row, **entry.properties}
-    return Crystal(crystal.lattice, crystal.frac_coords, crystal.atomic_numbers, info)
+        if math.isinf(value):
+            return _Parsed(None, f"property {name!r} is {value}")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            crystal = parse_text(entry.text, entry.fmt)
+        except ValueError as error:
+            return _Parsed(None, str(error))
+    notes = tuple(str(w.message) for w in caught if issubclass(w.category, UserWarning))
+    if reduce is None:
+        info: dict[str, Any] = {"material_id": entry.material_id}
+    else:
+        info = {"material_id": entry.material_id, "row": entry.row, **entry.properties}
+        try:
+            crystal = reduce(crystal)
+        except Exception as error:  # pymatgen's reductions fail in many ways on bad cells
+            return _Parsed(None, _one_line(error))
+    made = Crystal(crystal.lattice, crystal.frac_coords, crystal.atomic_numbers, info)
+    return _Parsed(made, notes=notes)
 
 
-def _parse(entry: RawEntry) -> Crystal | str:
-    try:
-        crystal = parse_text(entry.text, entry.fmt)
-    except ValueError as error:
-        return str(error)
-    info = {"material_id": entry.material_id}
-    return Crystal(crystal.lattice, crystal.frac_coords, crystal.atomic_numbers, info)
-
-
-def _numbered(
-    entries: Sequence[RawEntry], results: Sequence[Crystal | str]
+def _finished(
+    entries: Sequence[RawEntry], results: Sequence[_Parsed]
 ) -> list[Crystal | BrokenEntry]:
+    noted = [(e.source, p.notes[0]) for e, p in zip(entries, results, strict=True) if p.notes]
+    if noted:
+        source, note = noted[0]
+        log.warning(
+            "%d of %d entries read with a warning, first: %s: %s",
+            len(noted), len(entries), source, note,
+        )  # fmt: skip
     return [
-        BrokenEntry(index, result, entry.source) if isinstance(result, str) else result
-        for index, (entry, result) in enumerate(zip(entries, results, strict=True))
+        BrokenEntry(index, parsed.reason, entry.source)
+        if parsed.crystal is None
+        else parsed.crystal
+        for index, (entry, parsed) in enumerate(zip(entries, results, strict=True))
     ]
 
 
@@ -171,7 +174,7 @@ def parse_entries(
         label: Text of the progress bar.
     """
     options: dict[str, Any] = {"num_workers": num_workers, "progress": progress, "label": label}
-    return _numbered(entries, parallel_map(_parse, entries, **options))
+    return _finished(entries, parallel_map(_parse, entries, **options))
 
 
 def convert_entries(
@@ -185,6 +188,8 @@ def convert_entries(
 ) -> tuple[list[Crystal], list[BrokenEntry]]:
     """Parse and reduce entries on all cores, in order; what fails is reported, not raised.
 
+    A property with a gap stays NaN in the crystal's ``info``; an infinite one breaks the entry.
+
     Args:
         entries: What to parse.
         niggli: See :func:`canonical`.
@@ -193,155 +198,64 @@ def convert_entries(
         progress: See :func:`parse_entries`.
         label: See :func:`parse_entries`.
     """
-    work = partial(_convert, niggli=niggli, primitive=primitive)
+    work = partial(_parse, reduce=partial(canonical, niggli=niggli, primitive=primitive))
     options: dict[str, Any] = {"num_workers": num_workers, "progress": progress, "label": label}
-    results = _numbered(entries, parallel_map(work, entries, **options))
+    results = _finished(entries, parallel_map(work, entries, **options))
     crystals = [r for r in results if isinstance(r, Crystal)]
     return crystals, [r for r in results if isinstance(r, BrokenEntry)]
 
 
-def read_table(
-    path: Path, properties: Sequence[str] | None = None, cif_column: str | None = None
-) -> tuple[list[RawEntry], list[str]]:
-    """Read a CSV (or .csv.gz) with a CIF column.
+def read_folder(path: Path, properties: Sequence[str] | None = None) -> ReadEntries:
+    """Read a folder, zip or tar of structure files, and the table of properties in it.
 
-    Args:
-        path: The file.
-        properties: Property columns; None for all numeric columns.
-        cif_column: Column with CIF text; None to find it.
-
-    Returns:
-        One entry per row and the property names.
+    See :func:`pyg_crysdiff.data.sources.structure_entries` for which files are read and
+    :func:`pyg_crysdiff.data.folder_tables.with_table` for the CSV. Without a CSV the numbers in
+    the comment lines of extended XYZ are the properties.
 
     Raises:
-        ValueError: If the file is empty or damaged, or a column is missing or not numeric.
+        ValueError: If there is no structure file, or a property or its table is missing.
     """
-    try:
-        table = pd.read_csv(path)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, EOFError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as CSV: {error}") from error
-    if table.empty:
-        raise ValueError(f"{path} has no rows")
-    columns = [str(c) for c in table.columns]
-    cif = cif_column or _find_cif_column(table)
-    if cif is None or cif not in columns:
-        wanted = f"column {cif_column!r}" if cif_column else "column with CIF text"
-        raise ValueError(f"{path} has no {wanted}; its columns are {columns}")
-    names = list(properties) if properties is not None else _numeric(table, {cif})
-    if missing := [name for name in names if name not in columns]:
-        raise ValueError(f"{path} has no property columns {missing}; its columns are {columns}")
-    for name in names:
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            bad = pd.to_numeric(table[name], errors="coerce").isna() & table[name].notna()
-            if bad.any():
-                row = int(np.flatnonzero(bad.to_numpy())[0])
-                raise ValueError(
-                    f"{path}, row {row}: property {name!r} is {table[name].iloc[row]!r}, "
-                    "not a number"
-                )
-    id_column = next((c for c in ("material_id", "id", "name") if c in columns and c != cif), None)
-    ids = (
-        table[id_column].astype(str) if id_column else pd.Series([f"row-{i}" for i in table.index])
-    )
-    values = {name: pd.to_numeric(table[name]).to_numpy(dtype=float) for name in names}
-    entries = [
-        RawEntry(
-            text=text if isinstance(text, str) else "",
-            fmt="cif",
-            source=f"{path.name}, row {row}",
-            row=row,
-            material_id=material_id,
-            properties={name: float(column[row]) for name, column in values.items()},
+    members = members_of(path)
+    entries = structure_entries(members, str(path))
+    tables = {m.name: m.read() for m in members if m.name.lower().endswith((".csv", ".csv.gz"))}
+    found = (
+        with_table(
+            entries, {n: unpack(data, n) for n, data in tables.items()}, properties, str(path)
         )
-        for row, (text, material_id) in enumerate(zip(table[cif], ids, strict=True))
-    ]
-    return entries, names
-
-
-def read_folder(
-    path: Path, properties: Sequence[str] | None = None
-) -> tuple[list[RawEntry], list[str]]:
-    """Read a folder of CIF, POSCAR or extxyz files (one structure each).
-
-    Scalar properties come from a CSV in the same folder, whose first column holds file names
-    (with or without suffix).
-
-    Raises:
-        ValueError: If there is no structure file, a property column is missing, or a file has
-            no row in the table.
-    """
-    files = sorted(
-        f for f in path.iterdir() if f.suffix.lower() in STRUCTURE_SUFFIXES or _is_poscar(f)
+        if tables
+        else with_own_numbers(entries, properties, str(path))
     )
-    if not files:
-        raise ValueError(f"{path} holds no structure files ({', '.join(STRUCTURE_SUFFIXES)})")
-    tables = sorted(path.glob("*.csv"))
-    values: dict[str, dict[str, float]] = {}
-    names: list[str] = []
-    if tables:
-        table = pd.read_csv(tables[0], index_col=0)
-        table.index = table.index.astype(str)
-        names = list(properties) if properties is not None else _numeric(table, set())
-        if missing := [name for name in names if name not in table.columns]:
-            raise ValueError(
-                f"{tables[0]} has no property columns {missing}; it has {list(table.columns)}"
-            )
-        values = {str(key): {n: float(row[n]) for n in names} for key, row in table.iterrows()}
-    elif properties:
-        raise ValueError(f"{path} has no CSV file with the properties {list(properties)}")
-    entries: list[RawEntry] = []
-    for file in files:
-        own = values.get(file.name, values.get(file.stem, {}))
-        if names and not own:
-            raise ValueError(f"{tables[0]} has no row for the file {file.name}")
-        fmt = {".cif": "cif", ".extxyz": "extxyz", ".xyz": "extxyz"}.get(
-            file.suffix.lower(), "poscar"
-        )
-        text = file.read_text(encoding="utf-8", errors="replace")
-        entries.append(RawEntry(text, fmt, file.name, len(entries), file.stem, own))
-    return entries, names
+    named = [replace(e, material_id=without_suffix(e.material_id)) for e in found.entries]
+    return ReadEntries(named, found.names, found.left_out)
 
 
 def read_entries(
     path: Path, properties: Sequence[str] | None = None, cif_column: str | None = None
-) -> tuple[list[RawEntry], list[str]]:
-    """Read a CSV file or a folder of structure files; see the two functions above.
+) -> ReadEntries:
+    """Read what a model can be trained on: a table, structure files, or an archive of them.
+
+    Args:
+        path: A CSV with a CIF column; a folder, zip or tar (see :func:`read_folder`); a file of
+            structures (CIF, POSCAR, extended XYZ, JSON), whose own numbers are the properties.
+        properties: Property columns; None for all numeric columns.
+        cif_column: Column with CIF text of a CSV; None to find it.
 
     Raises:
         FileNotFoundError: If the path does not exist.
-        ValueError: If it is neither, or its content is bad.
+        ValueError: If it is something else, or its content is bad.
     """
     if not path.exists():
         raise FileNotFoundError(f"no file or folder at {path}")
-    if path.is_dir():
+    name = path.name.lower()
+    if path.is_dir() or is_archive(name):
         return read_folder(path, properties)
-    if path.name.endswith((".csv", ".csv.gz")):
+    if is_table(name):
         return read_table(path, properties, cif_column)
-    raise ValueError(f"{path} is neither a .csv or .csv.gz file nor a folder of structure files")
-
-
-def _find_cif_column(table: pd.DataFrame) -> str | None:
-    for name in ("cif", "CIF", "structure_cif", "cif_string"):
-        if name in table.columns:
-            return name
-    for name in table.columns:
-        first = table[name].dropna().head(1)
-        if len(first) and isinstance(first.iloc[0], str) and "_cell_length_a" in first.iloc[0]:
-            return str(name)
-    return None
-
-
-def _numeric(table: pd.DataFrame, skip: set[str]) -> list[str]:
-    return [
-        str(c)
-        for c in table.columns
-        if c not in skip
-        and c not in ("material_id", "id", "split")
-        and not str(c).startswith("Unnamed")
-        and pd.api.types.is_numeric_dtype(table[c])
-        and table[c].notna().all()
-    ]
-
-
-def _is_poscar(file: Path) -> bool:
-    return file.is_file() and file.name.upper().startswith(("POSCAR", "CONTCAR"))
+    if is_json(name):
+        return with_own_numbers(json_entries(path), properties, str(path))
+    if format_of(path.name):
+        return with_own_numbers(file_entries(path.name, path.read_bytes()), properties, str(path))
+    raise ValueError(
+        f"{path} is no data to train on: give a .csv or .csv.gz with a CIF column, a folder or "
+        "archive of structure files, or a CIF, extxyz or JSON file"
+    )

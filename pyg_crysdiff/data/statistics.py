@@ -11,12 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch_geometric.data import Data
 
+from pyg_crysdiff.data.properties import property_of
+
 _NUM_BINS = 20
 
 
 @dataclass(frozen=True)
 class PropertyStatistics:
-    """Distribution of one scalar property over the training set.
+    """Distribution of one scalar property over the training crystals whose value is known.
 
     Attributes:
         mean: Mean.
@@ -103,7 +105,7 @@ class DataStatistics:
             properties: Names of the scalar properties that the generator is conditioned on.
 
         Raises:
-            ValueError: If the set is empty, or a property is missing or not finite.
+            ValueError: If the set is empty, or a property is missing, infinite or nowhere known.
         """
         if len(dataset) == 0:
             raise ValueError("the training set is empty")
@@ -131,8 +133,7 @@ class DataStatistics:
             max_length=float(np.max(lengths)),
             max_length_per_atom=float(np.max(np.array(lengths) * shrink)),
             properties={
-                name: PropertyStatistics.from_values(np.array(column), n)
-                for name, column in values.items()
+                name: _known_values(name, np.array(column), n) for name, column in values.items()
             },
             num_crystals=len(dataset),
             min_width=float(np.min(widths)),
@@ -243,12 +244,25 @@ def draw_sizes(weights: Mapping[int, float], count: int, generator: torch.Genera
 
 def _property(data: Data, name: str, row: int) -> float:
     label = data.material_id if "material_id" in data else f"row {row}"
-    if name not in data:
-        raise ValueError(f"crystal {label} has no property {name!r}; it has {data.keys()}")
-    value = float(data[name])
-    if not np.isfinite(value):
-        raise ValueError(f"property {name!r} of crystal {label} is {value}; remove the row")
+    try:
+        value = float(property_of(data, name))
+    except KeyError as error:
+        raise ValueError(f"crystal {label}: {error.args[0]}") from error
+    if np.isinf(value):
+        raise ValueError(
+            f"property {name!r} of crystal {label} is infinite, or too large for the precision of "
+            "the training; correct the value, or leave it empty"
+        )
     return value
+
+
+def _known_values(
+    name: str, values: NDArray[np.float64], sizes: NDArray[np.int64]
+) -> PropertyStatistics:
+    known = ~np.isnan(values)
+    if not known.any():
+        raise ValueError(f"no training crystal has a value of the property {name!r}")
+    return PropertyStatistics.from_values(values[known], sizes[known])
 
 
 def _histogram(sizes: NDArray[np.int64]) -> dict[int, int]:

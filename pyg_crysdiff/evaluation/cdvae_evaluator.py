@@ -22,7 +22,7 @@ from pyg_crysdiff.evaluation.property_model import (
     PeriodicDimeNet,
     PropertyModel,
 )
-from pyg_crysdiff.models.shipped import FOLDER
+from pyg_crysdiff.models.shipped import FOLDER, check_finite
 
 _PREFIX = "encoder."
 
@@ -53,6 +53,7 @@ def load_cdvae_evaluator(folder: str | Path) -> PropertyModel:
     weights = content.get("state_dict") if isinstance(content, dict) else None
     if not (isinstance(weights, dict) and all(isinstance(v, Tensor) for v in weights.values())):
         raise ValueError(f"{checkpoints[-1]} holds no state_dict of tensors")
+    check_finite(weights, checkpoints[-1])
     network = PeriodicDimeNet(config)
     own = {k.removeprefix(_PREFIX): v for k, v in weights.items() if k.startswith(_PREFIX)}
     try:

@@ -17,6 +17,7 @@ from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.crystalnn import structure_fingerprints
 from pyg_crysdiff.evaluation.validity import MIN_VOLUME
 from pyg_crysdiff.parallel import parallel_map
+from pyg_crysdiff.storage import replacing
 
 STRUCTURE_DIM, COMPOSITION_DIM = 61, 132
 MAGPIE_PROPERTIES = (
@@ -64,9 +65,8 @@ def fingerprint_crystals(
     path = None
     if cache_dir is not None:
         path = Path(cache_dir) / f"fingerprints-{_digest(crystals)}.npz"
-        if path.is_file():
-            with np.load(path, allow_pickle=False) as known:
-                return Fingerprints(known["structure"], known["composition"], known["ok"])
+        if (known := _read(path, len(crystals))) is not None:
+            return known
     chunks = [crystals[i : i + _CHUNK] for i in range(0, len(crystals), _CHUNK)]
     rows = parallel_map(
         _fingerprints, chunks, num_workers=num_workers, progress=progress,
@@ -76,13 +76,24 @@ def fingerprint_crystals(
     ok = np.asarray(np.isfinite(table).all(1))
     found = Fingerprints(table[:, :STRUCTURE_DIM], table[:, STRUCTURE_DIM:], ok)
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez_compressed(
-            temporary, structure=found.structure, composition=found.composition, ok=found.ok
-        )
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            np.savez_compressed(
+                temporary, structure=found.structure, composition=found.composition, ok=found.ok
+            )
     return found
+
+
+def _read(path: Path, count: int) -> Fingerprints | None:
+    """Return kept fingerprints of so many entries; None if there are none, or damaged ones."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as known:
+            found = Fingerprints(known["structure"], known["composition"], known["ok"])
+    except Exception:  # numpy raises whatever it meets in damaged bytes
+        return None
+    shapes = [found.structure.shape, found.composition.shape, found.ok.shape]
+    return found if shapes == [(count, STRUCTURE_DIM), (count, COMPOSITION_DIM), (count,)] else None
 
 
 def _fingerprints(crystals: Sequence[Crystal | BrokenEntry]) -> NDArray[np.float64]:

@@ -23,10 +23,16 @@ from tqdm import tqdm
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.property_graphs import Edges, bonds, build_graph, neighbours
 from pyg_crysdiff.evaluation.validity import structural_problem
+from pyg_crysdiff.models.shipped import check_finite
 from pyg_crysdiff.parallel import parallel_map
 from pyg_crysdiff.storage import replacing
 
 _MAX_ELEMENT = 94  # rows of DimeNet's embedding table
+_MAX_SIZE = 10_000
+_UNREADABLE = (
+    SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError,
+    RecursionError, RuntimeError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -214,9 +220,22 @@ class PropertyModel:
             with safe_open(path, framework="pt") as handle:
                 facts = json.loads((handle.metadata() or {})["property_model"])
                 weights = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
-        except (SafetensorError, KeyError, OSError) as error:
-            raise ValueError(f"{path} is damaged or not a property evaluator ({error})") from error
-        config = EvaluatorConfig(**facts["config"])
-        network = PeriodicDimeNet(config)
-        network.load_state_dict(weights)
-        return cls(network.to(device), config, facts["mean"], facts["std"], facts["card"])
+            config = EvaluatorConfig(**facts["config"])
+            mean, std, card = float(facts["mean"]), float(facts["std"]), facts["card"]
+            network = _network(config)
+            network.load_state_dict(weights)
+        except _UNREADABLE as error:
+            reason = (str(error).splitlines() or [""])[0]
+            raise ValueError(
+                f"{path} is damaged or not a property evaluator ({reason:.200})"
+            ) from error
+        check_finite({**weights, "mean, std": torch.tensor([mean, std])}, path)
+        return cls(network.to(device), config, mean, std, card)
+
+
+def _network(config: EvaluatorConfig) -> PeriodicDimeNet:
+    """Build the network of a file, whose sizes are anybody's."""
+    sizes = [v for v in asdict(config).values() if isinstance(v, int | float)]
+    if not all(0 <= size <= _MAX_SIZE for size in sizes):
+        raise ValueError(f"no network has the sizes {sizes}")
+    return PeriodicDimeNet(config)

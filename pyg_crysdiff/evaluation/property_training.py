@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 import pyg_crysdiff
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.property_graphs import PropertyGraph, property_graph
 from pyg_crysdiff.evaluation.property_model import (
     PRESETS,
@@ -36,6 +38,7 @@ from pyg_crysdiff.training.keeping import LAST, WholeCheckpoints, resumable
 from pyg_crysdiff.training.order import EpochOrder
 from pyg_crysdiff.training.quiet import quiet_lightning
 
+log = logging.getLogger(__name__)
 _HELD_OUT = 0.1
 
 
@@ -61,7 +64,7 @@ def train_evaluator(
     are the moving average at the end of a cosine decay.
 
     Args:
-        crystals: Crystals with the property in ``info``.
+        crystals: Crystals with the property in ``info``; those without a value are left out.
         property_name: Property.
         out_dir: Folder; gets ``evaluator.safetensors`` and, for resuming, ``last.ckpt``.
         preset: ``fast``, ``standard``, ``cdvae``, or sizes of your own.
@@ -75,12 +78,13 @@ def train_evaluator(
         progress: Show progress.
 
     Raises:
-        ValueError: If there are fewer than 20 crystals, one lacks the property, the folder holds
-            an evaluator of other data or settings, or another process trains there.
+        ValueError: If fewer than 20 crystals have a value, one is infinite, the folder holds an
+            evaluator of other data or settings, or another process trains there.
         TrainingDivergedError: If the loss is no longer a number.
         OSError: If the folder cannot be written to.
     """
-    values = _values(crystals, property_name)
+    crystals = _known(crystals, property_name)
+    values = np.array([c.info[property_name] for c in crystals], dtype=np.float64)
     config = PRESETS[preset] if isinstance(preset, str) else preset
     card = {
         "property": property_name,
@@ -214,14 +218,23 @@ def _run(
     return int(end["epoch"]) + 1
 
 
-def _values(crystals: Sequence[Crystal], property_name: str) -> np.ndarray:
-    if len(crystals) < 20:
-        raise ValueError(f"an evaluator needs at least 20 crystals, got {len(crystals)}")
-    values = np.array([c.info.get(property_name, math.nan) for c in crystals], dtype=np.float64)
-    if not np.isfinite(values).all():
-        first = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise ValueError(f"crystal {first} has no finite property {property_name!r}")
-    return values
+def _known(crystals: Sequence[Crystal], property_name: str) -> list[Crystal]:
+    known = with_value(crystals, property_name)
+    if len(known) < 20:
+        raise ValueError(
+            f"an evaluator needs at least 20 crystals, got {len(known)} with a value of "
+            f"{property_name!r}"
+        )
+    endless = [c for c in known if math.isinf(c.info[property_name])]
+    if endless:
+        name = endless[0].info.get("material_id", "")
+        raise ValueError(f"crystal {name}: property {property_name!r} is infinite")
+    if len(known) < len(crystals):
+        log.warning(
+            "%d of %d crystals without a value of %s are left out",
+            len(crystals) - len(known), len(crystals), property_name,
+        )  # fmt: skip
+    return known
 
 
 def _digest(crystals: Sequence[Crystal], values: np.ndarray) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.evaluation.results import Estimate
 from pyg_crysdiff.evaluation.stability import Stability
@@ -75,7 +76,8 @@ class Protocol:
         if self.thresholds is not None or self.evaluator is None or not self.train:
             return self.thresholds
         name = self.evaluator.property_name
-        return percentile_thresholds([c.info[name] for c in self.train])
+        values = [c.info[name] for c in with_value(self.train, name)]
+        return percentile_thresholds(values) if values else None
 
     def named_thresholds(self) -> dict[str, float]:
         """Return the limits as ``sr5``, ``sr10``, ``sr15``; empty where nothing fixes them."""

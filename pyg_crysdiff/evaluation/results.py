@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from pyg_crysdiff.storage import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -78,24 +79,25 @@ class Results:
 
     def save(self, path: str | Path) -> None:
         """Write the results as JSON; NaN and infinities become ``null``."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(_finite(asdict(self)), indent=2, allow_nan=False)
-        temporary = path.with_suffix(path.suffix + ".part")
-        temporary.write_text(text + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_json(path, _finite(asdict(self)))
 
     @classmethod
     def load(cls, path: str | Path) -> Results:
-        """Read what :meth:`save` wrote."""
-        raw = json.loads(Path(path).read_text(encoding="utf-8"))
-        rows = [
-            Row(
-                **{**row, "metrics": {key: _estimate(m) for key, m in row["metrics"].items()}},
-            )
-            for row in raw.pop("rows")
-        ]
-        return cls(rows=rows, **raw)
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged or holds something else; the message names it.
+        """
+        raw = read_json(path)
+        try:
+            rows = [
+                Row(**{**row, "metrics": {key: _estimate(m) for key, m in row["metrics"].items()}})
+                for row in raw.pop("rows")
+            ]
+            return cls(rows=rows, **raw)
+        except (AttributeError, LookupError, TypeError) as error:
+            raise ValueError(f"{path} holds no results of a benchmark ({error})") from error
 
 
 def _estimate(raw: dict[str, float | None]) -> Estimate:

@@ -6,11 +6,12 @@ in its wheel. Relaxations are slow (seconds each), so each is kept on disk as it
 
 from __future__ import annotations
 
-import gzip
 import importlib.util
 import json
+import os
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -18,14 +19,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
+from pymatgen.analysis.phase_diagram import PDEntry
 from pymatgen.core import Composition
 from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.evaluation.hull import Hull, counts, read_entries
 from pyg_crysdiff.parallel import parallel_map
+from pyg_crysdiff.storage import append_text
 
 _CHUNK = 32
+__all__ = [
+    "COLUMNS", "Hull", "Stability", "read_entries", "relax_shard", "relaxations", "right_handed",
+    "rms_moved", "stability_columns", "static_energies",
+]  # fmt: skip
 COLUMNS = ("relaxed_energy", "initial_energy", "relax_rms", "relax_converged", "e_above_hull")
 
 
@@ -135,70 +142,6 @@ def relaxations(
     return dict(zip(COLUMNS[:-1], rows.T, strict=True))
 
 
-class Hull:
-    """Convex hulls of formation energies, one per chemical system, made when asked for.
-
-    Args:
-        entries: Phases.
-    """
-
-    def __init__(self, entries: Sequence[PDEntry]) -> None:
-        # Of many phases with one composition only the lowest can touch the hull.
-        lowest: dict[str, PDEntry] = {}
-        for entry in entries:
-            formula = entry.composition.reduced_formula
-            other = lowest.get(formula)
-            if other is None or entry.energy_per_atom < other.energy_per_atom:
-                lowest[formula] = entry
-        self._entries = list(lowest.values())
-        self._elements = {
-            e.composition.elements[0].symbol
-            for e in self._entries
-            if len(e.composition.elements) == 1
-        }
-        self._diagrams: dict[frozenset[str], PhaseDiagram] = {}
-
-    def energy_above(self, crystal: Crystal, energy_per_atom: float) -> float:
-        """Return the energy above the hull in eV/atom (negative below); NaN where it is unknown."""
-        composition = Composition.from_dict(_counts(crystal))
-        system = frozenset(e.symbol for e in composition.elements)
-        if not np.isfinite(energy_per_atom) or not system <= self._elements:
-            return float("nan")
-        if system not in self._diagrams:
-            inside = [
-                e for e in self._entries if {x.symbol for x in e.composition.elements} <= system
-            ]
-            self._diagrams[system] = PhaseDiagram(inside)
-        entry = PDEntry(composition, energy_per_atom * composition.num_atoms)
-        above = self._diagrams[system].get_e_above_hull(entry, allow_negative=True)
-        return float("nan") if above is None else float(above)
-
-
-def read_entries(path: Path) -> list[PDEntry]:
-    """Read a JSON(.gz) list of entries with ``composition`` and ``energy`` (eV per formula given).
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or an entry lacks a field; the message gives its index.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"no hull entries at {path}")
-    data = path.read_bytes()
-    try:
-        items = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
-    except (json.JSONDecodeError, OSError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error})") from error
-    out = []
-    for i, item in enumerate(items):
-        try:
-            out.append(PDEntry(Composition(item["composition"]), float(item["energy"])))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path}, entry {i}: needs composition and energy ({error})"
-            ) from error
-    return out
-
-
 def static_energies(
     crystals: Sequence[Crystal], settings: Stability, progress: bool = False
 ) -> NDArray[np.float64]:
@@ -210,15 +153,10 @@ def static_energies(
 def _entries(known: Sequence[Crystal], settings: Stability, progress: bool) -> list[PDEntry]:
     energies = static_energies(known, settings, progress)
     return [
-        PDEntry(Composition.from_dict(_counts(c)), energy * len(c))
+        PDEntry(Composition.from_dict(counts(c)), energy * len(c))
         for c, energy in zip(known, energies, strict=True)
         if np.isfinite(energy)
     ]
-
-
-def _counts(crystal: Crystal) -> dict[Any, float]:
-    composition = crystal.to_structure().composition
-    return {str(element): float(n) for element, n in composition.items()}
 
 
 def _kept(
@@ -237,7 +175,7 @@ def _kept(
     known: dict[str, list[float]] = {}
     if settings.cache_dir is not None:
         file = settings.cache_dir / f"chgnet-{tag}{suffix}.jsonl"
-        for found in sorted(settings.cache_dir.glob(f"chgnet-{tag}*.jsonl")):
+        for found in [file, *sorted(settings.cache_dir.glob(f"chgnet-{tag}.*-*.jsonl"))]:
             known |= _read_lines(found)
     keys = [c.digest() for c in crystals]
     missing = [i for i, key in enumerate(keys) if key not in known]
@@ -250,9 +188,7 @@ def _kept(
         )  # fmt: skip
         known |= {keys[i]: row for i, row in zip(part, rows, strict=True)}
         if file is not None:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("a", encoding="utf-8") as handle:
-                handle.writelines(json.dumps([keys[i], known[keys[i]]]) + "\n" for i in part)
+            _add_lines(file, [json.dumps([keys[i], known[keys[i]]]) for i in part])
         bar.update(len(part))
     bar.close()
     for key in keys:
@@ -260,16 +196,26 @@ def _kept(
 
 
 def _read_lines(file: Path) -> dict[str, list[float]]:
-    """Read finished results; a line cut off by an interruption is left out."""
+    """Read finished results; a line that was cut off by an interruption or damaged is left out."""
     out: dict[str, list[float]] = {}
     if file.is_file():
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError, TypeError, RecursionError):
                 key, row = json.loads(line)
-            except ValueError:
-                continue
-            out[key] = row
+                if isinstance(key, str) and len(row) in (1, 4):
+                    out[key] = [float(x) for x in row]
     return out
+
+
+def _add_lines(file: Path, lines: Sequence[str]) -> None:
+    """Add lines of results; one that was cut off before them does not swallow the first."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torn = False
+    if file.is_file() and file.stat().st_size:
+        with file.open("rb") as handle:
+            handle.seek(-1, os.SEEK_END)
+            torn = handle.read(1) != b"\n"
+    append_text(file, "\n" * torn + "\n".join(lines) + "\n")
 
 
 @cache

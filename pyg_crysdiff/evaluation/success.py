@@ -68,6 +68,18 @@ def _passes(predicted: ArrayLike, valid: ArrayLike, threshold: float) -> NDArray
 
 
 def percentile_thresholds(values: ArrayLike) -> tuple[float, float, float]:
-    """Return the 5, 10 and 15 % points of the training values, as CDVAE's constants are made."""
-    points = np.percentile(np.asarray(values, dtype=np.float64), PERCENTILES)
+    """Return the 5, 10 and 15 % points of the training values, as CDVAE's constants are made.
+
+    Values that are not known, NaN, are left out.
+
+    Raises:
+        ValueError: If none is known.
+    """
+    every = np.asarray(values, dtype=np.float64)
+    known = every[~np.isnan(every)]
+    if len(known) == 0:
+        raise ValueError(
+            "no training crystal has a value of the property, so it has no percentiles"
+        )
+    points = np.percentile(known, PERCENTILES)
     return float(points[0]), float(points[1]), float(points[2])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -76,48 +76,16 @@ def build_model(
     Raises:
         ValueError: If the family is unknown or a setting is bad.
     """
-    options = dict(config["conditioner"])
-    conditioner = partial(resolve_conditioner(options.pop("_target_"), trusted), **options)
-    families: dict[str, Callable[..., Generator]] = {
-        "joint": _build_joint,
-        "structrepdiff": _build_structrepdiff,
-    }
-    family = config.get("model", "joint")
-    if family not in families:
-        raise ValueError(f"unknown model {family!r}; choose from {sorted(families)}")
-    return families[family](config, statistics, conditioner)
-
-
-def _scaling(statistics: DataStatistics) -> dict[str, tuple[float, float]]:
-    return {name: (p.mean, p.std) for name, p in statistics.properties.items()}
-
-
-def _build_structrepdiff(
-    config: Mapping[str, Any], statistics: DataStatistics, conditioner: partial[Conditioner]
-) -> StructRepDiff:
-    representation = Representation(statistics.elements, **config["descriptor"])
-    denoiser = RepresentationUNet(
-        representation.dim, _scaling(statistics), conditioner, **config["unet"]
-    )
-    return StructRepDiff(
-        denoiser,
-        representation,
-        statistics,
-        Search.from_config(config["reconstruction"]),
-        condition_dropout=config["condition_dropout"],
-        **config["process"],
-    )
-
-
-def _build_joint(
-    config: Mapping[str, Any], statistics: DataStatistics, conditioner: partial[Conditioner]
-) -> CrystalDiffusion:
-    denoiser = CrystalTransformer(
-        num_species=len(statistics.elements),
-        properties=_scaling(statistics),
-        conditioner=conditioner,
-        **config["denoiser"],
-    )
+    denoiser = build_denoiser(config, statistics, trusted)
+    if isinstance(denoiser, RepresentationUNet):
+        return StructRepDiff(
+            denoiser,
+            Representation(statistics.elements, **config["descriptor"]),
+            statistics,
+            Search.from_config(config["reconstruction"]),
+            condition_dropout=config["condition_dropout"],
+            **config["process"],
+        )
     return CrystalDiffusion(
         denoiser,
         build_process(config["process"], statistics),
@@ -125,3 +93,26 @@ def _build_joint(
         lattice_units=config["process"]["lattice"]["units"],
         condition_dropout=config["condition_dropout"],
     )
+
+
+def build_denoiser(
+    config: Mapping[str, Any],
+    statistics: DataStatistics,
+    trusted: Sequence[str] = (PACKAGE,),
+) -> CrystalTransformer | RepresentationUNet:
+    """Build the network alone; arguments and errors of :func:`build_model`."""
+    options = dict(config["conditioner"])
+    conditioner = partial(resolve_conditioner(options.pop("_target_"), trusted), **options)
+    properties = {name: (p.mean, p.std) for name, p in statistics.properties.items()}
+    family = config.get("model", "joint")
+    if family == "joint":
+        return CrystalTransformer(
+            num_species=len(statistics.elements),
+            properties=properties,
+            conditioner=conditioner,
+            **config["denoiser"],
+        )
+    if family == "structrepdiff":
+        dim = Representation(statistics.elements, **config["descriptor"]).dim
+        return RepresentationUNet(dim, properties, conditioner, **config["unet"])
+    raise ValueError(f"unknown model {family!r}; choose from ['joint', 'structrepdiff']")

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from pyg_crysdiff import storage
 from pyg_crysdiff.data.statistics import DataStatistics
-from pyg_crysdiff.models.build import PACKAGE, Generator, build_model
-from pyg_crysdiff.models.shipped import export_weights, find_checkpoint, read_weights
+from pyg_crysdiff.models.build import PACKAGE, Generator, build_denoiser, build_model
+from pyg_crysdiff.models.shipped import (
+    check_finite,
+    export_weights,
+    find_checkpoint,
+    read_weights,
+)
 
 FORMAT = 1
 KEY = "pyg_crysdiff"
+# Largest number in each part of a configuration that decides how much memory a model takes.
+_LARGEST = {
+    "denoiser": 1e4, "unet": 1e4, "conditioner": 1e4, "process": 1e6, "descriptor": 1e4,
+    "reconstruction": 1e6, "statistics": math.inf,
+}  # fmt: skip
+# What classes raise that are given settings of another kind.
+_UNUSABLE = (
+    TypeError, KeyError, AttributeError, IndexError, ArithmeticError, RecursionError, RuntimeError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,8 +66,7 @@ def pack(
 
 def file_digest(path: Path) -> str:
     """Return the first 16 hex digits of a file's SHA-256."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()[:16]
+    return storage.file_digest(path)[:16]
 
 
 def load_checkpoint(
@@ -74,12 +88,23 @@ def load_checkpoint(
     """
     path = find_checkpoint(path)
     weights, packed = read_weights(path) if path.suffix == ".safetensors" else _read(path)
-    if packed.get("format", 0) > FORMAT:
+    version = packed.get("format", 0)
+    if not isinstance(version, int) or version > FORMAT:
         raise ValueError(f"{path} was written by a newer version of {PACKAGE}; please upgrade")
-    if missing := {"config", "statistics", "card"} - set(packed):
-        raise ValueError(f"{path} is damaged: it lacks {sorted(missing)}; copy it again")
-    statistics = DataStatistics.from_dict(packed["statistics"])
-    model = build_model(packed["config"], statistics, (PACKAGE, *trusted))
+    wrong = [k for k in ("config", "statistics", "card") if not isinstance(packed.get(k), dict)]
+    if wrong:
+        raise ValueError(f"{path} is damaged: it lacks {wrong}; copy it again")
+    check_finite(weights, path)
+    try:
+        model = _build(packed, weights, trusted)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    except _UNUSABLE as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise ValueError(
+            f"{path} is damaged: its configuration or statistics cannot be used "
+            f"({type(error).__name__}: {reason:.200}); copy it again"
+        ) from error
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -88,6 +113,51 @@ def load_checkpoint(
     return LoadedModel(
         model.to(device).eval(), packed["config"], dict(packed["card"]), digest, path
     )
+
+
+def _build(
+    packed: Mapping[str, Any], weights: Mapping[str, torch.Tensor], trusted: Sequence[str]
+) -> Generator:
+    """Build the model of a checkpoint, once its settings are known to be of its size."""
+    config, trusted = packed["config"], (PACKAGE, *trusted)
+    for part, largest in _LARGEST.items():
+        section = packed["statistics"] if part == "statistics" else config.get(part)
+        for number in _numbers(section):
+            if not (math.isfinite(number) and abs(number) <= largest):
+                raise ValueError(f"its {part} has the number {number:.6g}, which no model has")
+    statistics = DataStatistics.from_dict(packed["statistics"])
+    prefix = "denoiser."
+    found = {k.removeprefix(prefix): v.shape for k, v in weights.items() if k.startswith(prefix)}
+    shapes = _shapes(config, statistics, trusted) or found
+    if different := sorted(k for k in {*shapes, *found} if shapes.get(k) != found.get(k)):
+        raise ValueError(f"its weights do not fit its configuration (different: {different[:3]})")
+    return build_model(config, statistics, trusted)
+
+
+def _shapes(
+    config: Mapping[str, Any], statistics: DataStatistics, trusted: Sequence[str]
+) -> dict[str, torch.Size] | None:
+    """Return the shapes of the network's weights, without taking memory for them.
+
+    None where a conditioner from elsewhere needs numbers while it is made.
+    """
+    try:
+        with torch.device("meta"):
+            denoiser = build_denoiser(config, statistics, trusted)
+    except (RuntimeError, NotImplementedError):
+        return None
+    return {name: tensor.shape for name, tensor in denoiser.state_dict().items()}
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Yield all numbers in nested plain containers."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float):
+        yield float(value)
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -100,15 +170,17 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             f"{path} is truncated, damaged, or holds more than tensors and plain data "
             f"({reason}); copy it again or train anew"
         ) from error
-    if not isinstance(raw, dict) or KEY not in raw:
+    if not isinstance(raw, dict) or not isinstance(raw.get(KEY), dict):
         raise ValueError(f"{path} is not a checkpoint of {PACKAGE}")
+    packed, state = dict(raw[KEY]), raw.get("state_dict")
+    if not (isinstance(state, dict) and isinstance(packed.get("card"), dict)):
+        raise ValueError(f"{path} is damaged: it lacks weights or card; copy it again")
     prefix = "model."
     weights = {
         name.removeprefix(prefix): tensor
-        for name, tensor in raw["state_dict"].items()
+        for name, tensor in state.items()
         if name.startswith(prefix)
     }
-    packed = dict(raw[KEY])
     progress = {"epoch": raw.get("epoch"), "global_step": raw.get("global_step")}
     packed["card"] = {**packed["card"], **progress}
     return weights, packed
@@ -133,7 +205,8 @@ def export_checkpoint(
         half: Store the weights in half precision.
 
     Raises:
-        ValueError: If the suffix is another one.
+        ValueError: If the suffix is another one, or weights are not finite or too large for half
+            precision.
     """
     # Folders of the machine stay there; what the run started from stands in the card.
     data = {**model.config["data"], "source": None, "root": None}

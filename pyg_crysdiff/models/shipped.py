@@ -11,6 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from pyg_crysdiff.storage import read_json, replacing, write_text
+
 FOLDER = Path(__file__).resolve().parent.parent / "checkpoints"
 _SUFFIX = ".safetensors"
 
@@ -35,6 +37,24 @@ def find_checkpoint(path: str | Path) -> Path:
     raise FileNotFoundError(f"no checkpoint at {path}; with the package come: {names}")
 
 
+def check_finite(weights: Mapping[str, torch.Tensor], path: str | Path) -> None:
+    """Refuse weights that are not finite, of which nothing but NaN comes.
+
+    Args:
+        weights: Name to tensor.
+        path: Their file, for the message.
+
+    Raises:
+        ValueError: With the file and the first such tensor.
+    """
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ValueError(
+                f"{path}: the weights {name} are not finite, as after a training that diverged; "
+                "use an earlier checkpoint or train anew"
+            )
+
+
 def export_weights(
     path: Path, weights: Mapping[str, torch.Tensor], packed: Mapping[str, Any], half: bool
 ) -> None:
@@ -45,6 +65,10 @@ def export_weights(
         weights: Name to tensor.
         packed: Configuration, data statistics and card; JSON-able.
         half: Store floating-point weights in half precision.
+
+    Raises:
+        ValueError: If the suffix is another one, or weights are not finite or too large for half
+            precision.
     """
     if path.suffix != _SUFFIX:
         raise ValueError(f"an exported checkpoint ends in {_SUFFIX}, got {path}")
@@ -53,12 +77,15 @@ def export_weights(
         tensor = tensor.detach().cpu().contiguous()
         return tensor.half() if half and tensor.is_floating_point() else tensor
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    save_file({name: stored(tensor) for name, tensor in weights.items()}, temporary)
-    temporary.replace(path)
-    text = json.dumps(packed, indent=1)
-    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    check_finite(weights, path)
+    kept = {name: stored(tensor) for name, tensor in weights.items()}
+    try:
+        check_finite(kept, path)
+    except ValueError as error:
+        raise ValueError(f"{path}: weights are too large for half precision; use full") from error
+    with replacing(path) as temporary:
+        save_file(kept, temporary)
+    write_text(path.with_suffix(".json"), json.dumps(packed, indent=1) + "\n")
 
 
 def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -73,7 +100,7 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise FileNotFoundError(f"{path} lacks its card {card.name} in the same folder")
     try:
         weights = load_file(path)
-        packed = json.loads(card.read_text(encoding="utf-8"))
+        packed = read_json(card)
     except (SafetensorError, ValueError, OSError) as error:
         raise ValueError(f"{path} or its card is damaged: {error}; copy it again") from error
     if not isinstance(packed, dict):

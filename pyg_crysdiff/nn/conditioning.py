@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 
+from pyg_crysdiff.data.properties import property_of
+
 
 class SinusoidalTime(nn.Module):
     """Sinusoidal encoding of integer times (Vaswani et al. 2017), (B,) -> (B, dim).
@@ -71,9 +73,11 @@ class ConditionEmbedding(nn.Module):
     ) -> dict[str, Tensor]:
         """Read the properties of a training batch, name to (B,), NaN where they are hidden.
 
+        A crystal without a value of a property is one whose property is hidden.
+
         Args:
-            batch: PyG batch with every property, one value per crystal; crystals whose
-                ``always_given`` is true keep theirs, where the batch has that.
+            batch: PyG batch with every property (:func:`pyg_crysdiff.data.property_of`); crystals
+                whose ``always_given`` is true keep theirs, where the batch has that.
             count: Number of crystals, B.
             dropout: Probability of hiding all properties of a crystal.
             generator: CPU generator.
@@ -81,14 +85,11 @@ class ConditionEmbedding(nn.Module):
         Raises:
             KeyError: If the batch lacks a property.
         """
-        missing = [name for name in self.properties if name not in batch]
-        if missing:
-            raise KeyError(f"the batch lacks the properties {missing} that the model needs")
         hidden = torch.rand(count, generator=generator) < dropout
         given = batch.always_given.view(-1) if "always_given" in batch else None
         condition = {}
         for name in self.properties:
-            value = batch[name].view(-1)
+            value = property_of(batch, name)
             hide = hidden.to(value.device)
             hide = hide if given is None else hide & ~given
             condition[name] = torch.where(hide, torch.nan, value)

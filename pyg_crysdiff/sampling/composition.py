@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from math import comb
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
+from pymatgen.core import Composition, Element
 from scipy.optimize import linear_sum_assignment
+
+from pyg_crysdiff.sampling.limits import MAX_ATOMS
 
 Mask = NDArray[np.bool_]
 _ENUMERATED = 20_000
@@ -50,6 +55,34 @@ class CompositionRule:
         from pyg_crysdiff.evaluation.composition import smact_validity  # noqa: PLC0415
 
         return smact_validity(numbers)
+
+
+def parse_formula(formula: str) -> dict[str, int]:
+    """Return the number of atoms of each element in a formula such as ``Ti2O4`` or ``TiO₂``.
+
+    Raises:
+        ValueError: If it is none, has an element that does not exist, parts of atoms, or more
+            atoms than can be generated.
+    """
+    shown = f"{formula!r:.80}"
+    try:
+        text = normalize("NFKC", formula).strip()
+        amounts = Composition(text).get_el_amt_dict()
+    except (ValueError, TypeError, OverflowError) as error:
+        reason = f"{error!s:.80}"
+        raise ValueError(
+            f"cannot read the formula {shown}: {reason}; write it like Ti2O4"
+        ) from error
+    if unknown := [s for s in amounts if not Element.is_valid_symbol(s)]:
+        raise ValueError(f"the formula {shown} has {unknown}, no chemical element")
+    # pymatgen drops what occurs zero times, and takes D for H.
+    if lost := sorted(set(re.findall("[A-Z][a-z]*", text)) - set(amounts)):
+        raise ValueError(f"the formula {shown} names {lost}, of which it has no atom")
+    if not amounts or not all(a.is_integer() for a in amounts.values()):
+        raise ValueError(f"the formula {shown} needs whole numbers of atoms")
+    if sum(amounts.values()) > MAX_ATOMS:
+        raise ValueError(f"the formula {shown} has more than {MAX_ATOMS:,} atoms")
+    return {symbol: int(amount) for symbol, amount in amounts.items()}
 
 
 def find_composition(

@@ -8,6 +8,7 @@ reverse process obeys.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -18,7 +19,11 @@ from numpy.typing import NDArray
 from pymatgen.core import Composition, Element
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.sampling.composition import CompositionRule, find_composition
+from pyg_crysdiff.sampling.composition import (
+    CompositionRule,
+    find_composition,
+    parse_formula,
+)
 
 Part = Literal["coordinates", "species", "lattice"]
 PARTS: tuple[Part, ...] = ("coordinates", "species", "lattice")
@@ -97,6 +102,9 @@ class Control:
     template: Template | None = None
 
     def __post_init__(self) -> None:
+        for name in ("formulas", "allowed", "forbidden", "required"):
+            if isinstance(given := getattr(self, name), str):  # else read letter by letter
+                object.__setattr__(self, name, (given,))
         if self.num_elements is not None and not 1 <= self.num_elements[0] <= self.num_elements[1]:
             raise ValueError(
                 f"num_elements needs 1 <= least <= largest, got {tuple(self.num_elements)}"
@@ -288,7 +296,7 @@ class Planner:
 
     def _system(self) -> list[str]:
         system = self.control.chemical_system
-        return [] if system is None else [_symbol(s) for s in system.split("-")]
+        return [] if system is None else [_symbol(s) for s in re.split("[-,]", system)]
 
     def _class(self, symbol: str) -> int:
         symbol = _symbol(symbol)
@@ -300,23 +308,18 @@ class Planner:
         return self.symbols.index(symbol)
 
     def _counts(self, formula: str) -> dict[int, int]:
-        try:
-            amounts = Composition(formula).get_el_amt_dict()
-        except ValueError as error:
-            raise ValueError(f"cannot read the formula {formula!r}: {error}") from error
-        if not amounts or any(a != round(a) for a in amounts.values()):
-            raise ValueError(f"the formula {formula!r} needs whole numbers of atoms")
-        return {self._class(s): int(a) for s, a in amounts.items()}
+        return {self._class(s): n for s, n in parse_formula(formula).items()}
 
     def _divisor(self, index: int) -> int:
         return int(np.gcd.reduce(list(self.counts[index % len(self.counts)].values())))
 
     def _formula(self, index: int) -> str:
-        return Composition(self.control.formulas[index % len(self.counts)]).reduced_formula
+        amounts = parse_formula(self.control.formulas[index % len(self.counts)])
+        return Composition(amounts).reduced_formula
 
 
 def _symbol(text: str) -> str:
     text = text.strip()
     if not Element.is_valid_symbol(text):
-        raise ValueError(f"{text!r} is no chemical element")
+        raise ValueError(f"{text!r} is no chemical element; give symbols such as Fe")
     return text

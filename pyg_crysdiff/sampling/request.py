@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Real
+from typing import Any, Literal
 
 import torch
 
 from pyg_crysdiff.data.statistics import DataStatistics, PropertyStatistics, draw_sizes
 from pyg_crysdiff.diffusion.noise import crystal_seed
+from pyg_crysdiff.sampling.limits import MAX_ATOMS
 
 Interval = tuple[float, float]
 Wanted = Mapping[str, float | Interval]
 Target = Wanted | str | None
+_ADVICE: dict[str, type | tuple[type, ...]] = {
+    "steps": int, "guidance": (int, float), "corrector_steps": int, "renewal": (int, float),
+    "solver": str, "spacing": str, "num_atoms": (int, str),
+}  # fmt: skip
 NumAtoms = int | tuple[int, int] | Mapping[int, float] | Literal["distribution", "target"]
 
 
@@ -27,7 +33,8 @@ def resolve_target(
         target: Property name to wanted value, or to an interval (low, high) in which every
             crystal is given a value of its own; ``"min"`` for the training minimum of every
             property the model knows, ``"min:5"`` for the interval of the lowest 5 % of the
-            training values; None for unconditional sampling.
+            training values, ``"max"`` and ``"max:5"`` likewise at the other end; None for
+            unconditional sampling.
         statistics: Statistics of the training set.
         extrapolate: Allow values beyond the training range.
 
@@ -42,44 +49,98 @@ def resolve_target(
     if target is None:
         return {}
     if isinstance(target, str):
-        return _lowest(target, known)
+        return _end(target, known)
+    out: dict[str, float | Interval] = {}
     for name, value in target.items():
         if name not in known:
             raise ValueError(
                 f"the model has no property {name!r}; it knows {sorted(known) or 'none'}"
             )
-        p = known[name]
-        ends = value if isinstance(value, tuple) else (value, value)
-        if not (all(map(math.isfinite, ends)) and ends[0] <= ends[1]):
-            raise ValueError(f"target {name}={value} is not a finite number or low, high")
-        if not extrapolate and not p.minimum - p.std <= ends[0] <= ends[1] <= p.maximum + p.std:
+        p, (low, high) = known[name], _interval(name, value)
+        if not extrapolate and not p.minimum - p.std <= low <= high <= p.maximum + p.std:
             raise ValueError(
                 f"target {name}={value} is out of range: the training set spans "
                 f"{p.minimum:g} to {p.maximum:g}; pass extrapolate=True (--extrapolate) to ask "
                 "for it all the same"
             )
-    return {
-        name: (float(v[0]), float(v[1])) if isinstance(v, tuple) else float(v)
-        for name, v in target.items()
-    }
+        out[name] = (low, high) if isinstance(value, tuple | list) else low
+    return out
 
 
-def _lowest(target: str, known: Mapping[str, PropertyStatistics]) -> dict[str, float | Interval]:
-    """Read ``min`` and ``min:PERCENT``."""
+def _interval(name: str, value: object) -> Interval:
+    """Return the ends of a wanted value; equal ones for a number."""
+    ends = list(value) if isinstance(value, tuple | list) else [value, value]
+    numbers = [float(v) for v in ends if isinstance(v, Real)]
+    if len(ends) != 2 or len(numbers) != 2 or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"target {name}={value} is not a finite number or low, high")
+    if numbers[0] > numbers[1]:
+        raise ValueError(f"target {name}={value} has its lower end above the upper one")
+    return numbers[0], numbers[1]
+
+
+def _end(target: str, known: Mapping[str, PropertyStatistics]) -> dict[str, float | Interval]:
+    """Read ``min``, ``max``, ``min:PERCENT`` and ``max:PERCENT``."""
     word, colon, text = target.partition(":")
     try:
         share = float(text) / 100 if colon else 0.0
     except ValueError:
         share = math.nan
-    if word != "min" or not 0 <= share <= 1:
+    if word not in ("min", "max") or not 0 <= share <= 1:
         raise ValueError(
-            f"target must be 'min', 'min:PERCENT', None or values by property, got {target!r}"
+            "target must be 'min', 'max', 'min:PERCENT', 'max:PERCENT' (0 to 100), None or values "
+            f"by property, got {target!r}"
         )
     if not known:
         raise ValueError("this model was trained without a property; use target=None")
-    return {
-        name: (p.minimum, p.quantile(share)) if colon else p.minimum for name, p in known.items()
-    }
+    if word == "min":
+        ends = {name: (p.minimum, p.quantile(share)) for name, p in known.items()}
+        return {name: (low, high) if colon else low for name, (low, high) in ends.items()}
+    ends = {name: (p.quantile(1 - share), p.maximum) for name, p in known.items()}
+    return {name: (low, high) if colon else high for name, (low, high) in ends.items()}
+
+
+def extrapolations(wanted: Wanted, sizes: Sequence[int], statistics: DataStatistics) -> list[str]:
+    """Return a line for everything that is asked beyond the training set.
+
+    Args:
+        wanted: As returned by :func:`resolve_target`.
+        sizes: Numbers of atoms; none where the model chooses them.
+        statistics: Statistics of the training set.
+    """
+    lines = []
+    for name, value in wanted.items():
+        p, (low, high) = statistics.properties[name], _interval(name, value)
+        if low < p.minimum:
+            lines.append(f"target {name}={low:g} is below the training minimum {p.minimum:g}")
+        if high > p.maximum:
+            lines.append(f"target {name}={high:g} is above the training maximum {p.maximum:g}")
+    fewest, most = min(statistics.num_atoms), max(statistics.num_atoms)
+    if sizes and min(sizes) < fewest:
+        lines.append(f"{min(sizes)} atoms are fewer than any training crystal has ({fewest})")
+    if sizes and max(sizes) > most:
+        lines.append(f"{max(sizes)} atoms are more than any training crystal has ({most})")
+    return lines
+
+
+def recommended_sampler(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of :func:`pyg_crysdiff.sampling.sample` that a checkpoint's card advises.
+
+    Args:
+        card: Of :class:`pyg_crysdiff.models.LoadedModel`; anybody may have written it.
+
+    Raises:
+        ValueError: If it has what is no option of a sampler, or no value of one.
+    """
+    advice = card.get("sampler") or {}
+    known = isinstance(advice, Mapping) and all(
+        isinstance(value, _ADVICE.get(name, ())) for name, value in advice.items()
+    )
+    if not known:
+        raise ValueError(
+            f"the checkpoint's card recommends the sampler {advice!r:.200}; it may have "
+            f"{', '.join(_ADVICE)}. Correct or remove it"
+        )
+    return dict(advice)
 
 
 def draw_target(
@@ -136,8 +197,11 @@ class Sizes:
             and sum(rule.values()) > 0
         ):
             raise ValueError(f"num_atoms with weights needs sizes >= 1, weights >= 0: {rule}")
-        if isinstance(rule, str) and rule not in ("distribution", "target"):
-            raise ValueError(f"num_atoms must be a number, a range or a rule, got {rule!r}")
+        if isinstance(rule, str):
+            if rule not in ("distribution", "target"):
+                raise ValueError(f"num_atoms must be a number, a range or a rule, got {rule!r}")
+        elif (largest := rule if isinstance(rule, int) else max(rule)) > MAX_ATOMS:
+            raise ValueError(f"num_atoms may be at most {MAX_ATOMS:,}, got {largest}")
 
     @property
     def given(self) -> bool:

@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.joint import Solver
-from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.diffusion.schedules import Spacing, sampling_times
-from pyg_crysdiff.models.build import Generator
 from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
-from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
-from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
-from pyg_crysdiff.sampling.apply import known_batch
+from pyg_crysdiff.platform import choose_device, choose_precision
 from pyg_crysdiff.sampling.batches import cut_batches, within_memory
 from pyg_crysdiff.sampling.control import Control, Planner
+from pyg_crysdiff.sampling.generate import SamplerSettings, generate
+from pyg_crysdiff.sampling.limits import check_arguments, check_memory, check_shard
 from pyg_crysdiff.sampling.request import (
     NumAtoms,
     Sizes,
     Target,
     draw_size,
     draw_target,
+    extrapolations,
     resolve_target,
 )
-from pyg_crysdiff.sampling.store import SampleStore
+from pyg_crysdiff.sampling.store import SampleStore, sole_writer
 from pyg_crysdiff.structrepdiff.model import StructRepDiff
 
+log = logging.getLogger(__name__)
+
 _RECONSTRUCTED_AT_ONCE = 16
-
-
-@dataclass(frozen=True)
-class _Settings:
-    """What decides a crystal beside its index; stored with every crystal."""
-
-    checkpoint: str
-    seed: int
-    guidance: float
-    steps: int
-    corrector_steps: int
-    renewal: float
-    solver: Solver
-    spacing: Spacing
 
 
 def sample(
@@ -78,15 +67,17 @@ def sample(
     Crystal i depends on (checkpoint, seed, i) and the sampler settings, not on how many
     crystals are asked for; batch composition enters only through floating-point rounding.
     With ``out``, every batch is written as it is finished, and the same call goes on where an
-    interrupted one stopped and yields the structures of an uninterrupted one.
+    interrupted one stopped and yields the structures of an uninterrupted one. All cells are
+    right-handed and in one orientation (:meth:`pyg_crysdiff.data.Crystal.oriented`). What is
+    asked beyond the training data, and crystals that are not finite, are told in the log.
 
     Args:
         checkpoint: Checkpoint file, or a model loaded from one.
         num_samples: Number of crystals.
         target: Property name to value, or to an interval (low, high) of which every crystal is
             given a value of its own; ``"min"`` for the training minimum, ``"min:5"`` for the
-            lowest 5 % of the training values; None for unconditional sampling (the model's
-            condition is dropped).
+            lowest 5 % of the training values, ``"max"`` and ``"max:5"`` likewise; None for
+            unconditional sampling (the model's condition is dropped).
         num_atoms: A number, a range (low, high), numbers with weights, ``"distribution"``
             (training distribution) or ``"target"`` (distribution given the target property).
         control: Hard constraints: formula, elements, charge neutrality, template.
@@ -125,8 +116,8 @@ def sample(
             checkpoint is damaged.
         FileNotFoundError: If there is no checkpoint.
     """
-    _check(num_samples, batch_size, corrector_steps, renewal, solver)
-    _check_shard(shard, out)
+    check_arguments(num_samples, batch_size, guidance, corrector_steps, renewal, solver)
+    check_shard(shard, out)
     where = choose_device(device)
     if isinstance(checkpoint, LoadedModel):
         loaded = checkpoint
@@ -138,7 +129,7 @@ def sample(
     wanted = resolve_target(target, model.statistics, extrapolate=extrapolate)
     targets = [draw_target(wanted, model.statistics, seed, i) for i in range(num_samples)]
     rule = Sizes(num_atoms)
-    planner = None
+    planner: Planner | None = None
     if isinstance(model, StructRepDiff):
         if rule.given or control:
             raise ValueError(
@@ -148,11 +139,16 @@ def sample(
         # Size and coordinates come with the rest: nothing to draw, nothing to correct.
         sizes, corrector_steps, renewal = [1] * num_samples, 0, 0.0
         batch_size = batch_size or _RECONSTRUCTED_AT_ONCE
+        beyond = extrapolations(wanted, (), model.statistics)
     else:
         if control or model.needs_formula:
             planner = Planner(control or Control(), model.statistics.elements, model.needs_formula)
         sizes = _sizes(rule, planner, seed, model.statistics, targets)
-    settings = _Settings(
+        check_memory(max(sizes), where)
+        beyond = extrapolations(wanted, sizes, model.statistics)
+    for line in beyond:
+        log.warning("%s: the model extrapolates", line)
+    settings = SamplerSettings(
         loaded.digest,
         seed,
         guidance,
@@ -162,8 +158,6 @@ def sample(
         solver,
         spacing,
     )
-    begun = None if out is None else SampleStore.batches(out, num_samples)
-    batches = cut_batches(sizes, batch_size, where, begun)
     autocast = choose_precision(precision, where) == "bf16-mixed"
     request = {
         **asdict(settings),
@@ -171,16 +165,20 @@ def sample(
         "num_samples": num_samples,
         "num_atoms": dict(rule.rule) if isinstance(rule.rule, Mapping) else rule.rule,
         "control": control.describe() if control else None,
-        "batches": [len(batch) for batch in batches],
         "autocast": autocast,
     }
-    store = None if out is None else SampleStore(out, request)
-    keep_freed_memory()
 
     def make(indices: Sequence[int]) -> Iterator[list[Crystal]]:
-        return _generate(model, indices, sizes, targets, times, settings, autocast, planner)
+        return generate(model, indices, sizes, targets, times, settings, autocast, planner)
 
-    return _run(make, batches, len(times) - 1, store, shard, progress)
+    if out is None:
+        batches = cut_batches(sizes, batch_size, where)
+        return _run(make, batches, len(times) - 1, None, shard, progress)
+    with sole_writer(out, shard):
+        begun = SampleStore.batches(out, num_samples)
+        batches = cut_batches(sizes, batch_size, where, begun)
+        store = SampleStore(out, {**request, "batches": [len(batch) for batch in batches]})
+        return _run(make, batches, len(times) - 1, store, shard, progress)
 
 
 def _run(
@@ -195,44 +193,40 @@ def _run(
     part, parts = shard or (0, 1)
     work = list(enumerate(batches))[part::parts]
     crystals: list[Crystal] = []
-    exported = 0
-    with tqdm(total=len(work) * steps, unit="step", desc="sampling", disable=not progress) as bar:
-        for number, batch in work:
-            done = store.read(number) if store else None
-            if done is None:
-                done = []
-                for step in within_memory(make, batch):
-                    bar.update()
-                    done = step
-                if store:
-                    store.write(number, done)
-            else:
-                bar.update(steps)
-            crystals.extend(done)
-            if store and shard is None:
-                store.export(crystals, exported)
-                exported = len(crystals)
+    complete = False
+    try:
+        with tqdm(
+            total=len(work) * steps, unit="step", desc="sampling", disable=not progress
+        ) as bar:
+            for number, batch in work:
+                done = store.read(number, batch) if store else None
+                if done is None:
+                    done = []
+                    for step in within_memory(make, batch):
+                        bar.update()
+                        done = step
+                    if store:
+                        store.write(number, batch, done)
+                else:
+                    bar.update(steps)
+                if store and shard is None:
+                    store.export(number, batch, done)
+                crystals.extend(done)
+        complete = True
+    finally:
+        if store and shard is None:
+            store.finish(crystals, complete)
+    if lost := sum(not _is_finite(crystal) for crystal in crystals):
+        log.warning(
+            "%d of %d crystals are not finite; they are kept, and count as invalid",
+            lost,
+            len(crystals),
+        )
     return crystals
 
 
-def _check(
-    num_samples: int, batch_size: int | None, corrector_steps: int, renewal: float, solver: str
-) -> None:
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if corrector_steps < 0:
-        raise ValueError(f"corrector_steps must not be negative, got {corrector_steps}")
-    if not 0 <= renewal <= 1:
-        raise ValueError(f"renewal must lie between 0 and 1, got {renewal}")
-    if solver not in get_args(Solver):
-        raise ValueError(f"solver must be one of {get_args(Solver)}, got {solver!r}")
-
-
-def _check_shard(shard: tuple[int, int] | None, out: str | Path | None) -> None:
-    if shard is not None and (out is None or not 0 <= shard[0] < shard[1]):
-        raise ValueError(f"a shard (k, n) needs 0 <= k < n and an output folder, got {shard}")
+def _is_finite(crystal: Crystal) -> bool:
+    return bool(np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac_coords).all())
 
 
 def _sizes(
@@ -254,50 +248,3 @@ def _sizes(
                 options[key] = planner.sizes(options[key], rule.given, i % period)
         sizes.append(draw_size(options[key], seed, i))
     return sizes
-
-
-def _generate(
-    model: Generator,
-    indices: Sequence[int],
-    sizes: Sequence[int],
-    targets: Sequence[Mapping[str, float]],
-    times: list[int],
-    settings: _Settings,
-    autocast: bool,
-    planner: Planner | None,
-) -> Iterator[list[Crystal]]:
-    """Run one batch; yields after every step, an empty list until the crystals are there."""
-    device = model.elements.device
-    condition = {
-        name: torch.tensor([targets[i][name] for i in indices], device=device)
-        for name in targets[0]
-    }
-    own = [sizes[i] for i in indices]
-    options: dict[str, Any] = {}
-    if planner is not None and isinstance(model, CrystalDiffusion):
-        options["known"] = known_batch(planner, model, indices, own, settings.seed)
-    states = model.generate(
-        own,
-        [crystal_seed(settings.seed, i) for i in indices],
-        times,
-        condition,
-        guidance=settings.guidance,
-        corrector_steps=settings.corrector_steps,
-        renewal=settings.renewal,
-        solver=settings.solver,
-        **options,
-    )
-    final: Any = None
-    # One context for all steps: it keeps the weights that it has converted.
-    with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-        for step in states:
-            final = step[1]
-            if step[0] > 0:
-                yield []
-    assert final is not None
-    crystals = model.crystals(final)
-    for index, crystal in zip(indices, crystals, strict=True):
-        crystal.info.update(asdict(settings), target=dict(targets[index]), index=index)
-        if planner is not None:
-            crystal.info["control"] = planner.control.describe(index)
-    yield crystals

@@ -11,8 +11,9 @@ from pymatgen.io.cif import CifWriter
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.data.io import write_extxyz
+from pyg_crysdiff.data.io import crystal_to_cif, write_extxyz
 from pyg_crysdiff.evaluation.validity import structural_problem
+from pyg_crysdiff.storage import replacing
 
 
 def symmetrised(crystal: Crystal, symprec: float = 0.1, *, primitive: bool = False) -> Crystal:
@@ -33,7 +34,7 @@ def symmetrised(crystal: Crystal, symprec: float = 0.1, *, primitive: bool = Fal
         raise ValueError(f"symprec must be positive, got {symprec}")
     found, symbol, number = _refined(crystal, symprec, primitive) or (crystal, "P1", 1)
     facts = {"space_group": symbol, "space_group_number": number, "symprec": symprec}
-    return replace(found, info={**crystal.info, **facts})
+    return replace(found.oriented(), info={**crystal.info, **facts})
 
 
 def _refined(crystal: Crystal, symprec: float, primitive: bool) -> tuple[Crystal, str, int] | None:
@@ -69,14 +70,17 @@ def write_symmetrised(
         The copies.
     """
     folder = Path(folder)
-    cifs = folder / "symmetrised"
-    cifs.mkdir(parents=True, exist_ok=True)
     copies = [symmetrised(c, symprec) for c in crystals]
-    write_extxyz(copies, folder / "symmetrised.extxyz", append=False)
+    write_extxyz(copies, folder / "symmetrised.extxyz")
     for index, copy in enumerate(copies):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            precise = symprec if copy.info["space_group_number"] > 1 else None
-            text = str(CifWriter(copy.to_structure(), symprec=precise))
-        (cifs / f"{index:05d}.cif").write_text(text, encoding="utf-8")
+        with replacing(folder / "symmetrised" / f"{index:05d}.cif", flush=False) as temporary:
+            temporary.write_text(_cif(copy, symprec), encoding="utf-8")
     return copies
+
+
+def _cif(copy: Crystal, symprec: float) -> str:
+    if copy.info["space_group_number"] == 1:
+        return crystal_to_cif(copy)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return str(CifWriter(copy.to_structure(), symprec=symprec))

@@ -13,6 +13,7 @@ from torch_geometric.data import Batch, Data, InMemoryDataset
 from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.properties import property_of, set_properties
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.gaussian import GaussianDDPM
 from pyg_crysdiff.diffusion.joint import Solver
@@ -122,9 +123,8 @@ class StructRepDiff(nn.Module):
             values = self.representation(Batch.from_data_list(items))
             for item, row in zip(items, values.split(1), strict=True):
                 data = Data(representation=row, num_nodes=1)
-                for name in self.properties:
-                    data[name] = item[name]
-                out.append(data)
+                values = {name: float(property_of(item, name)) for name in self.properties}
+                out.append(set_properties(data, values))
             bar.update(len(items))
         bar.close()
         return out

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch_geometric.data import Batch, Data
 
+from pyg_crysdiff.data.properties import property_of
+
 _MOST = 64
-_RESERVED = ("index", "batch")
+_SHIFTED = ("index", "batch")
 
 
 def assert_dataset(dataset: Sequence[Data], properties: Sequence[str] = ()) -> None:
@@ -16,8 +18,9 @@ def assert_dataset(dataset: Sequence[Data], properties: Sequence[str] = ()) -> N
 
     Every ``Data`` (of up to 64) has ``atomic_numbers`` (N,) int64 of 1 to 118, ``frac_coords``
     (N, 3) in [0, 1), ``lattice`` (1, 3, 3) as rows in Angstrom with a volume, ``num_atoms`` (1,),
-    and the properties as finite numbers of shape (1,). A batch collates to (B, 3, 3) lattices; no
-    name has a part ("index", "batch") at which PyG changes values in collation.
+    and the properties (:func:`pyg_crysdiff.data.property_of`), NaN where one is not known. A batch
+    collates to (B, 3, 3) lattices; no name has a part ("index", "batch") at which PyG changes
+    values in collation.
 
     Args:
         dataset: A data set, or a list of ``Data``.
@@ -45,12 +48,13 @@ def assert_dataset(dataset: Sequence[Data], properties: Sequence[str] = ()) -> N
 
 
 def _check_entry(data: Data, where: str, properties: Sequence[str]) -> None:
-    wanted = ("atomic_numbers", "frac_coords", "lattice", "num_atoms", *properties)
+    wanted = ("atomic_numbers", "frac_coords", "lattice", "num_atoms")
     missing = [name for name in wanted if name not in data]
     assert not missing, f"{where} lacks {missing}"
     for name in data.to_dict():
-        assert not any(part in name for part in _RESERVED), (
-            f"{where}: PyG shifts values named {name!r} in collation; choose another name"
+        assert not any(part in name for part in _SHIFTED), (
+            f"{where}: PyG shifts values named {name!r} in collation; choose another name, and for "
+            "a property pyg_crysdiff.data.set_properties"
         )
     z, frac, lattice = data.atomic_numbers, data.frac_coords, data.lattice
     assert z.dtype == torch.long, f"{where}: atomic_numbers must be int64, not {z.dtype}"
@@ -66,6 +70,9 @@ def _check_entry(data: Data, where: str, properties: Sequence[str]) -> None:
     assert float(torch.linalg.det(lattice.double()).abs()) > 1e-3, f"{where}: the cell is flat"
     assert int(data.num_atoms) == len(z), f"{where}: num_atoms is not the number of atoms"
     for name in properties:
-        value = data[name]
-        assert value.shape == (1,), f"{where}: property {name} must have shape (1,)"
-        assert bool(value.isfinite().all()), f"{where}: property {name} is not finite"
+        try:
+            value = property_of(data, name)
+        except (KeyError, ValueError) as error:
+            raise AssertionError(f"{where} lacks the property {name}: {error.args[0]}") from error
+        assert value.shape == (1,), f"{where}: property {name} must have one value"
+        assert not bool(value.isinf().any()), f"{where}: property {name} is infinite"

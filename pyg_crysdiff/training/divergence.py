@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import Optimizer
 
+log = logging.getLogger(__name__)
 _WHAT_TO_DO = (
     "look at the values of the data and lower the learning rate, then train into another folder"
 )
@@ -72,11 +73,11 @@ class FiniteSteps(Callback):
         losses = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         bad = [name for name, value in losses.items() if not math.isfinite(value)]
         if bad and trainer.is_global_zero:
-            warnings.warn(
-                f"epoch {trainer.current_epoch}: {', '.join(bad)} is not finite; a crystal of the "
-                "validation set may have a property or cell that is no number",
-                stacklevel=1,
-            )
+            log.warning(
+                "epoch %d: %s is not finite; a crystal of the validation set may have a property "
+                "or cell that is no number",
+                trainer.current_epoch, ", ".join(bad),
+            )  # fmt: skip
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End a run of which no step was any good before it is kept as a finished one."""

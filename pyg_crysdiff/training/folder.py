@@ -13,7 +13,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch_geometric.data import Data, InMemoryDataset
 
 from pyg_crysdiff.data.named import DATASETS
-from pyg_crysdiff.storage import check_same, only_writer, read_record, write_json
+from pyg_crysdiff.data.properties import property_of
+from pyg_crysdiff.storage import check_same, only_writer, read_record, user_path, write_json
 from pyg_crysdiff.training.keeping import LAST, damage
 
 CONFIG, DATA, FINISHED = "config.json", "data.json", "finished.json"
@@ -97,7 +98,7 @@ def _content(sets: Mapping[str, Sequence[Data]], properties: Sequence[str]) -> s
         # Without the transform that every access goes through: it may be a random one.
         stored = isinstance(data, InMemoryDataset)
         for item in map(data.get, data.indices()) if stored else data:  # type: ignore[attr-defined]
-            values = torch.tensor([float(item[name]) for name in properties])
+            values = torch.tensor([float(property_of(item, name)) for name in properties])
             for tensor in (item.atomic_numbers, item.frac_coords, item.lattice, values):
                 digest.update(tensor.numpy().tobytes())
     return digest.hexdigest()
@@ -123,12 +124,12 @@ def located(config: Mapping[str, Any], base: Path) -> dict[str, Any]:
     def place(value: Any) -> Any:
         if not isinstance(value, str) or value in DATASETS:
             return value
-        path = base / Path(value).expanduser()
+        path = base / user_path(value)
         return str(path) if path.exists() else value
 
     data = {key: place(value) if key in _PATHS else value for key, value in config["data"].items()}
     if data.get("root") is not None:
-        data["root"] = str(base / Path(data["root"]).expanduser())
+        data["root"] = str(base / user_path(data["root"]))
     return {**config, "data": data, "init": place(config.get("init"))}
 
 

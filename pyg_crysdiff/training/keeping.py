@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
 import shutil
-import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +20,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from pyg_crysdiff.storage import append_text, replacing, write_text
 from pyg_crysdiff.training.divergence import refuse_non_finite
 
+log = logging.getLogger(__name__)
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 
@@ -110,7 +111,7 @@ def resumable(folder: Path) -> Path | None:
         return last
     if previous in faults and faults[previous] is None:
         fault = faults.get(last, "missing")
-        warnings.warn(f"{last} is damaged ({fault}); going on from {PREVIOUS}", stacklevel=2)
+        log.warning("%s is damaged (%s); going on from %s", last, fault, PREVIOUS)
         with replacing(last) as temporary:
             shutil.copyfile(previous, temporary)
         return last

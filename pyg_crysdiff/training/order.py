@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 from torch_geometric.data import Data
 
+from pyg_crysdiff.data.properties import property_of
 from pyg_crysdiff.diffusion.noise import crystal_seed
 
 
@@ -78,7 +79,7 @@ def with_focus(dataset: Sequence[Data], rows: Tensor) -> tuple[list[Data], Tenso
 def focused_rows(
     dataset: Sequence[Data], properties: Sequence[str], focus: Mapping[str, Any]
 ) -> Tensor:
-    """Return the rows of a data set at one end of a property.
+    """Return the rows of a data set at one end of a property, of those whose value is known.
 
     Args:
         dataset: Training set.
@@ -100,6 +101,8 @@ def focused_rows(
         raise ValueError(f"focus.end must be lowest or highest, got {focus['end']!r}")
     if not (0 < focus["part"] <= 1 and 0 <= focus["share"] <= 1):
         raise ValueError(f"focus.part and focus.share must lie between 0 and 1, got {dict(focus)}")
-    values = torch.tensor([float(data[name]) for data in dataset], dtype=torch.float64)
-    number = max(1, round(focus["part"] * len(values)))
-    return values.argsort(descending=focus["end"] == "highest", stable=True)[:number]
+    values = torch.tensor([float(property_of(d, name)) for d in dataset], dtype=torch.float64)
+    known = (~values.isnan()).nonzero().view(-1)
+    number = max(1, round(focus["part"] * len(known)))
+    order = values[known].argsort(descending=focus["end"] == "highest", stable=True)
+    return known[order[:number]]

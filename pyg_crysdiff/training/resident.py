@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, Sampler
 from torch_geometric.data import Batch, Data
 
+from pyg_crysdiff.data.properties import common_names
 from pyg_crysdiff.nn.layout import PairLayout
 
 
@@ -26,6 +27,9 @@ class ResidentBatches:
         batch_size: Crystals per batch; the last batch may be smaller.
         order: Indices of an epoch in their order.
         device: Where the batches are wanted.
+
+    Raises:
+        ValueError: If the crystals do not have the same properties.
     """
 
     def __init__(
@@ -37,6 +41,7 @@ class ResidentBatches:
     ) -> None:
         self.batches = BatchSampler(order, batch_size, drop_last=False)
         items = [data[k] for k in range(len(data))]
+        self._names = common_names([item.get("property_names", []) for item in items])
         whole = Batch.from_data_list(items)
         self._sizes = torch.tensor([int(item.num_nodes or 0) for item in items])
         self._starts = self._sizes.cumsum(0) - self._sizes
@@ -71,5 +76,7 @@ class ResidentBatches:
         for tensors, index in ((self._per_crystal, chosen), (self._per_atom, rows)):
             for key, value in tensors.items():
                 batch[key] = value.index_select(0, index)
+        if "properties" in batch:
+            batch.property_names = self._names
         batch.layout = PairLayout.build(sizes, self.device)
         return batch

@@ -11,16 +11,19 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch_geometric.data import InMemoryDataset
 
 import pyg_crysdiff
 from pyg_crysdiff.configuration import compose_config, resolve_class
+from pyg_crysdiff.data.properties import describe_use
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.models.build import PACKAGE
 from pyg_crysdiff.models.checkpoint import LoadedModel
 from pyg_crysdiff.platform import choose_device, choose_devices, choose_precision
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
+from pyg_crysdiff.training.check import check_numbers
 from pyg_crysdiff.training.divergence import FiniteSteps
 from pyg_crysdiff.training.folder import (
     check_config,
@@ -66,11 +69,12 @@ def load_data(
     Args:
         options: ``name`` of a data set or path of own files, or ``_target_`` with the dotted path
             of a data set class of one's own; besides, arguments of the class.
-        properties: Names of the conditioning properties; ``auto`` for the set's own target.
+        properties: Names of the conditioning properties; ``auto`` for the set's own targets.
         trusted: Top-level packages from which such a class may come.
 
     Returns:
-        Both sets and the names of the conditioning properties.
+        Both sets (validation may be empty) and the names of the conditioning properties, which
+        are also said in one line.
 
     Raises:
         ValueError: If a wanted property is not in the data, or the class is not trusted.
@@ -85,14 +89,24 @@ def load_data(
         name = options.pop("name")
         train = load_dataset(name, split="train", **options)
         val = load_dataset(name, split="val", **options)
-    if properties == "auto":
-        wanted = [train.property_name] if train.property_name else []
-    else:
-        wanted = [properties] if isinstance(properties, str) else list(properties)
+    wanted = _wanted(properties, train.targets)
     missing = [p for p in wanted if p not in train.property_names]
     if missing:
-        raise ValueError(f"no properties {missing} in {name}; it has {list(train.property_names)}")
+        raise ValueError(
+            f"no properties {missing} in {name}; it has {list(train.property_names)} (several are "
+            "written properties=[one,two])"
+        )
+    rank_zero_info(describe_use(train, wanted, "conditioned on", "their condition is hidden"))
+    if len(val) == 0:
+        rank_zero_info("no validation: its part of the data is empty")
     return train, val, wanted
+
+
+def _wanted(properties: Sequence[str] | str | None, targets: Sequence[str]) -> list[str]:
+    if properties == "auto":
+        return list(targets)
+    named = [properties] if isinstance(properties, str) else properties or []
+    return list(dict.fromkeys(str(name) for name in named))
 
 
 def train(
@@ -126,6 +140,7 @@ def train(
         TrainingDivergedError: If the loss is no longer a number.
         OSError: If the folder cannot be written to.
     """
+    check_numbers(config)
     out_dir, start = Path(out_dir), Path(base or "").resolve()
     with writing(out_dir):
         return _train(config, out_dir, start, (PACKAGE, *trusted), progress, callbacks)

@@ -138,8 +138,8 @@ def test_mattergen(generator):
         element_mask_func=lambda logits, x, batch_idx: logits - 100 * batch_idx[:, None],
         **SMALL,
     )
-    assert float(masked.eval()(x, t)["atomic_numbers"][-1].max()) < -100
-    assert float(masked.train()(x, t)["atomic_numbers"][-1].max()) > -100
+    assert masked.eval()(x, t)["atomic_numbers"][-1].max().item() < -100
+    assert masked.train()(x, t)["atomic_numbers"][-1].max().item() > -100
 
 
 def test_omatg(generator):

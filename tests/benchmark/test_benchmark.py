@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,13 +11,14 @@ from pyg_crysdiff.baselines import published_rows
 from pyg_crysdiff.benchmark.command import main
 from pyg_crysdiff.benchmark.prediction import formula_of, run_prediction
 from pyg_crysdiff.benchmark.requests import run_requests
-from pyg_crysdiff.benchmark.run import REFERENCE, run_benchmark
+from pyg_crysdiff.benchmark.run import REFERENCE, _Run, run_benchmark
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.benchmark.table import text_table
 from pyg_crysdiff.configuration import compose_config, load_table
 from pyg_crysdiff.data import read_crystals
 from pyg_crysdiff.evaluation.property_model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 from pyg_crysdiff.evaluation.results import Results
+from tests.conftest import make_crystal
 
 TINY = [
     "denoiser.dim=8", "denoiser.num_blocks=1", "denoiser.num_waves=2", "denoiser.pair_hidden=4",
@@ -216,3 +218,24 @@ def test_prediction_trains_samples_and_matches_and_is_not_repeated(tmp_path):
     assert [r.method for r in again.rows] == ["cds", "v1.2"]
     tables = [(tmp_path / "tables" / f"{name}.csv").read_text() for name in ("cds", "v1.2")]
     assert tables[0] == tables[1]
+
+
+def test_training_crystals_without_a_value_are_left_out_and_counted(tmp_path):
+    said: list[str] = []
+    run = _Run(Settings.resolve("demo", out=tmp_path), said.append, False)
+    run.property = "e"
+    crystals = [make_crystal(np.random.default_rng(k), 2) for k in range(3)]
+    for crystal, value in zip(crystals, (2.0, math.nan, 1.0), strict=True):
+        crystal.info["e"] = value
+
+    class Known(list):
+        def crystals(self):
+            return list(self)
+
+    run.train = Known(crystals)
+    assert [c.info["e"] for c in run._known] == [2.0, 1.0]
+    assert said == ["1 of 3 training crystals have no e"]
+    empty = _Run(Settings.resolve("demo", out=tmp_path), said.append, False)
+    empty.property, empty.train = "f", run.train
+    with pytest.raises(ValueError, match="no training crystal has a value of 'f'"):
+        _ = empty._known

@@ -12,6 +12,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from pyg_crysdiff.data import BrokenEntry, Crystal, read_crystals
 from pyg_crysdiff.data.io import crystal_to_cif, save_cdvae, write_extxyz
+from pyg_crysdiff.data.readers import unreadable_line
 from tests.conftest import make_crystal
 
 
@@ -142,7 +143,7 @@ def test_a_file_that_would_execute_code_is_refused(tmp_path, capsys):
     torch.save({"frac_coords": torch.zeros(1, 3), "evil": _Evil()}, tmp_path / "evil.pt")
     with pytest.raises(ValueError, match="would execute code"):
         read_crystals(tmp_path / "evil.pt")
-    (tmp_path / "raw.pt").write_bytes(pickle.dumps(_Evil()))
+    (tmp_path / "raw.pt").write_bytes(pickle.dumps(_Evil(), protocol=2))
     with pytest.raises(ValueError, match=r"raw\.pt"):
         read_crystals(tmp_path / "raw.pt")
     assert "executed" not in capsys.readouterr().out
@@ -161,6 +162,14 @@ def test_damaged_files_are_named(crystals, tmp_path):
             read_crystals(tmp_path / name)
     with pytest.raises(FileNotFoundError):
         read_crystals(tmp_path / "nothing.pt")
+
+
+def test_one_line_says_what_could_not_be_read():
+    good = Crystal(np.eye(3) * 3, np.zeros((1, 3)), np.array([6]))
+    entries = [good, BrokenEntry(1, "no cell", "a.cif"), BrokenEntry(2, "no atoms", "b.cif")]
+    assert unreadable_line(entries, "f") == "2 of 3 entries unreadable, first: a.cif: no cell"
+    assert unreadable_line([BrokenEntry(0, "empty")], "f").endswith("first: f: empty")
+    assert unreadable_line([good], "f") is None
 
 
 def test_counts_that_do_not_add_up(crystals, tmp_path):

@@ -1,5 +1,6 @@
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from pyg_crysdiff.data import DATASETS, MP20, Carbon24, load_dataset
 from pyg_crysdiff.data.download import fetch, git_blob_id
 from pyg_crysdiff.data.io import crystal_to_cif
+from pyg_crysdiff.data.properties import with_value
 from tests.conftest import make_crystal
 
 
@@ -42,6 +44,7 @@ def server():
     threading.Thread(target=http.serve_forever, daemon=True).start()
     yield handler, f"http://127.0.0.1:{http.server_port}"
     http.shutdown()
+    http.server_close()
 
 
 def carbon_csv(path, rng, count=20):
@@ -78,6 +81,17 @@ def test_download_resumes_and_verifies(tmp_path, server):
     with pytest.raises(ValueError, match="git blob id"):
         fetch(f"{url}/f", tmp_path / "g.csv", "0" * 40)
     assert not (tmp_path / "g.csv").exists()
+
+
+def test_processes_that_download_at_once_do_not_disturb_each_other(tmp_path, server):
+    handler, url = server
+    handler.content = os.urandom(2_000_000)
+    (tmp_path / "whole").write_bytes(handler.content)
+    blob = git_blob_id(tmp_path / "whole")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: fetch(f"{url}/f", tmp_path / "f.csv", blob), range(4)))
+    assert (tmp_path / "f.csv").read_bytes() == handler.content
+    assert len(handler.ranges) == 1
 
 
 def test_a_set_downloads_its_file(tmp_path, server, rng, monkeypatch):
@@ -117,9 +131,15 @@ def test_val_as_train_needs_no_train_file(tmp_path, rng):
 def test_the_part_of_mp20_is_called_a_part(tmp_path, rng):
     path = carbon_csv(tmp_path / "data/mp_20_biternary/test.csv", rng, 5)
     frame = pd.read_csv(path).rename(columns={"energy_per_atom": "formation_energy_per_atom"})
-    frame.assign(band_gap=0.0, e_above_hull=0.0).to_csv(path, index=False)
+    hull = [0.0, None, None, 0.1, 0.2]
+    frame.assign(band_gap=None, e_above_hull=hull).to_csv(path, index=False)
     dataset = MP20(tmp_path / "c", "test", source=tmp_path / "data")
     assert dataset.display_name == "MP-20, binary and ternary"
+    # A gap in a property that nobody asked for costs no crystal.
+    assert len(dataset) == 5
+    assert dataset.targets == ["formation_energy_per_atom"]
+    assert len(with_value(dataset.crystals(), "e_above_hull")) == 3
+    assert not with_value(dataset.crystals(), "band_gap")
 
 
 def test_bad_options_are_refused(tmp_path):

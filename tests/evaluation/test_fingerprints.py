@@ -116,11 +116,13 @@ def test_the_preset_is_that_of_the_installed_matminer():
                 assert kind == operator.get_type(0)
                 theirs = operator.get_parameters(0)
                 assert params == (theirs and {str(k): v for k, v in theirs.items()})
-    assert list(MAGPIE_PROPERTIES) == ElementProperty.from_preset("magpie").features
+    assert (
+        list(MAGPIE_PROPERTIES) == ElementProperty.from_preset("magpie", impute_nan=True).features
+    )
 
 
 def test_composition_fingerprint_equals_matminers(rng):
-    magpie = ElementProperty.from_preset("magpie")
+    magpie = ElementProperty.from_preset("magpie", impute_nan=True)
     means, stds = _scaling()
     for _ in range(20):
         numbers = rng.integers(1, 95, rng.integers(1, 9))
@@ -145,7 +147,8 @@ def test_cache_and_processes_change_nothing(rng, tmp_path):
     serial = fingerprint_crystals(crystals, num_workers=0, cache_dir=tmp_path)
     parallel = fingerprint_crystals(crystals, num_workers=2)
     cached = fingerprint_crystals(crystals, cache_dir=tmp_path)
-    np.testing.assert_array_equal(serial.structure, parallel.structure)
+    # Sums of other lengths at other addresses: older numpy rounds them another way.
+    np.testing.assert_allclose(serial.structure, parallel.structure, rtol=1e-13, atol=1e-16)
     np.testing.assert_array_equal(serial.structure, cached.structure)
     assert len(list(tmp_path.iterdir())) == 1
     fingerprint_crystals(crystals[1:], num_workers=0, cache_dir=tmp_path)

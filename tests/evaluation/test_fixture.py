@@ -34,7 +34,8 @@ def test_every_metric_equals_the_value_of_the_libraries(found):
     checked = 0
     for key, expected in FIXTURE["expected"].items():
         if not key.endswith("_each"):
-            tolerance = 1e-15 if key in COUNTS else 1e-9
+            # densities: the atomic masses of pymatgen 2024 and 2026 differ in the ninth digit
+            tolerance = 1e-15 if key in COUNTS else 1e-8
             assert metrics[key].value == pytest.approx(expected, rel=tolerance, abs=0), key
             checked += 1
     assert checked == 14

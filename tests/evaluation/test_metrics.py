@@ -193,3 +193,11 @@ def test_total_variation():
     assert total_variation([1, 1], [2]) == 1
     assert total_variation([1, 1, 1, 2], [1, 2]) == pytest.approx(0.25)
     assert np.isnan(total_variation([], [1]))
+
+
+def test_percentiles_are_those_of_the_known_values():
+    known = np.linspace(0, 1, 21)
+    assert percentile_thresholds([*known, np.nan, np.nan]) == percentile_thresholds(known)
+    assert percentile_thresholds(known) == pytest.approx((0.05, 0.1, 0.15))
+    with pytest.raises(ValueError, match="no training crystal"):
+        percentile_thresholds([np.nan])

@@ -129,6 +129,23 @@ def test_bad_training_data(rng, tmp_path):
     crystals = crystals_with_energy(rng, 30)
     with pytest.raises(ValueError, match="at least 20"):
         train_evaluator(crystals[:5], "e", tmp_path)
-    crystals[4].info["e"] = float("nan")
-    with pytest.raises(ValueError, match="crystal 4"):
+    crystals[4].info.update(e=float("inf"), material_id="m4")
+    with pytest.raises(ValueError, match=r"m4.*'e' is infinite"):
         train_evaluator(crystals, "e", tmp_path)
+    for crystal in crystals[4:16]:
+        crystal.info["e"] = float("nan")
+    with pytest.raises(ValueError, match="18 with a value of 'e'"):
+        train_evaluator(crystals, "e", tmp_path)
+
+
+def test_crystals_without_a_value_are_left_out_and_counted(rng, tmp_path, caplog):
+    crystals = crystals_with_energy(rng, 26)
+    options = {"preset": SMALL, "max_epochs": 1, "progress": False, "device": "cpu"}
+    gaps = [*crystals[:3], *crystals[3:]]
+    del gaps[0].info["e"]
+    gaps[1].info["e"] = float("nan")
+    some = train_evaluator(gaps, "e", tmp_path / "a", **options)
+    assert "2 of 26 crystals without a value of e" in caplog.text
+    rest = train_evaluator(gaps[2:], "e", tmp_path / "b", **options)
+    assert some.card["data"] == rest.card["data"]
+    assert some.card["held_out_mae"] == rest.card["held_out_mae"]

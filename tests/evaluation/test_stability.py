@@ -1,4 +1,6 @@
+import gzip
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,13 @@ from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.evaluation import stability
 from pyg_crysdiff.evaluation.metrics import stability_metrics
 from pyg_crysdiff.evaluation.protocol import Protocol
-from pyg_crysdiff.evaluation.stability import Hull, Stability, read_entries, rms_moved
+from pyg_crysdiff.evaluation.stability import (
+    Hull,
+    Stability,
+    _kept,
+    read_entries,
+    rms_moved,
+)
 from tests.conftest import make_crystal
 
 pytest.importorskip("chgnet", reason="extra stability")
@@ -151,3 +159,83 @@ def test_a_left_handed_cell_relaxes_downhill():
     assert (found["relaxed_energy"] < found["initial_energy"] - 0.01).all()
     assert found["relaxed_energy"][0] == pytest.approx(found["relaxed_energy"][1], abs=2e-3)
     assert found["relax_rms"][0] == pytest.approx(found["relax_rms"][1], abs=2e-3)
+
+
+HOSTILE = {
+    "deep": ("[" * 100_000, "not valid JSON"),
+    "null": ("null", "must hold a JSON list"),
+    "a dict": ('{"composition": "Na", "energy": 1}', "must hold a JSON list"),
+    "empty": ("[]", "no entries"),
+    "entries null": ("[null]", "entry 0"),
+    "a list of numbers": ("[1, 2]", "entry 0"),
+    "NaN": ('[{"composition": "Na", "energy": NaN}]', "entry 0: the energy"),
+    "endless": ('[{"composition": "Na", "energy": -Infinity}]', "entry 0: the energy"),
+    "true": ('[{"composition": "Na", "energy": true}]', "entry 0: the energy"),
+    "giant energy": ('[{"composition": "Na", "energy": 1%s}]' % ("0" * 400), "entry 0"),
+    "giant number": ('[{"composition": "Na", "energy": 1%s}]' % ("0" * 9000), "not valid JSON"),
+    "giant amount": ('[{"composition": {"Na": 1%s}, "energy": 1}]' % ("0" * 400), "entry 0"),
+    "amount NaN": ('[{"composition": {"Na": NaN}, "energy": 1}]', "entry 0"),
+    "negative amount": ('[{"composition": {"Na": -2}, "energy": 1}]', "entry 0"),
+    "no atoms": ('[{"composition": {}, "energy": 1}]', "entry 0"),
+    "zero atoms": ('[{"composition": {"Na": 0}, "energy": 1}]', "entry 0"),
+    "no element": ('[{"composition": "Xq2", "energy": 1}]', "entry 0"),
+    "second": ('[{"composition": "Na", "energy": 1}, {"energy": 1}]', "entry 1"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_hulls_are_refused_with_the_entry(kind, tmp_path):
+    text, message = HOSTILE[kind]
+    file = tmp_path / "hull.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_entries(file)
+    assert str(file) in str(caught.value)
+
+
+def test_bombs_and_torn_archives_are_refused(tmp_path, monkeypatch):
+    file = tmp_path / "hull.json.gz"
+    file.write_bytes(gzip.compress(b"[" + b" " * 10_000 + b"]"))
+    monkeypatch.setattr("pyg_crysdiff.evaluation.hull._MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match="more than"):
+        read_entries(file)
+    whole = gzip.compress(
+        json.dumps([{"composition": "Na", "energy": k} for k in range(99)]).encode()
+    )
+    for damaged in (whole[:-20], b"no gzip", whole[:30] + bytes(40) + whole[70:]):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match="not valid JSON"):
+            read_entries(file)
+
+
+def test_a_torn_line_of_the_cache_costs_one_result_only(tmp_path):
+    settings = Stability(cache_dir=tmp_path, num_workers=0)
+    done = []
+
+    def work(crystal):
+        done.append(crystal)
+        return [float(len(crystal))]
+
+    crystals = [_crystal(*[6] * n) for n in range(1, 7)]
+    kept = partial(_kept, work, tag="static", settings=settings, progress=False)
+    first = list(kept(crystals=crystals[:4]))
+    file = tmp_path / "chgnet-static.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-7])  # a kill
+    done.clear()
+    assert list(kept(crystals=crystals)) == [*first, [5.0], [6.0]]
+    assert len(done) == 3
+    done.clear()
+    list(kept(crystals=crystals))
+    assert not done  # what was added after the torn line is found
+    file.write_bytes(file.read_bytes() + b'\xff\n[1, 2]\n"x"\n["k", ["a"]]\n[[]]\n')
+    assert list(kept(crystals=crystals)) == [*first, [5.0], [6.0]]
+    assert not done
+
+
+def test_results_of_other_settings_are_not_taken(tmp_path):
+    settings = Stability(cache_dir=tmp_path, num_workers=0)
+    crystals = [_crystal(6)]
+    options = {"crystals": crystals, "settings": settings, "progress": False}
+    list(_kept(lambda c: [1.0] * 4, tag="relaxation-20-0.12", **options))
+    assert list(_kept(lambda c: [2.0] * 4, tag="relaxation-20-0.1", **options)) == [[2.0] * 4]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch_geometric.data import Batch
 
+from pyg_crysdiff.data import set_properties
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion import sampling_times
 from pyg_crysdiff.models import build_model, resolve_conditioner
@@ -74,7 +75,7 @@ def test_dropped_condition_hides_the_property(dataset, statistics):
     model = model_of(statistics)
     batch = Batch.from_data_list(list(dataset))
     other = batch.clone()
-    other.energy = batch.energy + 3
+    other.properties = batch.properties + 3
     losses = [
         model.loss(b, torch.Generator().manual_seed(0), dropout)["total"]
         for dropout in (1.0, 0.0)
@@ -86,7 +87,7 @@ def test_dropped_condition_hides_the_property(dataset, statistics):
 
 def test_batch_without_the_property_is_refused(dataset, statistics):
     batch = Batch.from_data_list(list(dataset))
-    del batch.energy
+    del batch.properties, batch.property_names
     with pytest.raises(KeyError, match="energy"):
         model_of(statistics).loss(batch, torch.Generator())
 
@@ -148,7 +149,7 @@ def test_sizes_follow_the_histograms(statistics):
 def test_sizes_given_the_target(generator):
     data = toy_set(60)
     for item in data:  # small crystals have low energy
-        item.energy = torch.tensor([float(item.num_atoms)])
+        set_properties(item, {"energy": float(item.num_atoms)})
     statistics = DataStatistics.from_dataset(data, ["energy"])
     smallest = min(statistics.num_atoms)
     drawn = statistics.sample_num_atoms(100, generator, {"energy": float(smallest)})
@@ -158,11 +159,21 @@ def test_sizes_given_the_target(generator):
 
 def test_bad_property_names_the_crystal():
     data = toy_set(3)
-    data[1].energy = torch.tensor([float("nan")])
-    with pytest.raises(ValueError, match="row 1"):
+    set_properties(data[1], {"energy": 1e39})  # beyond single precision
+    with pytest.raises(ValueError, match=r"row 1.*infinite"):
         DataStatistics.from_dataset(data, ["energy"])
     with pytest.raises(ValueError, match="no property 'colour'"):
         DataStatistics.from_dataset(toy_set(2), ["colour"])
+
+
+def test_statistics_are_those_of_the_known_values():
+    data = toy_set(12)
+    known = DataStatistics.from_dataset(data[:8], ["energy"]).properties["energy"]
+    for item in data[8:]:
+        set_properties(item, {"energy": float("nan")})
+    assert DataStatistics.from_dataset(data, ["energy"]).properties["energy"] == known
+    with pytest.raises(ValueError, match=r"no training crystal has a value.*energy"):
+        DataStatistics.from_dataset(data[8:], ["energy"])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from pyg_crysdiff.evaluation import cdvae_evaluator
 from pyg_crysdiff.evaluation.property_model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
@@ -111,3 +112,99 @@ def test_a_property_model_in_half_precision_and_by_name(tmp_path, monkeypatch, r
 
 def test_what_is_shipped_stays_small():
     assert sum(f.stat().st_size for f in shipped.FOLDER.glob("*")) < 30 * 2**20
+
+
+def edited(path, change):
+    """Change the JSON card of an exported checkpoint."""
+    card = json.loads(path.with_suffix(".json").read_text())
+    change(card)
+    path.with_suffix(".json").write_text(json.dumps(card))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["config"]["denoiser"].update(dim=10**9), "denoiser has the number 1e\\+09"),
+        (lambda c: c["config"]["denoiser"].update(dim=4096), "weights do not fit"),
+        (lambda c: c["config"]["denoiser"].update(num_blocks=40), "weights do not fit"),
+        (lambda c: c["config"]["process"].update(num_steps=10**12), "process has the number"),
+        (lambda c: c["config"].update(denoiser=[1, 2]), "cannot be used"),
+        (lambda c: c["config"].update(conditioner=None), "cannot be used"),
+        (lambda c: c["config"].pop("process"), "cannot be used"),
+        (lambda c: c["config"]["conditioner"].update(_target_=7), "cannot be used"),
+        (lambda c: c["config"]["conditioner"].update(_target_="os.system"), "not trusted"),
+        (lambda c: c["statistics"].update(lattice_rms=float("nan")), "statistics has the number"),
+        (lambda c: c["statistics"].update(elements=[10**30]), "weights do not fit"),
+        (lambda c: c["statistics"].update(elements=[6, 8, 22, 999]), "cannot be used"),
+        (lambda c: c["statistics"].update(elements="CO"), "x.safetensors"),
+        (lambda c: c["statistics"].update(properties=[1]), "cannot be used"),
+        (lambda c: c.update(config=[]), "lacks \\['config'\\]"),
+        (lambda c: c.update(format="new"), "newer version"),
+    ],
+)
+def test_cards_from_elsewhere_are_refused_in_one_line(checkpoint, tmp_path, change, message):
+    path = tmp_path / "x.safetensors"
+    export_checkpoint(load_checkpoint(checkpoint), path)
+    load_checkpoint(path)
+    edited(path, change)
+    with pytest.raises(ValueError, match=message) as told:
+        load_checkpoint(path)
+    assert "x.safetensors" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"config": ' + "9" * 10_000 + "}", '{"a": 1e'])
+def test_cards_that_are_no_json_are_named(checkpoint, tmp_path, text):
+    path = tmp_path / "x.safetensors"
+    export_checkpoint(load_checkpoint(checkpoint), path)
+    path.with_suffix(".json").write_text(text)
+    with pytest.raises(ValueError, match=r"x\.json is damaged"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(checkpoint, tmp_path, value):
+    raw = torch.load(checkpoint, weights_only=True)
+    name = next(k for k in raw["state_dict"] if k.startswith("model.denoiser."))
+    raw["state_dict"][name].view(-1)[-1] = value
+    torch.save(raw, tmp_path / "x.ckpt")
+    expected = rf"x\.ckpt: the weights {name.removeprefix('model.')} are not finite"
+    with pytest.raises(ValueError, match=expected):
+        load_checkpoint(tmp_path / "x.ckpt")
+    model = load_checkpoint(checkpoint)
+    parameter = next(model.model.parameters())
+    parameter.data.view(-1)[0] = value
+    with pytest.raises(ValueError, match=r"y\.safetensors: the weights .* are not finite"):
+        export_checkpoint(model, tmp_path / "y.safetensors")
+    parameter.data.view(-1)[0] = 1e6  # more than half precision holds
+    with pytest.raises(ValueError, match="too large for half precision"):
+        export_checkpoint(model, tmp_path / "y.safetensors")
+    assert not list(tmp_path.glob("y*"))
+    export_checkpoint(model, tmp_path / "y.safetensors", half=False)
+
+
+def test_property_models_from_elsewhere_are_refused_in_one_line(tmp_path):
+    config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
+    path = tmp_path / "p.safetensors"
+    model = PropertyModel(PeriodicDimeNet(config), config, -3.0, 2.0, {"property": "e"})
+    facts = {"config": vars(config), "mean": 0.0, "std": 1.0, "card": {"property": "e"}}
+    changes = [
+        {"mean": float("nan")}, {"std": None}, {"config": {}}, {"config": {"hidden": 3}},
+        {"config": {**vars(config), "hidden_channels": 10**9}},
+        {"config": {**vars(config), "hidden_channels": 16}}, {"config": [1]},
+    ]  # fmt: skip
+    weights = {k: v.contiguous() for k, v in model.network.state_dict().items()}
+    for change in changes:
+        metadata = {"property_model": json.dumps({**facts, **change})}
+        save_file(weights, path, metadata=metadata)
+        with pytest.raises(ValueError, match=r"p\.safetensors") as told:
+            PropertyModel.load(path)
+        assert "\n" not in str(told.value)
+    for text in ("{", "[" * 100_000, "7"):
+        save_file(weights, path, metadata={"property_model": text})
+        with pytest.raises(ValueError, match=r"p\.safetensors"):
+            PropertyModel.load(path)
+    next(model.network.parameters()).data.view(-1)[0] = float("nan")
+    model.save(path)
+    with pytest.raises(ValueError, match=r"p\.safetensors: the weights .* are not finite"):
+        PropertyModel.load(path)

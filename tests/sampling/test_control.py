@@ -12,6 +12,7 @@ from pyg_crysdiff.sampling.composition import (
     CompositionRule,
     draw_composition,
     find_composition,
+    parse_formula,
 )
 from pyg_crysdiff.sampling.control import Planner
 from pyg_crysdiff.training import train
@@ -141,7 +142,7 @@ def test_weights_of_sizes(checkpoint):
     ],
 )
 def test_what_cannot_be_met_is_refused_before_sampling(checkpoint, control, message, monkeypatch):
-    monkeypatch.setattr("pyg_crysdiff.sampling.run._generate", lambda *_: pytest.fail("sampled"))
+    monkeypatch.setattr("pyg_crysdiff.sampling.run.generate", lambda *_: pytest.fail("sampled"))
     with pytest.raises(ValueError, match=message):
         draw(checkpoint, Control(**control))
 
@@ -260,3 +261,44 @@ def test_symmetrised_copies(tmp_path, rng):
     assert "_symmetry_Int_Tables_number   221" in (tmp_path / "symmetrised/00000.cif").read_text()
     with pytest.raises(ValueError, match="symprec"):
         symmetrised(noisy, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("formula", "found"),
+    [("TiO\u2082", {"Ti": 1, "O": 2}), (" (TiO2)3 ", {"Ti": 3, "O": 6}), ("CO", {"C": 1, "O": 1})],
+)
+def test_formulas(formula, found):
+    assert parse_formula(formula) == found
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["{'Ti':1,'O':2}", "Li,Fe,O", "TiO0", "D2O", "X2O", "Qe", "Ti0.5O", "C1e9", "C1e400", "C-1",
+     "", "nan", {"Ti": 1}],
+)  # fmt: skip
+def test_what_is_no_formula_is_named(formula):
+    with pytest.raises(ValueError, match="formula") as told:
+        parse_formula(formula)
+    assert repr(formula) in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_one_element_or_formula_may_come_without_a_tuple(checkpoint):
+    assert Control(formulas="SrTiO3") == Control(formulas=("SrTiO3",))
+    crystals = draw(checkpoint, Control(allowed="Ti"), 3)
+    assert all(symbols(c) == {"Ti"} for c in crystals)
+    commas = draw(checkpoint, Control(chemical_system="Ti, O"), 3, num_atoms=3)
+    assert all(symbols(c) == {"Ti", "O"} for c in commas)
+
+
+def test_kept_coordinates_stay_in_free_cells_of_either_hand(checkpoint):
+    corner = Crystal(TITANATE.lattice, [[0.1, 0.2, 0.3]], [22])
+    template = Template(corner, keep=("coordinates", "species"))
+    crystals = draw(checkpoint, Control(template=template), 12, num_atoms=3)
+    for crystal in crystals:
+        assert np.linalg.det(crystal.lattice) > 0
+        np.testing.assert_allclose(crystal.frac_coords[0], [0.1, 0.2, 0.3], atol=1e-6)
+    left = Crystal(TITANATE.lattice * [1, 1, -1], corner.frac_coords, [22])
+    for crystal in draw(checkpoint, Control(template=Template(left)), 4, num_atoms=3):
+        np.testing.assert_allclose(crystal.lattice, TITANATE.lattice, atol=1e-5)
+        np.testing.assert_allclose(crystal.frac_coords[0], [0.9, 0.8, 0.7], atol=1e-6)

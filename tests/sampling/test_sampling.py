@@ -1,4 +1,5 @@
 import json
+import re
 from dataclasses import replace
 
 import ase.io
@@ -10,9 +11,9 @@ import pyg_crysdiff.training.run as training
 from pyg_crysdiff.data import read_crystals
 from pyg_crysdiff.data.statistics import PropertyStatistics
 from pyg_crysdiff.models import CrystalDiffusion, load_checkpoint
+from pyg_crysdiff.sampling import Control, resolve_target, sample
 from pyg_crysdiff.sampling import batches as module
-from pyg_crysdiff.sampling import resolve_target, sample
-from pyg_crysdiff.sampling.request import draw_target
+from pyg_crysdiff.sampling.request import draw_target, recommended_sampler
 from pyg_crysdiff.sampling.store import SampleStore
 from pyg_crysdiff.training import train
 from tests.helpers import small_config, toy_set
@@ -55,10 +56,10 @@ def test_interrupted_equals_uninterrupted(checkpoint, tmp_path, monkeypatch):
     whole = draw(checkpoint, 6, batch_size=2, out=tmp_path / "whole")
     write = SampleStore.write
 
-    def fails_at_third(self, batch, crystals):
+    def fails_at_third(self, batch, indices, crystals):
         if batch == 2:
             raise KeyboardInterrupt
-        write(self, batch, crystals)
+        write(self, batch, indices, crystals)
 
     monkeypatch.setattr(SampleStore, "write", fails_at_third)
     with pytest.raises(KeyboardInterrupt):
@@ -234,7 +235,116 @@ def test_values_of_an_interval_follow_the_training_distribution(checkpoint, rng)
         assert np.mean(drawn <= point) == pytest.approx(share, abs=0.03)
 
 
-@pytest.mark.parametrize("target", ["max", "min:", "min:120", {"energy": (2.0, 1.0)}])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "middle",
+        "min:",
+        "min:120",
+        "max:-1",
+        "max:nan",
+        "min:inf",
+        {"energy": (2.0, 1.0)},
+        {"energy": (1.0, float("inf"))},
+        {"energy": "nan"},
+        {"energy": None},
+        {"energy": (1.0, 1.5, 2.0)},
+    ],
+)
 def test_bad_targets(checkpoint, target):
     with pytest.raises(ValueError, match="target"):
         draw(checkpoint, target=target)
+
+
+def test_the_upper_end_stands_beside_the_lower_one(checkpoint):
+    statistics = load_checkpoint(checkpoint).model.statistics
+    p = statistics.properties["energy"]
+    assert resolve_target("max", statistics) == {"energy": p.maximum}
+    assert resolve_target("max:30", statistics) == {"energy": (p.quantile(0.7), p.maximum)}
+    assert resolve_target("min:30", statistics) == {"energy": (p.minimum, p.quantile(0.3))}
+    wanted = [c.info["target"]["energy"] for c in draw(checkpoint, 5, target="max:30")]
+    assert p.quantile(0.7) <= min(wanted) <= max(wanted) <= p.maximum
+    assert resolve_target({"energy": [1, 2]}, statistics, extrapolate=True) == {
+        "energy": (1.0, 2.0)
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"target": "below"}, "is below the training minimum"),
+        ({"target": "above"}, "is above the training maximum"),
+        ({"target": "around", "extrapolate": True}, "is above the training maximum"),
+        ({"num_atoms": 9}, r"9 atoms are more than any training crystal has \(6\)"),
+        ({"num_atoms": 1}, r"1 atoms are fewer than any training crystal has \(2\)"),
+    ],
+)
+def test_what_is_asked_beyond_the_data_is_told(checkpoint, options, line, caplog):
+    p = load_checkpoint(checkpoint).model.statistics.properties["energy"]
+    low, high = p.minimum - p.std / 2, p.maximum + p.std / 2
+    values = {"below": low, "above": high, "around": (low, high)}
+    if name := options.get("target"):
+        options = {**options, "target": {"energy": values[name]}}
+    draw(checkpoint, 2, **options)
+    assert re.search(line + ".*the model extrapolates", caplog.text)
+    caplog.clear()
+    draw(checkpoint, 2, target="max:10", num_atoms=(2, 6))
+    assert "extrapolates" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"count": 10**9}, "at most 1,000,000 crystals"),
+        ({"num_atoms": 10**5}, "at most 10,000"),
+        ({"num_atoms": (1, 10**9)}, "at most 10,000"),
+        ({"num_atoms": {5: 1.0, 10**7: 1.0}}, "at most 10,000"),
+        ({"control": Control(formulas=("C1000000",))}, "more than 10,000 atoms"),
+        ({"guidance": float("nan")}, "guidance must be a finite"),
+        ({"guidance": float("inf")}, "guidance must be a finite"),
+        ({"corrector_steps": 10**9}, "corrector_steps must lie between"),
+        ({"steps": 10**9}, "steps"),
+    ],
+)
+def test_requests_without_bound_are_refused_before_memory_is_taken(
+    checkpoint, options, message, monkeypatch
+):
+    monkeypatch.setattr("pyg_crysdiff.sampling.run.generate", lambda *_: pytest.fail("sampled"))
+    with pytest.raises(ValueError, match=message):
+        draw(checkpoint, **options)
+
+
+def test_crystals_beyond_the_memory_are_refused_with_an_estimate(checkpoint, monkeypatch):
+    monkeypatch.setattr("pyg_crysdiff.sampling.limits._memory", lambda _: 2**30)
+    with pytest.raises(ValueError, match=r"1500 atoms needs 1 GiB.*at most about 1448"):
+        draw(checkpoint, 1, num_atoms=1500)
+    monkeypatch.setattr("pyg_crysdiff.sampling.limits._memory", lambda _: None)  # not known
+    draw(checkpoint, 1, num_atoms=20, steps=1)
+
+
+def test_crystals_that_are_not_finite_are_kept_and_counted(
+    checkpoint, tmp_path, monkeypatch, caplog
+):
+    crystals = CrystalDiffusion.crystals
+
+    def lost(self, state):
+        found = crystals(self, state)
+        found[0] = replace(found[0], lattice=np.full((3, 3), np.nan))
+        return found
+
+    monkeypatch.setattr(CrystalDiffusion, "crystals", lost)
+    assert len(draw(checkpoint, 4, batch_size=2, out=tmp_path)) == 4
+    assert "2 of 4 crystals are not finite" in caplog.text
+    for name in ("samples.extxyz", "samples.pt", "cif"):
+        entries = read_crystals(tmp_path / name)
+        assert [hasattr(e, "reason") for e in entries] == [True, False, True, False]
+
+
+@pytest.mark.parametrize(
+    "advice", [{"out": "/etc"}, {"steps": "many"}, {"trusted": ["os"]}, ["steps"], "flow", 7]
+)
+def test_a_card_may_recommend_options_of_the_sampler_only(advice):
+    with pytest.raises(ValueError, match="card recommends the sampler"):
+        recommended_sampler({"sampler": advice})
+    assert recommended_sampler({}) == {}
+    assert recommended_sampler({"sampler": {"steps": 50, "guidance": 1.5}})["steps"] == 50

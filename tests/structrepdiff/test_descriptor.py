@@ -229,5 +229,6 @@ def test_cells_are_repaired_only_where_they_have_no_volume():
         matrix = lattice_matrix(repair_cell(np.array(bad, dtype=float)))
         assert abs(np.linalg.det(matrix)) > 0.5
     torch.testing.assert_close(
-        cell_parameters(torch.tensor(lattice_matrix(good)).unsqueeze(0)), torch.tensor([good])
+        cell_parameters(torch.tensor(lattice_matrix(good)).unsqueeze(0)),
+        torch.tensor(good).unsqueeze(0),
     )

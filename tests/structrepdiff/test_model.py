@@ -117,7 +117,7 @@ def test_training_standardises_and_learns(trained):
             float(m.loss(batch, torch.Generator().manual_seed(0))["total"]) for m in (fresh, model)
         )
     assert after < 0.9 * before
-    del batch.energy
+    del batch.properties, batch.property_names
     with pytest.raises(KeyError, match="energy"):
         model.loss(batch, torch.Generator())
 

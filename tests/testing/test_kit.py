@@ -180,6 +180,7 @@ def test_data_sets():
         return items
 
     atoms = int(toy_set(3)[1].num_atoms)
+    endless = {"properties": torch.tensor([[float("inf")]])}
     for changes, message in (
         (
             {"frac_coords": torch.full((atoms, 3), 1.0)},
@@ -188,7 +189,7 @@ def test_data_sets():
         ({"lattice": torch.zeros(1, 3, 3)}, "the cell is flat"),
         ({"lattice": torch.eye(3)}, r"shape \(1, 3, 3\)"),
         ({"atomic_numbers": torch.zeros(atoms, dtype=torch.long)}, "1 to 118"),
-        ({"energy": torch.tensor([float("nan")])}, "property energy is not finite"),
+        (endless, "property energy is infinite"),
         ({"space_group_index": torch.tensor([4])}, "PyG shifts values"),
         ({"num_atoms": torch.tensor([99])}, "num_atoms is not the number"),
     ):

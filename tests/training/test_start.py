@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch_geometric.data import Batch
 
+from pyg_crysdiff.data import property_of, set_properties
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.nn.conditioning import ConditionEmbedding
 from pyg_crysdiff.training import run as run_module
 from pyg_crysdiff.training import train
 from pyg_crysdiff.training.order import EpochOrder, focused_rows, with_focus
-from tests.helpers import small_config, toy_set
+from tests.helpers import energy, small_config, toy_set
 
 FOCUS = {"end": "lowest", "part": 0.25, "share": 0.5}
 
@@ -61,7 +62,7 @@ def test_elements_and_units_stay_sizes_and_properties_are_new(tmp_path, first, s
     for data in few:
         data.atomic_numbers = torch.full_like(data.atomic_numbers, 22)
         data.lattice = 2 * data.lattice
-        data.energy = data.energy + 5.0
+        set_properties(data, {"energy": energy(data) + 5.0})
     sets["train"] = few
     old = load_checkpoint(first).model
     new = load_checkpoint(train(frozen(first), tmp_path / "second", progress=False).checkpoint)
@@ -70,14 +71,14 @@ def test_elements_and_units_stay_sizes_and_properties_are_new(tmp_path, first, s
     assert new.model.statistics.max_length == pytest.approx(
         DataStatistics.from_dataset(few).max_length
     )
-    energies = [float(data.energy) for data in few]
+    energies = [energy(data) for data in few]
     assert new.model.statistics.properties["energy"].minimum == pytest.approx(min(energies))
     assert len(new.model.crystals(new.model.state(few[0]))) == 1
 
 
 def test_other_property_begins_with_a_conditioner_of_its_own(tmp_path, first, sets):
     for data in (*sets["train"], *sets["val"]):
-        data.gap = 2 * data.energy
+        set_properties(data, {"gap": 2 * energy(data)})
     config = frozen(first, properties=["gap"])
     new = load_checkpoint(train(config, tmp_path / "second", progress=False).checkpoint).model
     old = load_checkpoint(first).model.state_dict()
@@ -121,7 +122,7 @@ def test_focused_draws_never_hide_their_condition():
     data = toy_set(10)
     items, places = with_focus(data, torch.tensor([2, 5]))
     assert places.tolist() == [10, 11]
-    assert [float(items[k].energy) for k in places] == [float(data[k].energy) for k in (2, 5)]
+    assert [energy(items[k]) for k in places] == [energy(data[k]) for k in (2, 5)]
     assert "always_given" not in data[2]
     batch = Batch.from_data_list(items)
     read = ConditionEmbedding(8, {"energy": (0.0, 1.0)}).read
@@ -133,7 +134,7 @@ def test_focused_draws_never_hide_their_condition():
 
 def test_focused_rows_are_the_asked_end():
     data = toy_set(40)
-    energies = torch.tensor([float(x.energy) for x in data])
+    energies = torch.tensor([energy(x) for x in data])
     for end, limit in (("lowest", 0.25), ("highest", 0.75)):
         rows = focused_rows(data, ["energy"], {**FOCUS, "end": end})
         assert len(rows) == 10
@@ -168,13 +169,13 @@ def test_training_sees_the_focused_crystals_more_often(tmp_path, sets, monkeypat
     original = run_module.DiffusionModule.training_step
 
     def training_step(self, batch, batch_idx):
-        seen.extend(batch.energy.tolist())
+        seen.extend(property_of(batch, "energy").tolist())
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(run_module.DiffusionModule, "training_step", training_step)
     config = small_config(max_epochs=4, focus=FOCUS)
     train(config, tmp_path / "focused", progress=False)
-    energies = torch.tensor([float(x.energy) for x in sets["train"]])
+    energies = torch.tensor([energy(x) for x in sets["train"]])
     limit = float(energies.sort().values[5])
     share = sum(x <= limit + 1e-6 for x in seen) / len(seen)
     assert len(seen) == 4 * 24

@@ -1,0 +1,127 @@
+"""How commands end: one line and an exit status for what is not an error of this package."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import signal
+import sys
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+_GOES_ON = "the same command goes on from what is on disk"
+# What users, their files and their machine bring about.
+_EXPECTED: tuple[type[Exception], ...] = (
+    ValueError, OSError, ModuleNotFoundError, MemoryError, RecursionError, EOFError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes all negative numbers for values, and refuses in one line."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # argparse knows -1 and -.5, takes -1e-3 and -inf for options, and has no setting for it.
+        self._negative_number_matcher = re.compile(
+            r"-((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|inf|nan)$", re.I
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the command line."""
+        self.exit(2, f"error: {message} (see {self.prog} --help)\n")
+
+
+class _Terminated(BaseException):
+    """The system asks this process to end."""
+
+
+@contextmanager
+def ending(debug: bool, also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Turn what a command raises into one line on the screen and the process's exit status.
+
+    Errors of the user's making end with 2, Ctrl-C with 130, SIGTERM with 143.
+
+    Args:
+        debug: Let errors through, with their traceback.
+        also: Further exceptions that count as errors of the user's making.
+    """
+    expected: tuple[type[Exception], ...] = (*_EXPECTED, *also)
+    try:
+        with _terminable():
+            yield
+            _flush()
+    except KeyboardInterrupt:
+        _exit(130, f"\ninterrupted; {_GOES_ON}")
+    except _Terminated:
+        _exit(143, f"\nterminated; {_GOES_ON}")
+    except expected as error:
+        if debug:
+            raise
+        _exit(2, f"error: {_in_one_line(error)}")
+    except SystemExit:
+        _flush()
+        raise
+
+
+def say(text: str) -> None:
+    """Print a line; where nobody reads any more (``| head``), the work goes on in silence."""
+    with _unread():
+        print(text, flush=True)
+
+
+def _flush() -> None:
+    with _unread():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _unread() -> Iterator[None]:
+    """Write to nowhere from now on, where the reader of the output has gone."""
+    try:
+        yield
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the process as Ctrl-C does, with its workers."""
+
+    def end(*_: object) -> NoReturn:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit(status: int, line: str) -> NoReturn:
+    _flush()
+    print(line, file=sys.stderr)
+    raise SystemExit(status)
+
+
+def _in_one_line(error: BaseException) -> str:
+    """Say what an exception says, without line ends and numbers of the system."""
+    if isinstance(error, MemoryError):
+        return ": ".join(["not enough memory", *filter(None, [str(error)])])
+    if isinstance(error, RecursionError):
+        return f"the input is nested too deeply ({error})"
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.filename}: {error.strerror}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return "; ".join(lines) or type(error).__name__

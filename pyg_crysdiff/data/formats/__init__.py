@@ -1,0 +1,1 @@
+"""One module per format of crystals: from the text or bytes of one file to crystals."""

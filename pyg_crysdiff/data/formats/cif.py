@@ -1,0 +1,253 @@
+"""One block of a CIF file to a crystal, with every step checked against what the block states."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.formats.cif_text import Block, read_block, split_blocks
+from pyg_crysdiff.data.formats.orbits import orbit
+from pyg_crysdiff.data.formats.species import (
+    MOST_ATOMS,
+    atomic_number,
+    check_species,
+    number_of_label,
+    symbol_of,
+)
+from pyg_crysdiff.data.formats.symmetry import symmetry_operations
+
+_NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:\(\d*\))?")
+_ELEMENT = re.compile(r"([A-Z][a-z]?)(\d*\.?\d*)")
+_SAME_PLACE = 1e-4  # difference of fractional coordinates, as in pymatgen
+_FULL = 1e-3  # how far from 1 an occupancy is still full
+_THINNEST = 0.01  # Angstrom between two faces of the cell, as in pymatgen
+
+
+@dataclass
+class _Sites:
+    """The listed sites: labels, atomic numbers (n,), fractional coordinates (n, 3)."""
+
+    labels: list[str]
+    numbers: NDArray[np.int64]
+    frac_coords: NDArray[np.float64]
+
+
+def cif_crystal(text: str) -> Crystal:
+    """Read the one structure of a CIF text.
+
+    Cell parameters, sites and symmetry operations are taken as they are stated. Operations that
+    are not listed come from the Hall or Hermann-Mauguin symbol or the number of the space group,
+    in the setting that is named or that fits the cell. Coordinates within 1e-4 of 1/3 and 2/3 are
+    these; atoms come in the order of their electronegativity (both as pymatgen does).
+
+    Raises:
+        ValueError: If something is missing, ambiguous or contradicts another thing that the block
+            states: the cell and the symmetry, the atoms and the formula, two sites in one place,
+            occupancies that are not full, implicit hydrogens. The message names it.
+    """
+    blocks = [b for b in map(read_block, split_blocks(text)) if b.holds_atoms]
+    if len(blocks) != 1:
+        many = f"holds {len(blocks)} structures in the place of one" if blocks else "has no atoms"
+        raise ValueError(f"the CIF text {many}")
+    block = blocks[0]
+    lattice = _lattice(block)
+    formula = stated_formula(block)
+    sites = _listed_sites(block, formula)
+    rotations, shifts = symmetry_operations(
+        block, lattice, sites.frac_coords, sites.numbers, _per_cell(block, formula)
+    )
+    if len(sites.labels) * len(rotations) > 10 * MOST_ATOMS:
+        raise ValueError(f"{len(sites.labels)} sites and {len(rotations)} operations are too many")
+    numbers, frac = [], []
+    for label, number, place in zip(sites.labels, sites.numbers, sites.frac_coords, strict=True):
+        images = orbit(place, rotations, shifts, lattice)
+        if len(rotations) % len(images):
+            raise ValueError(f"site {label} lies too near its images to tell them apart")
+        numbers += [int(number)] * len(images)
+        frac.append(images)
+    coords = np.concatenate(frac)
+    check_species(numbers)
+    _check_places(coords, [s for s, f in zip(sites.labels, frac, strict=True) for _ in f])
+    _check_formula(block, formula, numbers)
+    return _sorted_crystal(lattice, numbers, coords)
+
+
+def _sorted_crystal(
+    lattice: NDArray[np.float64], numbers: list[int], coords: NDArray[np.float64]
+) -> Crystal:
+    from pymatgen.core import Composition, Element, Lattice, Structure  # noqa: PLC0415
+
+    elements = [Element.from_Z(z) for z in numbers]
+    ranks = {e: Composition({e: 1}) for e in set(elements)}
+    order = sorted(range(len(numbers)), key=lambda i: ranks[elements[i]])
+    structure = Structure(Lattice(lattice), [elements[i] for i in order], coords[order])
+    return Crystal.from_structure(structure.get_sorted_structure())
+
+
+def number(text: str, what: str) -> float:
+    """Return a number without its uncertainty.
+
+    Raises:
+        ValueError: If it is unknown (``.``, ``?``) or none.
+    """
+    found = _NUMBER.fullmatch(text.strip())
+    if found is None or not math.isfinite(float(found[1])):
+        raise ValueError(f"{what} is {text.strip()[:40]!r}, not a number")
+    return float(found[1])
+
+
+def _lattice(block: Block) -> NDArray[np.float64]:
+    from pymatgen.core import Lattice  # noqa: PLC0415
+
+    tags = [f"_cell_length_{a}" for a in "abc"]
+    tags += [f"_cell_angle_{a}" for a in ("alpha", "beta", "gamma")]
+    if missing := [tag for tag in tags if block.get(tag) is None]:
+        raise ValueError(f"the cell is not whole: no {', '.join(missing)}")
+    six = [number(block.get(tag) or "", tag) for tag in tags]
+    lengths, angles = six[:3], six[3:]
+    if min(lengths) <= 0:
+        raise ValueError(f"a cell length is not above zero: {lengths}")
+    cosines = np.cos(np.radians(angles))
+    # Volume of the cell with edges of length 1, squared.
+    squared = 1 - (cosines**2).sum() + 2 * cosines.prod()
+    if not (min(angles) > 0 and max(angles) < 180 and squared > 1e-9):
+        raise ValueError(f"the cell angles {', '.join(f'{a:g}' for a in angles)} span no cell")
+    lattice = Lattice.from_parameters(*six)
+    heights = 1 / np.linalg.norm(np.linalg.inv(lattice.matrix), axis=0)
+    if heights.min() < _THINNEST:
+        raise ValueError(f"the cell is flat: two of its faces are {heights.min():.3g} A apart")
+    return np.array(lattice.matrix)
+
+
+def _listed_sites(block: Block, formula: Counter[str] | None) -> _Sites:
+    columns = [block.column(f"_atom_site_fract_{axis}") for axis in "xyz"]
+    if any(column is None for column in columns):
+        if block.column("_atom_site_cartn_x"):
+            raise ValueError(
+                "the sites have Cartesian coordinates only; save them as fractional coordinates "
+                "(_atom_site_fract_x, _y, _z)"
+            )
+        raise ValueError("the sites have no fractional coordinates (_atom_site_fract_x, _y, _z)")
+    count = len(columns[0] or ())
+    if count == 0:
+        raise ValueError("the loop of atom sites has no rows: no atoms")
+    labels = block.column("_atom_site_label") or block.column("_atom_site_type_symbol")
+    symbols = block.column("_atom_site_type_symbol")
+    if labels is None or any(len(c or ()) != count for c in (*columns, labels, symbols or labels)):
+        raise ValueError("the atom sites have no labels, or stand in loops of different lengths")
+    _check_occupancies(block, labels)
+    _check_hydrogens(block, labels)
+    numbers = [
+        _number_of(label, symbols[i] if symbols else "", formula) for i, label in enumerate(labels)
+    ]
+    coords = [
+        [_coordinate((column or [])[i], labels[i]) for column in columns] for i in range(count)
+    ]
+    return _Sites(labels, np.array(numbers), np.array(coords))
+
+
+def _number_of(label: str, symbol: str, formula: Counter[str] | None) -> int:
+    if symbol.strip() in ("", ".", "?"):
+        return number_of_label(label, formula or ())
+    return atomic_number(symbol)
+
+
+def _coordinate(text: str, label: str) -> float:
+    value = number(text, f"a coordinate of site {label}")
+    for ideal in (1 / 3, 2 / 3):
+        if math.isclose(value / ideal, 1, abs_tol=_SAME_PLACE, rel_tol=0):
+            return ideal
+    return value
+
+
+def _check_occupancies(block: Block, labels: list[str]) -> None:
+    """An occupancy that is not stated (``.``, ``?``) is 1, as the dictionary of CIF says."""
+    for label, text in zip(labels, block.column("_atom_site_occupancy") or (), strict=False):
+        if text.strip() in (".", "?"):
+            continue
+        value = number(text, f"the occupancy of site {label}")
+        if abs(value - 1) > _FULL:
+            raise ValueError(f"disordered: the occupancy of site {label} is {value:g}, not 1")
+
+
+def _check_hydrogens(block: Block, labels: list[str]) -> None:
+    for label, text in zip(
+        labels, block.column("_atom_site_attached_hydrogens") or (), strict=False
+    ):
+        if text.strip() not in (".", "?", "0"):
+            raise ValueError(f"site {label} has {text} implicit hydrogens without coordinates")
+
+
+def _check_places(coords: NDArray[np.float64], labels: list[str]) -> None:
+    inside = coords % 1.0 % 1.0
+    pairs = cKDTree(inside, boxsize=1.0).query_pairs(_SAME_PLACE, p=np.inf)
+    if pairs:
+        i, j = min(pairs)
+        raise ValueError(f"sites {labels[i]} and {labels[j]} overlap: they lie in the same place")
+
+
+def stated_formula(block: Block) -> Counter[str] | None:
+    """Return the atoms of the stated formula; None if none is stated or it cannot be read."""
+    text = block.get("_chemical_formula_sum")
+    if text is None:
+        return None
+    plain = re.sub(r"\s", "", text)
+    parts = _ELEMENT.findall(plain)
+    if "".join(a + b for a, b in parts) != plain:
+        warnings.warn(f"the formula {text!r} cannot be read and was not checked", stacklevel=2)
+        return None
+    out: Counter[str] = Counter()
+    try:
+        for symbol, count in parts:
+            element = symbol_of(atomic_number(symbol))
+            out[element] += float(count or 1)  # type: ignore[assignment]
+    except ValueError:
+        warnings.warn(f"the formula {text!r} cannot be read and was not checked", stacklevel=2)
+        return None
+    return +out or None
+
+
+def _per_cell(block: Block, formula: Counter[str] | None) -> float | None:
+    """Number of atoms in the cell by formula and formula units; None where one is not stated.
+
+    pymatgen writes 0 units for half of an O2, which states nothing.
+    """
+    units = number(block.get("_cell_formula_units_z") or "0", "_cell_formula_units_Z")
+    return sum(formula.values()) * units if formula is not None and units > 0 else None
+
+
+def _check_formula(block: Block, formula: Counter[str] | None, numbers: list[int]) -> None:
+    """Compare the atoms with the stated formula.
+
+    The formula may be that of a unit, or of the whole cell beside its number of units, as pymatgen
+    writes it.
+    """
+    if formula is None:
+        return
+    found = Counter(symbol_of(z) for z in numbers)
+    ratios = [found[symbol] / count for symbol, count in formula.items()]
+    units = len(numbers) / sum(formula.values())
+    shown = " ".join(f"{symbol}{count}" for symbol, count in found.items())
+    if set(found) != set(formula) or max(abs(r / units - 1) for r in ratios) > 0.01 or units < 0.99:
+        raise ValueError(
+            f"the file states the formula {block.get('_chemical_formula_sum')}, but its sites give "
+            f"{shown}"
+        )
+    whole = _per_cell(block, formula)
+    if whole is None:
+        return
+    per_unit = [count * sum(formula.values()) / whole for count in formula.values()]
+    is_of_cell = abs(units - 1) < 0.01 and all(abs(n - round(n)) < 0.01 for n in per_unit)
+    if abs(len(numbers) / whole - 1) > 0.01 and not is_of_cell:
+        raise ValueError(
+            f"the file states {whole:g} atoms in the cell (formula times Z), but its sites give "
+            f"{shown}"
+        )

@@ -1,0 +1,125 @@
+"""Extended XYZ: frames of a file, and one frame to a crystal."""
+
+from __future__ import annotations
+
+import math
+from io import StringIO
+from typing import Any
+
+import numpy as np
+
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.formats.species import MOST_ATOMS, atomic_number, check_species, symbol_of
+from pyg_crysdiff.data.texts import lines_of
+
+
+def split_frames(text: str, name: str) -> list[str]:
+    """Cut a file into frames, so that one bad frame leaves the others whole.
+
+    Args:
+        text: Content of the file.
+        name: The file, for the message.
+
+    Raises:
+        ValueError: If a number of atoms stands not where it must.
+    """
+    lines = lines_of(text)
+    frames: list[str] = []
+    start = 0
+    while start < len(lines):
+        word = lines[start].strip()
+        if word:
+            if not (word.isascii() and word.isdecimal() and len(word) < 10):
+                raise ValueError(
+                    f"{name}, line {start + 1}: expected a number of atoms, got {word[:60]!r}"
+                )
+            end = start + 2 + int(word)
+            frames.append("\n".join(lines[start:end]))
+            start = end
+        else:
+            start += 1
+    return frames
+
+
+def frame_crystal(frame: str) -> Crystal:
+    """Read one frame.
+
+    Raises:
+        ValueError: If lines are missing, a species is no element, or the frame is not periodic
+            in three dimensions.
+    """
+    from ase import Atoms  # noqa: PLC0415
+    from ase.io import read  # noqa: PLC0415
+
+    lines = lines_of(frame)
+    said, there = int(lines[0]), len(lines) - 2
+    if said != there:  # ASE would go on counting to whatever number stands there
+        raise ValueError(f"the frame says {said} atoms, but {max(there, 0)} lines follow")
+    if not 0 < said <= MOST_ATOMS:
+        raise ValueError(f"the frame says {said} atoms, but 1 to {MOST_ATOMS} are read")
+    facts = _facts(lines[1])
+    if "Lattice" not in facts:
+        raise ValueError("not periodic: the frame has no Lattice")
+    lines[2:] = _with_elements(lines[2:], str(facts.get("Properties", "species:S:1:pos:R:3")))
+    atoms = read(StringIO("\n".join(lines) + "\n"), format="extxyz", index=0)
+    assert isinstance(atoms, Atoms)
+    if not all(atoms.pbc):
+        raise ValueError("not periodic in three dimensions (pbc)")
+    if len(atoms) != said:
+        raise ValueError(f"the frame says {said} atoms, but {len(atoms)} were read")
+    check_species(atoms.numbers)
+    if atoms.cell.rank < 3:
+        raise ValueError("the lattice is flat: its three vectors span no cell")
+    return Crystal(atoms.cell.array, atoms.get_scaled_positions(wrap=False), atoms.numbers)
+
+
+def frame_properties(frame: str) -> dict[str, float]:
+    """Return the numbers in a frame's comment line, which are properties of the crystal."""
+    lines = lines_of(frame)
+    facts = _facts(lines[1]) if len(lines) > 1 else {}
+    return {
+        str(key): float(value)
+        for key, value in facts.items()
+        if isinstance(value, int | float | np.integer | np.floating)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    }
+
+
+def _facts(comment: str) -> dict[str, Any]:
+    from ase.io.extxyz import key_val_str_to_dict  # noqa: PLC0415
+
+    try:
+        return dict(key_val_str_to_dict(comment))
+    except Exception as error:  # ASE raises whatever it meets in a foreign comment
+        raise ValueError(f"the comment line cannot be read: {comment[:80]!r}") from error
+
+
+def _with_elements(lines: list[str], properties: str) -> list[str]:
+    """Put the plain element where a line has a charge, an isotope or small letters.
+
+    The columns are counted first: ASE makes room for whatever number stands there.
+    """
+    columns = _columns(properties)
+    width = sum(columns.values())
+    words = [line.split() for line in lines]
+    if short := next((row for row in words if len(row) < width), None):
+        raise ValueError(f"an atom has {len(short)} words, but Properties says {width}")
+    names = list(columns)
+    symbol = next((n for n in names if n.lower() in ("species", "symbols", "element")), None)
+    if symbol is None:
+        return lines
+    at = sum(columns[name] for name in names[: names.index(symbol)])
+    for row in words:
+        row[at] = symbol_of(atomic_number(row[at]))
+    return [" ".join(row) for row in words]
+
+
+def _columns(properties: str) -> dict[str, int]:
+    """Return the number of words of every property of an atom, in order."""
+    fields = properties.split(":")
+    names, counts = fields[::3], fields[2::3]
+    small = all(count.isascii() and count.isdecimal() and len(count) < 4 for count in counts)
+    if len(fields) % 3 or not small or len(set(names)) != len(names):
+        raise ValueError(f"Properties cannot be read: {properties[:80]!r}")
+    return {name: int(count) for name, count in zip(names, counts, strict=True)}

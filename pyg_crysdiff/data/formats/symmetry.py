@@ -1,0 +1,167 @@
+"""Which symmetry operations a CIF block means."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyg_crysdiff.data.formats.cif_text import Block
+from pyg_crysdiff.data.formats.orbits import orbit
+from pyg_crysdiff.data.formats.space_groups import (
+    Operations,
+    Setting,
+    fits_cell,
+    named_settings,
+    parse_operation,
+    parse_operations,
+)
+
+_FITS = 0.01  # relative change of the metric that rounded cell parameters may cause
+_SAME_ATOM = 0.5  # Angstrom
+_MOST_CHECKED = 500  # sites: the check costs their square for each operation
+_LISTS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
+_MAGNETIC = ("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_centering_xyz")
+_SYMBOLS = (
+    "_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m", "_space_group_name_h-m_full",
+    "_symmetry_space_group_name_h_m", "_space_group_name_h-m_ref",
+)  # fmt: skip
+_HALL = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
+_NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
+
+
+def symmetry_operations(
+    block: Block,
+    lattice: NDArray[np.float64],
+    frac_coords: NDArray[np.float64],
+    numbers: NDArray[np.int64],
+    num_atoms: float | None,
+) -> Operations:
+    """Return the operations that make the cell's atoms from the listed sites.
+
+    A list of operations counts before a symbol. A symbol without a list is looked up; where it
+    has several settings, the cell decides, then the number of atoms.
+
+    Args:
+        block: The CIF block.
+        lattice: Rows, Angstrom.
+        frac_coords: Listed sites (n, 3).
+        numbers: Their atomic numbers.
+        num_atoms: Atoms in the cell, where the file states them.
+
+    Raises:
+        ValueError: If the symmetry is unknown, ambiguous, not whole, or does not fit the cell.
+    """
+    symbol, hall, number = block.get(*_SYMBOLS), block.get(*_HALL), block.get(*_NUMBERS)
+    said = symbol or hall or number
+    code = block.get("_space_group_it_coordinate_system_code")
+    if symbol is not None and code is not None and ":" not in symbol:
+        symbol = f"{symbol} :{code}"
+    listed = _listed(block)
+    if listed is not None:
+        if not fits_cell(listed, lattice, 2 * _FITS):
+            raise ValueError(f"the cell does not fit its symmetry operations (space group {said})")
+        _check_not_reduced(listed, symbol, hall, number, lattice, frac_coords, numbers)
+        return listed
+    settings = named_settings(symbol, hall, number)
+    if not settings:
+        warnings.warn("no symmetry is stated; P 1 was taken", stacklevel=2)
+        return np.eye(3)[None], np.zeros((1, 3))
+    fitting = [s for s in settings if fits_cell(s.operations(), lattice, _FITS)]
+    if not fitting:
+        raise ValueError(f"the cell does not fit the space group {said}; nothing lists operations")
+    return _one_origin(fitting, str(said), lattice, frac_coords, num_atoms).operations()
+
+
+def _listed(block: Block) -> Operations | None:
+    for tag in _LISTS:
+        texts = [t for t in block.column(tag) or () if t.strip() not in ("", ".", "?")]
+        if texts:
+            return parse_operations(texts)
+    # A magnetic CIF: the fourth part is time reversal, which moves no atom.
+    lists = [[t.rsplit(",", 1)[0] for t in block.column(tag) or ()] for tag in _MAGNETIC]
+    if not lists[0]:
+        return None
+    first = [parse_operation(text) for text in lists[0]]
+    second = [parse_operation(text) for text in lists[1] or ["x,y,z"]]
+    rotations = [a @ b for (b, _), (a, _) in product(first, second)]
+    shifts = [a @ t + u for (_, t), (a, u) in product(first, second)]
+    return np.array(rotations), np.array(shifts)
+
+
+def _one_origin(
+    settings: list[Setting],
+    said: str,
+    lattice: NDArray[np.float64],
+    frac_coords: NDArray[np.float64],
+    num_atoms: float | None,
+) -> Setting:
+    """Choose between two origins, which no cell tells apart, by the number of atoms."""
+    origins = [s for s in settings if s.choice.rstrip("abc-") in ("1", "2")]
+    if len({s.choice[:1] for s in origins}) < 2:
+        return settings[0]
+    counts = {s: _count(s, lattice, frac_coords) for s in origins}
+    right = [s for s, n in counts.items() if num_atoms is not None and abs(n - num_atoms) < 0.5]
+    if len({s.choice[:1] for s in right}) == 1:
+        return right[0]
+    raise ValueError(
+        f"the space group {said} has two choices of origin and the file does not say which; add "
+        f"the symmetry operations, or ':1' or ':2' to the symbol"
+    )
+
+
+def _count(setting: Setting, lattice: NDArray[np.float64], frac_coords: NDArray[np.float64]) -> int:
+    return sum(len(orbit(place, *setting.operations(), lattice)) for place in frac_coords)
+
+
+def _check_not_reduced(
+    listed: Operations,
+    symbol: str | None,
+    hall: str | None,
+    number: str | None,
+    lattice: NDArray[np.float64],
+    frac_coords: NDArray[np.float64],
+    numbers: NDArray[np.int64],
+) -> None:
+    """Refuse a list of fewer operations than the space group has, unless the atoms are all there.
+
+    Many programs name the space group and list all atoms in P 1; then the group moves atoms onto
+    atoms, in one of its settings. Where it does not, only the asymmetric unit is there.
+    """
+    try:
+        group = named_settings(symbol, hall, number)
+    except ValueError:
+        return
+    if not group or len(group[0].operations()[0]) <= len(listed[0]):
+        return
+    places = (listed[0][:, None] @ frac_coords[None, :, :, None])[..., 0] + listed[1][:, None]
+    kinds = np.tile(numbers, len(places))
+    places = places.reshape(-1, 3)
+    if len(places) > _MOST_CHECKED:
+        return
+    settings = named_settings(None, None, str(group[0].number))
+    fitting = [s for s in settings if fits_cell(s.operations(), lattice, _FITS)]
+    if fitting and not any(_closed(s, places, kinds, lattice) for s in fitting):
+        raise ValueError(
+            f"the space group {symbol or hall or number} has {len(group[0].operations()[0])} "
+            f"symmetry operations, but the file lists {len(listed[0])} and not all atoms"
+        )
+
+
+def _closed(
+    setting: Setting,
+    places: NDArray[np.float64],
+    kinds: NDArray[np.int64],
+    lattice: NDArray[np.float64],
+) -> bool:
+    """Whether the operations move every atom near an atom of its kind."""
+    other = kinds[:, None] != kinds[None]
+    for rotation, shift in zip(*setting.operations(), strict=True):
+        apart = (places @ rotation.T + shift)[:, None] - places[None]
+        distances = np.linalg.norm((apart - np.round(apart)) @ lattice, axis=-1)
+        distances[other] = np.inf
+        if distances.min(axis=1).max() > _SAME_ATOM:
+            return False
+    return True

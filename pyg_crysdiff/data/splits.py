@@ -1,0 +1,49 @@
+"""Cutting a source into train, val and test, by files or at random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Real
+from pathlib import Path
+
+import numpy as np
+
+SPLITS = ("train", "val", "test")
+
+
+def random_split(
+    count: int, fractions: Sequence[float], seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cut a seeded permutation of 0..count-1 into train, val and test; each sorted.
+
+    Raises:
+        ValueError: If the fractions are not three numbers from 0 that add up to 1.
+    """
+    numbers = [f for f in fractions if isinstance(f, Real) and f >= 0]
+    if len(numbers) != len(fractions) or len(numbers) != 3 or abs(sum(numbers) - 1) > 1e-6:
+        raise ValueError(
+            "fractions must be three numbers from 0 that add up to 1 (train, val, test), "
+            f"got {list(fractions)}"
+        )
+    order = np.random.default_rng(seed).permutation(count)
+    ends = np.round(np.cumsum(fractions) * count).astype(int)
+    train, val, test = np.split(order, ends[:2])
+    return np.sort(train), np.sort(val), np.sort(test)
+
+
+def find_table(folder: Path, name: str) -> Path | None:
+    """Return ``folder/name.csv`` or ``folder/name.csv.gz``, whichever there is."""
+    for suffix in (".csv", ".csv.gz"):
+        if (folder / f"{name}{suffix}").is_file():
+            return folder / f"{name}{suffix}"
+    return None
+
+
+def split_files(path: Path) -> dict[str, Path]:
+    """Return the files of a folder that is split by files: train.csv and at least one other.
+
+    Empty where the path is no such folder.
+    """
+    found = {name: find_table(path, name) for name in SPLITS} if path.is_dir() else {}
+    files = {name: file for name, file in found.items() if file is not None}
+    return files if "train" in files and len(files) > 1 else {}

@@ -1,0 +1,235 @@
+"""CIF: the crystal that the file states, or the reason why it is not read."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import spglib
+from pymatgen.core import Element, Lattice, Structure
+from pymatgen.io.cif import CifWriter
+
+from pyg_crysdiff.data.formats.cif import cif_crystal
+from pyg_crysdiff.data.formats.space_groups import Setting
+from pyg_crysdiff.data.parsing import parse_text
+
+SALT = ["Na1 Na 0 0 0", "Cl1 Cl .5 .5 .5"]
+
+
+def cif(sites=SALT, cell=(4, 4, 4, 90, 90, 90), more="", columns=()):
+    lines = ["data_x"]
+    for tag, value in zip(("a", "b", "c"), cell[:3], strict=True):
+        lines.append(f"_cell_length_{tag} {value}")
+    for tag, value in zip(("alpha", "beta", "gamma"), cell[3:], strict=True):
+        lines.append(f"_cell_angle_{tag} {value}")
+    lines += [more, "loop_", "_atom_site_label", "_atom_site_type_symbol"]
+    lines += [f"_atom_site_fract_{axis}" for axis in "xyz"]
+    return "\n".join([*lines, *columns, *sites]) + "\n"
+
+
+def formula(text):
+    numbers = cif_crystal(text).atomic_numbers
+    return dict(Counter(Element.from_Z(int(z)).symbol for z in numbers))
+
+
+def group(symbol):
+    return f"_symmetry_space_group_name_H-M '{symbol}'"
+
+
+@pytest.mark.parametrize(
+    ("symbol", "cell", "site", "count"),
+    [
+        ("R -3 m :H", (4.5, 4.5, 11.9, 90, 90, 120), "Bi1 Bi 0 0 .2336", 6),
+        ("R -3 m H", (4.5, 4.5, 11.9, 90, 90, 120), "Bi1 Bi 0 0 .2336", 6),
+        ("R -3 m", (4.5, 4.5, 11.9, 90, 90, 120), "Bi1 Bi 0 0 .2336", 6),
+        ("R -3 m", (4.7, 4.7, 4.7, 57, 57, 57), "Bi1 Bi .23 .23 .23", 2),
+        ("R -3 c (rhombohedral axes)", (5, 5, 5, 55, 55, 55), "Al1 Al .35 .35 .35", 4),
+        ("F d -3 m :1", (5.4, 5.4, 5.4, 90, 90, 90), "Si1 Si 0 0 0", 8),
+        ("F d -3 m Z", (5.4, 5.4, 5.4, 90, 90, 90), "Si1 Si .125 .125 .125", 8),
+        ("P n n n :2", (4, 5, 6, 90, 90, 90), "Si1 Si .25 .25 .25", 2),
+        ("F m 3 m", (4, 4, 4, 90, 90, 90), "Cu1 Cu 0 0 0", 4),
+        ("P 21/n", (4, 5, 6, 90, 100, 90), "C1 C .1 .2 .3", 4),
+        ("P b n m", (4, 5, 6, 90, 90, 90), "C1 C .1 .2 .3", 8),
+        ("C m c a", (4, 5, 6, 90, 90, 90), "C1 C .1 .2 .3", 16),
+    ],
+)
+def test_a_symbol_without_operations_is_read_in_its_setting(symbol, cell, site, count):
+    assert len(cif_crystal(cif([site], cell, group(symbol)))) == count
+
+
+@pytest.mark.parametrize("hall_number", range(1, 531, 9))
+def test_every_setting_gives_its_general_position(hall_number):
+    kind = spglib.get_spacegroup_type(hall_number)
+    cell = (5, 6, 7, 81, 83, 86)
+    if kind.number > 2:
+        angles = {"a": (98, 90, 90), "b": (90, 98, 90), "c": (90, 90, 98)}
+        cell = (5, 6, 7, *angles.get(kind.choice.strip("-")[:1], (90, 90, 90)))
+    if kind.number > 15:
+        cell = (5, 6, 7, 90, 90, 90)
+    if kind.number > 74:
+        cell = (5, 5, 7, 90, 90, 90)
+    if 142 < kind.number < 195:
+        cell = (6, 6, 6, 75, 75, 75) if kind.choice == "R" else (5, 5, 7, 90, 90, 120)
+    if kind.number > 194:
+        cell = (8, 8, 8, 90, 90, 90)
+    rotations, shifts = Setting(hall_number, kind.number, kind.choice).operations()
+    texts = []
+    for r, t in zip(rotations, shifts, strict=True):
+        rows = [
+            "".join(f"{int(v):+d}{s}" for v, s in zip(row, "xyz", strict=True) if v) for row in r
+        ]
+        rows = [row.replace("1", "") for row in rows]
+        texts.append(",".join(f"{row}+{round(24 * s)}/24" for row, s in zip(rows, t, strict=True)))
+    listed = "loop_\n_space_group_symop_operation_xyz\n" + "\n".join(texts)
+    by_list = cif_crystal(cif(["C1 C .11 .23 .37"], cell, listed))
+    by_hall = cif_crystal(
+        cif(["C1 C .11 .23 .37"], cell, f'_space_group_name_Hall "{kind.hall_symbol}"')
+    )
+    assert len(by_list) == len(by_hall) == len(rotations)
+    np.testing.assert_allclose(by_list.frac_coords, by_hall.frac_coords, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (cif(more=group("F d -3 m")), "origin"),
+        (cif(more=group("Q 7 q")), "Q 7 q"),
+        (cif(more=group("P 4/m m m"), cell=(4, 5, 6, 90, 90, 90)), "cell does not fit"),
+        (cif(more="_space_group_IT_number 300"), "number of a space group"),
+        (cif(more="loop_\n_symmetry_equiv_pos_as_xyz\nx,y"), "cannot be read"),
+        (cif(more="loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n-x,-y,z\nx,-y,-z"), "not whole"),
+        (
+            cif(more="loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\ny,x,z", cell=(4, 5, 6, 90, 90, 90)),
+            "does not fit",
+        ),
+        (
+            cif(
+                ["Na1 Na .1 .2 .3"],
+                more=group("P m -3 m") + "\nloop_\n_symmetry_equiv_pos_as_xyz\nx,y,z",
+            ),
+            "not all atoms",
+        ),
+        (cif(more=group("P 1") + "\n_chemical_formula_sum 'Na2 Cl'"), "states the formula"),
+        (cif(more=group("P 1") + "\n_chemical_formula_sum 'Na Cl H2'"), "states the formula"),
+        (
+            cif(more=group("P 1") + "\n_chemical_formula_sum 'Na Cl'\n_cell_formula_units_Z 4"),
+            "8 atoms in the cell",
+        ),
+        (cif([*SALT, "Cl2 Cl 0.5 .5 1.5"], more=group("P 1")), "Cl1 and Cl2 overlap"),
+        (cif(["Na1 Na 0 0 ."]), "'.', not a number"),
+        (cif(["Na1 Na 0 0 nan"]), "not a number"),
+        (cif(["Na1 Na 0 0"]), "not whole"),
+        (cif(["Na1 Na 0 0 0 1"]), "not whole"),
+        (cif(["Wat Wat 0 0 0"]), "'Wat' is no element"),
+        (cif(["OH1 . 0 0 0"]), "no element for certain"),
+        (cif(["CO1 . 0 0 0"]), "no element for certain"),
+        (cif([]), "no atoms"),
+        (cif().replace("_cell_angle_beta 90\n", ""), "_cell_angle_beta"),
+        (cif(cell=(4, 4, 4, 90, 90, 180)), "span no cell"),
+        (cif(cell=(4, 4, -4, 90, 90, 90)), "not above zero"),
+        (cif(cell=(4, 4, "1e-5", 90, 90, 90)), "flat"),
+        (cif() + cif(), "2 structures"),
+        (cif() + "loop_\n_atom_site_label\n_atom_site_fract_x\nK1 0\n", "stands twice"),
+        ("# nothing\n", "no data_ line"),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_contradicts_itself_is_refused_with_the_reason(text, reason):
+    with pytest.raises(ValueError, match=reason):
+        parse_text(text, "cif")
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "reason"),
+    [
+        ("_atom_site_occupancy", "0.5", "occupancy of site Na1 is 0.5"),
+        ("_atom_site_occupancy", "0", "occupancy"),
+        ("_atom_site_attached_hydrogens", "2", "implicit hydrogens"),
+        ("_atom_site_occupancy", ".", None),
+        ("_atom_site_occupancy", "?", None),
+        ("_atom_site_occupancy", "1.000(2)", None),
+        ("_atom_site_attached_hydrogens", "0", None),
+        ("_atom_site_attached_hydrogens", ".", None),
+    ],
+)
+def test_occupancies_and_hydrogens(tag, value, reason):
+    text = cif([f"{site} {value}" for site in SALT], more=group("P 1"), columns=[tag])
+    if reason is None:
+        assert formula(text) == {"Na": 1, "Cl": 1}
+    else:
+        with pytest.raises(ValueError, match=reason):
+            cif_crystal(text)
+
+
+@pytest.mark.parametrize(
+    ("site", "found"),
+    [
+        ("Na1 NA 0 0 0", "Na"), ("D1 D 0 0 0", "H"), ("T1 T 0 0 0", "H"), ("x Fe3+ 0 0 0", "Fe"),
+        ("x O2- 0 0 0", "O"), ("x Fe+2 0 0 0", "Fe"), ("CL1 . 0 0 0", "Cl"), ("Ca12 ? 0 0 0", "Ca"),
+    ],
+)  # fmt: skip
+def test_symbols(site, found):
+    assert formula(cif([site], more=group("P 1"))) == {found: 1}
+
+
+def test_the_grammar_of_cif():
+    text = cif(more=group("P 1")).replace(
+        "data_x\n",
+        "data_x\n_publ_title\n;\ndata_inside a text field\nloop_\n;\n"
+        "_chemical_name 'a # in quotes' # and a comment\n_note \"it's\"\n",
+    )
+    assert formula(text) == {"Na": 1, "Cl": 1}
+    assert formula(text.upper()) == {"Na": 1, "Cl": 1}
+    assert formula(text.replace("_atom_site_", "_atom_site.")) == {"Na": 1, "Cl": 1}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "_publ_author_name Smith, J.",
+        "_journal_year 1999\n_journal_year 2000",
+        "_exptl_special_details\n_publ_section_title ?",
+        "loop_\n_publ_author_name\n_publ_author_footnote\nSmith J.\nLee",
+    ],
+)
+def test_what_makes_no_crystal_may_be_written_badly(bad):
+    text = cif(more=f"{bad}\n{group('P 1')}")
+    with pytest.warns(UserWarning, match=r"_journal|_publ|_exptl"):
+        assert len(cif_crystal(text)) == 2
+
+
+@pytest.mark.parametrize("bad", ["_symmetry_space_group_name_H-M P 1", "_cell_volume"])
+def test_what_makes_the_crystal_may_not(bad):
+    with pytest.raises(ValueError, match=r"not quoted|has no value"):
+        cif_crystal(cif(more=bad))
+
+
+def test_the_number_of_atoms_decides_between_two_origins():
+    more = group("F d -3 m") + "\n_chemical_formula_sum Si\n_cell_formula_units_Z 8"
+    assert len(cif_crystal(cif(["Si1 Si 0 0 0"], (5.4, 5.4, 5.4, 90, 90, 90), more))) == 8
+
+
+def test_coordinates_with_few_digits_on_a_special_position_make_one_atom():
+    text = cif(["C1 C .333 .667 .25"], (2.5, 2.5, 6.7, 90, 90, 120), group("P 63/m m c"))
+    assert len(cif_crystal(text)) == 2
+
+
+def test_all_atoms_in_p1_with_the_name_of_the_group_are_read_as_listed():
+    sites = [f"Cu{i} Cu {x} {y} {z}" for i, (x, y, z) in enumerate(
+        [(0, 0, 0), (.5, .5, 0), (.5, 0, .5), (0, .5, .51)])]  # fmt: skip
+    more = group("F m -3 m") + "\nloop_\n_symmetry_equiv_pos_as_xyz\n'x, y, z'"
+    assert formula(cif(sites, more=more)) == {"Cu": 4}
+
+
+@pytest.mark.parametrize("symprec", [None, 0.01])
+def test_what_pymatgen_writes(symprec):
+    wurtzite = Structure.from_spacegroup(
+        "P6_3mc",
+        Lattice.hexagonal(3.8, 6.2),
+        ["Zn", "S"],
+        [[1 / 3, 2 / 3, 0], [1 / 3, 2 / 3, 0.37]],
+    )
+    oxygen = Structure(Lattice.cubic(3), ["O"], [[0, 0, 0]])  # written with Z = 0
+    for structure in (wurtzite, oxygen):
+        found = cif_crystal(str(CifWriter(structure, symprec=symprec)))
+        assert len(found) == len(structure)
+        assert found.volume == pytest.approx(structure.volume, rel=1e-5)

@@ -1,0 +1,87 @@
+"""Names and paths in overrides, to the letter."""
+
+from pathlib import Path
+
+import pytest
+
+from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.configuration import compose_config
+from pyg_crysdiff.overrides import text_override
+
+OWN = ["data=own", "data.name=my.csv"]
+STRANGE = [
+    "E form (eV/atom)", "log10(K_VRH)", "gap^2", "Δμ", "a=b", "~tilde", "x:y", "Young's modulus",
+    'the "q"', "50% $x", "K${T}", "001", "1e3", "true", "null_", "str(x)", "range(3)", "{a}", "#1",
+    "a;b&c", "back\\slash", "f(a,b)", "E [eV]", "interval [0, 1]", "trailing\\", "a  b", "*?|!",
+]  # fmt: skip
+PATHS = [*STRANGE, "a,b", "[list].csv", "~/x (1).csv", "with space.csv"]
+
+
+def test_names_in_a_list_come_through_as_they_are_typed():
+    found = compose_config([*OWN, f"data.properties=[{', '.join(STRANGE)}]", "properties=[a (b)]"])
+    assert found["data"]["properties"] == STRANGE
+    assert found["properties"] == ["a (b)"]
+
+
+@pytest.mark.parametrize("first", range(0, len(PATHS), 4))
+def test_paths_come_through_as_they_are_typed(first):
+    keys = ("data.name", "data.root", "data.properties", "++init")
+    given = dict(zip(keys, PATHS[first : first + 4], strict=False))
+    found = compose_config([*OWN, *(f"{key}={value}" for key, value in given.items())])
+    for key, value in given.items():
+        assert (found["init"] if "init" in key else found["data"][key[5:]]) == value
+
+
+def test_text_that_a_program_writes_comes_through():
+    names = [*PATHS, "null", "'quoted'", " spaces ", "${oc.env:HOME}", ""]
+    for name in names[-6:]:
+        assert compose_config([*OWN, text_override("data.name", name)])["data"]["name"] == name
+    found = compose_config([*OWN, text_override("data.properties", names)])
+    assert found["data"]["properties"] == names
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        ("[a, b]", ["a", "b"]),
+        ("['a, b', \"c\"]", ["a, b", "c"]),
+        (r"['it\'s', 'x']", ["it's", "x"]),
+        (r"[a\,b]", ["a\\", "b"]),
+        ("[]", []),
+        ("null", None),
+        (r"a\(1\)", "a(1)"),
+    ],
+)
+def test_what_hydra_means_by_lists_quotes_and_nothing_stays(value, wanted):
+    assert compose_config([*OWN, f"data.properties={value}"])["data"]["properties"] == wanted
+
+
+def test_what_hydra_finds_in_the_environment_stays(monkeypatch):
+    monkeypatch.setenv("MY_DATA", "/somewhere/data")
+    found = compose_config([*OWN, "data.name=${oc.env:MY_DATA}/a (1).csv"])
+    assert found["data"]["name"] == "/somewhere/data/a (1).csv"
+
+
+@pytest.mark.parametrize(
+    "override", ["optimizer.lr=1e-3)", "focus={end: lowest, property: E (eV)}", "seed"]
+)
+def test_what_cannot_be_read_says_how_to_quote(override):
+    with pytest.raises(ValueError, match="quotes") as error:
+        compose_config([override])
+    assert override.partition("=")[0] in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_errors_of_the_configuration_are_one_line():
+    with pytest.raises(ValueError, match="nowhere") as error:
+        compose_config(["data=nowhere"])
+    assert "\n" not in str(error.value)
+
+
+def test_benchmarks_of_data_of_any_name_compose(tmp_path):
+    path = tmp_path / "my ${set} (1), Δ.csv"
+    settings = Settings.resolve(str(path), out=Path("x"), properties=("E (eV/atom)", "a,b"))
+    found = compose_config(settings.training_overrides("cds"))
+    assert found["data"]["name"] == str(path)
+    assert found["data"]["properties"] == ["E (eV/atom)", "a,b"]
+    assert found["properties"] == ["E (eV/atom)"]
