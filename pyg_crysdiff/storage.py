@@ -130,6 +130,14 @@ def user_path(path: str | Path) -> Path:
         return Path(path)
 
 
+def read_record(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file that holds one object; errors are those of :func:`read_json`."""
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise ValueError(f"{path} is damaged: it holds no JSON object; delete it or copy it again")
+    return record
+
+
 def file_digest(path: str | Path) -> str:
     """Return a file's SHA-256 as hex."""
     with Path(path).open("rb") as handle:
@@ -177,9 +185,7 @@ def check_same(
     if not path.is_file():
         write_json(path, current)
         return
-    before = read_json(path)
-    if not isinstance(before, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object; delete it")
+    before = read_record(path)
     was, now = {**(older or {}), **before}, {**(older or {}), **current}
     different = sorted(k for k in {*now, *was} if now.get(k) != was.get(k))
     if hard := [k for k in different if k not in free]:

@@ -75,7 +75,7 @@ class FiniteSteps(Callback):
             warnings.warn(
                 f"epoch {trainer.current_epoch}: {', '.join(bad)} is not finite; a crystal of the "
                 "validation set may have a property or cell that is no number",
-                stacklevel=2,
+                stacklevel=1,
             )
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

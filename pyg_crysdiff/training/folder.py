@@ -14,7 +14,7 @@ from torch_geometric.data import Data, InMemoryDataset
 
 from pyg_crysdiff.data.named import DATASETS
 from pyg_crysdiff.data.properties import property_of
-from pyg_crysdiff.storage import check_same, only_writer, read_json, user_path, write_json
+from pyg_crysdiff.storage import check_same, only_writer, read_record, user_path, write_json
 from pyg_crysdiff.training.keeping import LAST, damage
 
 CONFIG, DATA, FINISHED = "config.json", "data.json", "finished.json"
@@ -49,8 +49,8 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> None:
     if not is_first():
         return
     path = folder / CONFIG
-    if path.is_file() and isinstance(before := read_json(path), dict):
-        config = {**config, "data": before.get("data")}
+    if path.is_file():
+        config = {**config, "data": read_record(path).get("data")}
     check_same(path, config, what=_OTHER, free=_FREE, older=_OLDER)
 
 
@@ -114,11 +114,8 @@ def recorded(folder: Path) -> tuple[dict[str, Any], Path]:
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"no training run in {folder} ({CONFIG} is missing)")
-    config = read_json(path)
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object; copy it again")
-    data = read_json(folder / DATA) if (folder / DATA).is_file() else {}
-    return config, Path(data.get("folder", ""))
+    data = read_record(folder / DATA) if (folder / DATA).is_file() else {}
+    return read_record(path), Path(data.get("folder", ""))
 
 
 def located(config: Mapping[str, Any], base: Path) -> dict[str, Any]:
@@ -155,8 +152,8 @@ def ended(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
     if not path.is_file() or not (folder / LAST).is_file() or damage(folder / LAST) is not None:
         return None
     try:
-        facts = read_json(path)
+        facts = read_record(path)
         length = {key: facts.pop(key) for key in _length(config)}
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError):
         return None
     return facts if length == _length(config) else None
