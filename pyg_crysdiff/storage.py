@@ -122,20 +122,20 @@ def read_json(path: str | Path) -> Any:
         ) from error
 
 
-def read_record(path: str | Path) -> dict[str, Any]:
-    """Read a JSON file that holds one object; errors are those of :func:`read_json`."""
-    record = read_json(path)
-    if not isinstance(record, dict):
-        raise ValueError(f"{path} is damaged: it holds no JSON object; delete it or copy it again")
-    return record
-
-
 def user_path(path: str | Path) -> Path:
     """Return a path with ``~`` for the user's home; a name that only begins with ``~`` stays."""
     try:
         return Path(path).expanduser()
     except RuntimeError:  # there is no such user
         return Path(path)
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """Read a JSON file that holds one object; errors are those of :func:`read_json`."""
+    record = read_json(path)
+    if not isinstance(record, dict):
+        raise ValueError(f"{path} is damaged: it holds no JSON object; delete it or copy it again")
+    return record
 
 
 def file_digest(path: str | Path) -> str:

@@ -170,8 +170,8 @@ class Crystal:
 
     def parameters(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return lengths (3,) in Angstrom and angles (3,) in degrees."""
-        lengths = np.linalg.norm(self.lattice, axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            lengths = np.linalg.norm(self.lattice, axis=1)
             unit = self.lattice / lengths[:, None]
             cosines = np.array([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]])
         return lengths, np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))

@@ -53,6 +53,8 @@ def canonical(crystal: Crystal, *, niggli: bool = True, primitive: bool = False)
     """
     if not crystal.reducible:
         raise ValueError("the cell is too flat or too long to be a crystal's")
+    if np.linalg.det(crystal.lattice) < 0:
+        crystal = crystal.oriented()  # lengths and angles alone would make its mirror image
     structure = crystal.to_structure()
     if primitive:
         structure = structure.get_primitive_structure()

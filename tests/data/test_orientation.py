@@ -8,6 +8,7 @@ import torch
 from pyg_crysdiff.data import read_crystals
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.io import crystal_to_cif, save_cdvae, write_extxyz
+from pyg_crysdiff.data.parsing import canonical
 from pyg_crysdiff.sampling import symmetrised, write_symmetrised
 from tests.conftest import make_crystal
 
@@ -107,6 +108,13 @@ def test_a_chiral_crystal_does_not_become_its_enantiomer():
     assert len(set(groups)) == 1
     other = symmetrised(mirrored.oriented(), 0.01).info["space_group"]
     assert {other, groups[0]} == {"P3_121", "P3_221"}
+
+
+@pytest.mark.parametrize("niggli", [True, False])
+def test_data_sets_do_not_mirror_left_handed_cells(niggli):
+    found = [canonical(c, niggli=niggli) for c in (QUARTZ, left_handed(QUARTZ))]
+    assert chirality(found[0]) == pytest.approx(chirality(QUARTZ))
+    assert chirality(found[1]) == pytest.approx(chirality(QUARTZ))
 
 
 def test_all_files_agree(crystals, tmp_path):
