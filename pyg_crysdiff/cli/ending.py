@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+_AGAIN = 1.0  # seconds
 _GOES_ON = "the same command goes on from what is on disk"
 # What users, their files and their machine bring about.
 _EXPECTED: tuple[type[Exception], ...] = (
@@ -53,7 +54,7 @@ def ending(debug: bool, also: tuple[type[Exception], ...] = ()) -> Iterator[None
     """
     expected: tuple[type[Exception], ...] = (*_EXPECTED, *also)
     try:
-        with _terminable():
+        with _stoppable():
             yield
             _flush()
     except KeyboardInterrupt:
@@ -92,20 +93,52 @@ def _unread() -> Iterator[None]:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the process as Ctrl-C does, with its workers."""
+def _stoppable() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the process, with its workers.
 
-    def end(*_: object) -> NoReturn:
-        raise _Terminated
-
+    A library may swallow what the signal raises, in a bare ``except`` around an import that it can
+    do without. So it is raised again and again, but not while it is on its way out.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers
         return
-    before = signal.signal(signal.SIGTERM, end)
+    stop: list[type[BaseException]] = []
+
+    def end(number: int, _: object) -> NoReturn:
+        stop[:] = [KeyboardInterrupt if number == signal.SIGINT else _Terminated]
+        _wake(_AGAIN)
+        raise stop[0]
+
+    def again(*_: object) -> None:
+        _wake(_AGAIN)
+        if stop and not _on_its_way(sys.exc_info()[1]):
+            raise stop[0]
+
+    handlers: dict[int, Any] = {signal.SIGINT: end, signal.SIGTERM: end}
+    if hasattr(signal, "SIGALRM"):
+        handlers[signal.SIGALRM] = again
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        _wake(0)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _wake(seconds: float) -> None:
+    """Ask for a SIGALRM, where the system has one."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _on_its_way(error: BaseException | None) -> bool:
+    """Whether the end is what is being handled, as in a ``finally`` that tidies up."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt | _Terminated):
+            return True
+        error = error.__context__
+    return False
 
 
 def _exit(status: int, line: str) -> NoReturn:

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -267,6 +269,36 @@ def test_help_into_a_closed_pipe(words):
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, check=False)
     os.close(writer)
     assert done.stderr == b""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_that_a_library_swallows_comes_again(signum, code, monkeypatch, capsys):
+    monkeypatch.setattr("pyg_crysdiff.cli.ending._AGAIN", 0.05)
+    with pytest.raises(SystemExit) as end, ending(debug=False):
+        with suppress(BaseException):
+            signal.raise_signal(signum)
+        time.sleep(30)
+    assert end.value.code == code
+    assert capsys.readouterr().err.endswith("goes on from what is on disk\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_an_interruption_lets_others_tidy_up(monkeypatch):
+    monkeypatch.setattr("pyg_crysdiff.cli.ending._AGAIN", 0.05)
+    tidied = []
+
+    def work():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            time.sleep(0.3)
+            tidied.append(True)
+
+    with pytest.raises(SystemExit), ending(debug=False):
+        work()
+    assert tidied
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 def _stopped(words, signum, reached) -> tuple[int, str]:
