@@ -115,15 +115,18 @@ def _each(work: Callable[[In], Out], chunk: Sequence[In]) -> list[Out]:
 
 @contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """Let processes that start in here ignore Ctrl-C for good; a terminal sends it to all."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers
+    """Let processes that start in here ignore Ctrl-C for good; a terminal sends it to all.
+
+    They inherit what is blocked. For this process Ctrl-C only waits until the end of the block.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _prepare(parent: int) -> None:

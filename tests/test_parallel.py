@@ -86,17 +86,17 @@ parallel_map(slow, range(40), num_workers=2, serial_below=2, chunksize=1, progre
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL])
 def test_workers_end_with_their_parent(signum):
-    parent = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", SLOW], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True,
-    )  # fmt: skip
-    assert parent.stdout is not None
-    assert parent.stdout.readline().strip() == "at work"
-    if signum == signal.SIGINT:  # a terminal sends it to all processes
-        os.killpg(parent.pid, signum)
-    else:
-        os.kill(parent.pid, signum)
-    _, said = parent.communicate(timeout=30)  # ends when the last process has closed the pipe
+    ) as parent:  # fmt: skip
+        assert parent.stdout is not None
+        assert parent.stdout.readline().strip() == "at work"
+        if signum == signal.SIGINT:  # a terminal sends it to all processes
+            os.killpg(parent.pid, signum)
+        else:
+            os.kill(parent.pid, signum)
+        _, said = parent.communicate(timeout=60)  # ends when the last process closed the pipe
     assert said.count("Traceback") <= 1
     until = time.monotonic() + 10
     while (left := _in_session(parent.pid)) and time.monotonic() < until:

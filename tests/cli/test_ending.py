@@ -275,10 +275,14 @@ def test_help_into_a_closed_pipe(words):
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interruption_that_a_library_swallows_comes_again(signum, code, monkeypatch, capsys):
     monkeypatch.setattr("pyg_crysdiff.cli.ending._AGAIN", 0.05)
-    with pytest.raises(SystemExit) as end, ending(debug=False):
+
+    def work():
         with suppress(BaseException):
             signal.raise_signal(signum)
         time.sleep(30)
+
+    with pytest.raises(SystemExit) as end, ending(debug=False):
+        work()
     assert end.value.code == code
     assert capsys.readouterr().err.endswith("goes on from what is on disk\n")
 
