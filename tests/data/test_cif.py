@@ -225,6 +225,15 @@ def test_the_number_of_atoms_decides_between_two_origins():
     assert len(cif_crystal(cif(["Si1 Si 0 0 0"], (5.4, 5.4, 5.4, 90, 90, 90), more))) == 8
 
 
+def test_the_multiplicities_of_the_sites_decide_between_two_origins():
+    more = group("P 4/n m m") + "\n_chemical_formula_sum Li4\n_cell_formula_units_Z 4"
+    sites, cell = ["Li1 Li 0 .5 .31", "Li2 Li 0 .5 .56"], (3, 3, 17, 90, 90, 90)
+    with pytest.raises(ValueError, match="two choices of origin"):  # 4 or 16 atoms?
+        cif_crystal(cif(sites, cell, more))
+    told = cif([f"{s} 2" for s in sites], cell, more, ["_atom_site_symmetry_multiplicity"])
+    assert len(cif_crystal(told)) == 4
+
+
 def test_coordinates_with_few_digits_on_a_special_position_make_one_atom():
     text = cif(["C1 C .333 .667 .25"], (2.5, 2.5, 6.7, 90, 90, 120), group("P 63/m m c"))
     assert len(cif_crystal(text)) == 2

@@ -41,7 +41,7 @@ def symmetry_operations(
     lattice: NDArray[np.float64],
     frac_coords: NDArray[np.float64],
     numbers: NDArray[np.int64],
-    num_atoms: float | None,
+    num_atoms: set[float],
 ) -> Operations:
     """Return the operations that make the cell's atoms from the listed sites.
 
@@ -53,7 +53,7 @@ def symmetry_operations(
         lattice: Rows, Angstrom.
         frac_coords: Listed sites (n, 3).
         numbers: Their atomic numbers.
-        num_atoms: Atoms in the cell, where the file states them.
+        num_atoms: Numbers of atoms in the cell that the file may mean; empty if it states none.
 
     Raises:
         ValueError: If the symmetry is unknown, ambiguous, not whole, or does not fit the cell.
@@ -100,16 +100,18 @@ def _one_origin(
     said: str,
     lattice: NDArray[np.float64],
     frac_coords: NDArray[np.float64],
-    num_atoms: float | None,
+    num_atoms: set[float],
 ) -> SpaceGroup:
     """Choose between two origins, which no cell tells apart, by the number of atoms."""
     origins = [s for s in settings if s.ext in ("1", "2")]
     if len({s.ext for s in origins}) < 2:
         return settings[0]
-    if num_atoms is not None:
-        right = [s for s in origins if abs(_count(s, lattice, frac_coords) - num_atoms) < 0.5]
-        if len({s.ext for s in right}) == 1:
-            return right[0]
+    counts = [_count(s, lattice, frac_coords) for s in origins]
+    right = [
+        s for s, n in zip(origins, counts, strict=True) if any(abs(n - m) < 0.5 for m in num_atoms)
+    ]
+    if len({s.ext for s in right}) == 1:
+        return right[0]
     raise ValueError(
         f"the space group {said} has two choices of origin and the file does not say which; add "
         f"the symmetry operations, or ':1' or ':2' to the symbol"
