@@ -197,6 +197,8 @@ def test_the_grammar_of_cif():
     assert formula(text) == {"Na": 1, "Cl": 1}
     assert formula(text.upper()) == {"Na": 1, "Cl": 1}
     assert formula(text.replace("_atom_site_", "_atom_site.")) == {"Na": 1, "Cl": 1}
+    for end in ("\r", "\r\n"):  # of a text that comes within a JSON file or a table
+        assert formula(text.replace("\n", end)) == {"Na": 1, "Cl": 1}
 
 
 @pytest.mark.parametrize(

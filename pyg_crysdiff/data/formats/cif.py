@@ -53,6 +53,7 @@ def cif_crystal(text: str) -> Crystal:
             states: the cell and the symmetry, the atoms and the formula, two sites in one place,
             occupancies that are not full, implicit hydrogens. The message names it.
     """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # a comment ends with its line
     blocks = [b for b in map(read_block, split_blocks(text)) if b.holds_atoms]
     if len(blocks) != 1:
         many = f"holds {len(blocks)} structures in the place of one" if blocks else "has no atoms"
