@@ -53,6 +53,7 @@ def cif_crystal(text: str) -> Crystal:
             states: the cell and the symmetry, the atoms and the formula, two sites in one place,
             occupancies that are not full, implicit hydrogens. The message names it.
     """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # a comment ends with its line
     blocks = [b for b in map(read_block, split_blocks(text)) if b.holds_atoms]
     if len(blocks) != 1:
         many = f"holds {len(blocks)} structures in the place of one" if blocks else "has no atoms"
@@ -62,7 +63,7 @@ def cif_crystal(text: str) -> Crystal:
     formula = stated_formula(block)
     sites = _listed_sites(block, formula)
     rotations, shifts = symmetry_operations(
-        block, lattice, sites.frac_coords, sites.numbers, _per_cell(block, formula)
+        block, lattice, sites.frac_coords, sites.numbers, _atom_counts(block, formula)
     )
     if len(sites.labels) * len(rotations) > 10 * MOST_ATOMS:
         raise ValueError(f"{len(sites.labels)} sites and {len(rotations)} operations are too many")
@@ -222,6 +223,19 @@ def _per_cell(block: Block, formula: Counter[str] | None) -> float | None:
     """
     units = number(block.get("_cell_formula_units_z") or "0", "_cell_formula_units_Z")
     return sum(formula.values()) * units if formula is not None and units > 0 else None
+
+
+def _atom_counts(block: Block, formula: Counter[str] | None) -> set[float]:
+    """Numbers of atoms in the cell that the file may mean.
+
+    The multiplicities of its sites say it; without them the formula, of a unit or of the cell.
+    """
+    for tag in ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity"):
+        column = block.column(tag)
+        if column and all(text.isdecimal() for text in column):
+            return {float(sum(map(int, column)))}
+    whole = _per_cell(block, formula)
+    return {whole, float(sum((formula or {}).values()))} if whole is not None else set()
 
 
 def _check_formula(block: Block, formula: Counter[str] | None, numbers: list[int]) -> None:

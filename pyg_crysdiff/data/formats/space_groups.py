@@ -1,63 +1,51 @@
 """Symmetry operations from what a file says: a list, or a symbol with its setting.
 
-The table of the 530 settings is spglib's. Operations are whole: (R, t) acts on fractional
-coordinates as ``R @ x + t``.
+The table of the 564 settings and their names is gemmi's. Operations are whole: (R, t) acts on
+fractional coordinates as ``R @ x + t``.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from gemmi import SpaceGroup
+
 Operations = tuple[NDArray[np.float64], NDArray[np.float64]]
-_NUM_SETTINGS = 530
-# The signs of ICSD, COD and others for axes and origins -> spglib's name of the choice.
+# The signs of ICSD, COD and others for axes and origins -> those of the table.
 _CHOICES = {
-    "h": "H", "hr": "H", "hexagonal axes": "H", "r": "R", "rh": "R", "rhombohedral axes": "R",
-    "1": "1", "o1": "1", "s": "1", "origin choice 1": "1", "origin 1": "1",
-    "2": "2", "o2": "2", "z": "2", "origin choice 2": "2", "origin 2": "2",
+    "hr": "h", "hexagonal axes": "h", "rh": "r", "rhombohedral axes": "r",
+    "o1": "1", "s": "1", "origin choice 1": "1", "origin 1": "1",
+    "o2": "2", "z": "2", "origin choice 2": "2", "origin 2": "2",
 }  # fmt: skip
 _SUFFIX = re.compile(
     r"\s*(?::\s*(?P<colon>[\w-]+)|\((?P<words>[\w ]+)\)|\s(?P<sign>HR|RH|[HRSZ]))$"
 )
-# Names from before 1992, when the sign e came for a double glide plane.
-_BEFORE_E = {39: "abm2", 41: "aba2", 64: "cmca", 67: "cmma", 68: "ccca"}
+# What a full symbol has more than the short one: P 4/m 2/m 2/m, F 41/d -3 2/m.
+_FULL = re.compile(r"(?<!\d)(?:21?/(?=[a-z])|4[1-3]?/(?=[a-z] -?3))", re.IGNORECASE)
 _TERM = re.compile(r"([+-]?)(?:(\d+\.?\d*|\.\d+)(?:/(\d+))?\*?)?([xyz]?)")
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One of spglib's settings of a space group.
-
-    Attributes:
-        hall_number: spglib's number, 1 to 530.
-        number: Number of the space group.
-        choice: Axes or origin: ``H``, ``R``, ``1``, ``2``, ``b1`` ...; empty where there is one.
-    """
-
-    hall_number: int
-    number: int
-    choice: str
-
-    def operations(self) -> Operations:
-        """Return rotations (n, 3, 3) and translations (n, 3)."""
-        return _operations(self.hall_number)
+def operations_of(setting: SpaceGroup) -> Operations:
+    """Return rotations (n, 3, 3) and translations (n, 3) of a setting."""
+    return _operations(setting.hall)
 
 
 @cache
-def _operations(hall_number: int) -> Operations:
-    import spglib  # noqa: PLC0415
+def _operations(hall: str) -> Operations:
+    import gemmi  # noqa: PLC0415
 
-    found: Any = spglib.get_symmetry_from_database(hall_number)
-    return found["rotations"].astype(float), np.round(found["translations"] * 24) / 24
+    found = list(gemmi.symops_from_hall(hall))
+    rotations, shifts = np.array([op.rot for op in found]), np.array([op.tran for op in found])
+    return rotations / gemmi.Op.DEN, shifts / gemmi.Op.DEN
 
 
-def named_settings(symbol: str | None, hall: str | None, number: str | None) -> list[Setting]:
+def named_settings(symbol: str | None, hall: str | None, number: str | None) -> list[SpaceGroup]:
     """Return the settings that a file may mean, the standard one first; none for a file without.
 
     Args:
@@ -68,36 +56,56 @@ def named_settings(symbol: str | None, hall: str | None, number: str | None) -> 
     Raises:
         ValueError: If what is said is in no table, or the symbol is not that of the number.
     """
-    by_name, by_hall, by_number = _table()
+    _, by_hall, by_number = _table()
     if hall is not None and (found := by_hall.get(_hall(hall))):
         return [found]
     if symbol is not None:
-        settings = _by_symbol(symbol, by_name)
+        settings = _by_symbol(symbol)
     elif hall is not None:
         raise ValueError(f"the Hall symbol {hall!r} is in no table; add the symmetry operations")
     elif number is None:
         return []
     else:
-        settings = by_number.get(int(number) if number.isdigit() else 0, [])
+        settings = by_number.get(int(number) if number.isdecimal() else 0, [])
         if not settings:
             raise ValueError(f"{number!r} is no number of a space group (1 to 230)")
     return settings
 
 
-def _by_symbol(symbol: str, by_name: dict[str, list[Setting]]) -> list[Setting]:
-    choice, name = None, symbol.strip().strip("'\"")
-    settings = by_name.get(_plain(name))
-    if settings is None and (suffix := _SUFFIX.search(name)):
-        said = suffix["colon"] or suffix["words"] or suffix["sign"]
-        choice = _CHOICES.get(said.lower().strip(), said.lower())
-        settings = by_name.get(_plain(name[: suffix.start()]), [])
-        settings = [s for s in settings if s.choice.lower() == choice.lower()]
+def _by_symbol(symbol: str) -> list[SpaceGroup]:
+    name = symbol.strip().strip("'\"")
+    settings = _by_name(name)
+    if not settings and (suffix := _SUFFIX.search(name)):
+        said = (suffix["colon"] or suffix["words"] or suffix["sign"]).lower().strip()
+        choice = _CHOICES.get(said, said)
+        settings = [s for s in _by_name(name[: suffix.start()]) if _choice(s) == choice]
     if not settings:
         raise ValueError(
             f"the space group {symbol!r} is in no table, so its symmetry is unknown; add the "
             "symmetry operations or save the cell in P 1"
         )
     return settings
+
+
+def _by_name(name: str) -> list[SpaceGroup]:
+    """Return the settings of a short, full or old name without a sign of the setting."""
+    import gemmi  # noqa: PLC0415
+
+    by_name, _, _ = _table()
+    for spelling in (name, _FULL.sub("", name.replace("_", ""))):
+        plain = _plain(spelling)
+        if plain in by_name:
+            return by_name[plain]
+        # gemmi knows old names, but takes a number for a name, and any sign behind a colon.
+        known = plain[:1].isalpha() and ":" not in plain
+        if known and (other := gemmi.find_spacegroup_by_name(plain)) is not None:
+            return by_name[_plain(other.hm)]
+    return []
+
+
+def _choice(setting: SpaceGroup) -> str:
+    """Return the axes or origin (``h``, ``r``, ``1``, ``b1``, ``2cab``) where it has a name."""
+    return (setting.ext.strip("\x00") + setting.qualifier).lower()
 
 
 def _plain(name: str) -> str:
@@ -110,36 +118,23 @@ def _hall(symbol: str) -> str:
 
 
 @cache
-def _table() -> tuple[dict[str, list[Setting]], dict[str, Setting], dict[int, list[Setting]]]:
-    import spglib  # noqa: PLC0415
+def _table() -> tuple[
+    dict[str, list[SpaceGroup]], dict[str, SpaceGroup], dict[int, list[SpaceGroup]]
+]:
+    import gemmi  # noqa: PLC0415
 
-    by_name: dict[str, list[Setting]] = {}
-    by_hall: dict[str, Setting] = {}
-    by_number: dict[int, list[Setting]] = {}
-    for hall_number in range(1, _NUM_SETTINGS + 1):
-        kind: Any = spglib.get_spacegroup_type(hall_number)
-        setting = Setting(hall_number, kind.number, kind.choice)
-        for name in _names(kind):
+    by_name: dict[str, list[SpaceGroup]] = {}
+    by_hall: dict[str, SpaceGroup] = {}
+    by_number: dict[int, list[SpaceGroup]] = {}
+    for setting in gemmi.spacegroup_table():
+        names = {_plain(setting.hm), _plain(setting.short_name())}
+        if 3 <= setting.number <= 15:  # P 21/c is any of P 1 21/c 1, P 21/c 1 1
+            names.add(_plain(" ".join(word for word in setting.hm.split() if word != "1")))
+        for name in names:
             by_name.setdefault(name, []).append(setting)
-        if kind.number in _BEFORE_E and kind.number not in by_number:
-            by_name.setdefault(_BEFORE_E[kind.number], []).append(setting)
-        by_hall.setdefault(_hall(kind.hall_symbol), setting)
-        by_number.setdefault(kind.number, []).append(setting)
+        by_hall.setdefault(_hall(setting.hall), setting)
+        by_number.setdefault(setting.number, []).append(setting)
     return by_name, by_hall, by_number
-
-
-def _names(kind: Any) -> set[str]:
-    """All spellings of a setting's symbol: short, full, without ones, and the old cubic ones."""
-    names = {_plain(kind.international_full)}
-    own = kind.international.split("=")
-    # The left of "P 2_1/c = P 1 2_1/n 1" is the group's name, which only its first setting owns.
-    names |= {_plain(part) for part in own[1:]} if len(own) > 1 else {_plain(own[0])}
-    if 3 <= kind.number <= 15:
-        words = [w for w in kind.international_full.split()[1:] if w != "1"]
-        names.add(_plain(kind.international_full.split()[0] + "".join(words)))
-    if kind.number >= 195:
-        names |= {name.replace("-3", "3") for name in names}
-    return names
 
 
 def parse_operation(text: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

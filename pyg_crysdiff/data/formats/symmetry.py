@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from itertools import product
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,15 @@ from pyg_crysdiff.data.formats.cif_text import Block
 from pyg_crysdiff.data.formats.orbits import orbit
 from pyg_crysdiff.data.formats.space_groups import (
     Operations,
-    Setting,
     fits_cell,
     named_settings,
+    operations_of,
     parse_operation,
     parse_operations,
 )
+
+if TYPE_CHECKING:
+    from gemmi import SpaceGroup
 
 _FITS = 0.01  # relative change of the metric that rounded cell parameters may cause
 _SAME_ATOM = 0.5  # Angstrom
@@ -37,7 +41,7 @@ def symmetry_operations(
     lattice: NDArray[np.float64],
     frac_coords: NDArray[np.float64],
     numbers: NDArray[np.int64],
-    num_atoms: float | None,
+    num_atoms: set[float],
 ) -> Operations:
     """Return the operations that make the cell's atoms from the listed sites.
 
@@ -49,7 +53,7 @@ def symmetry_operations(
         lattice: Rows, Angstrom.
         frac_coords: Listed sites (n, 3).
         numbers: Their atomic numbers.
-        num_atoms: Atoms in the cell, where the file states them.
+        num_atoms: Numbers of atoms in the cell that the file may mean; empty if it states none.
 
     Raises:
         ValueError: If the symmetry is unknown, ambiguous, not whole, or does not fit the cell.
@@ -69,10 +73,10 @@ def symmetry_operations(
     if not settings:
         warnings.warn("no symmetry is stated; P 1 was taken", stacklevel=2)
         return np.eye(3)[None], np.zeros((1, 3))
-    fitting = [s for s in settings if fits_cell(s.operations(), lattice, _FITS)]
+    fitting = [s for s in settings if fits_cell(operations_of(s), lattice, _FITS)]
     if not fitting:
         raise ValueError(f"the cell does not fit the space group {said}; nothing lists operations")
-    return _one_origin(fitting, str(said), lattice, frac_coords, num_atoms).operations()
+    return operations_of(_one_origin(fitting, str(said), lattice, frac_coords, num_atoms))
 
 
 def _listed(block: Block) -> Operations | None:
@@ -92,19 +96,21 @@ def _listed(block: Block) -> Operations | None:
 
 
 def _one_origin(
-    settings: list[Setting],
+    settings: list[SpaceGroup],
     said: str,
     lattice: NDArray[np.float64],
     frac_coords: NDArray[np.float64],
-    num_atoms: float | None,
-) -> Setting:
+    num_atoms: set[float],
+) -> SpaceGroup:
     """Choose between two origins, which no cell tells apart, by the number of atoms."""
-    origins = [s for s in settings if s.choice.rstrip("abc-") in ("1", "2")]
-    if len({s.choice[:1] for s in origins}) < 2:
+    origins = [s for s in settings if s.ext in ("1", "2")]
+    if len({s.ext for s in origins}) < 2:
         return settings[0]
-    counts = {s: _count(s, lattice, frac_coords) for s in origins}
-    right = [s for s, n in counts.items() if num_atoms is not None and abs(n - num_atoms) < 0.5]
-    if len({s.choice[:1] for s in right}) == 1:
+    counts = [_count(s, lattice, frac_coords) for s in origins]
+    right = [
+        s for s, n in zip(origins, counts, strict=True) if any(abs(n - m) < 0.5 for m in num_atoms)
+    ]
+    if len({s.ext for s in right}) == 1:
         return right[0]
     raise ValueError(
         f"the space group {said} has two choices of origin and the file does not say which; add "
@@ -112,8 +118,10 @@ def _one_origin(
     )
 
 
-def _count(setting: Setting, lattice: NDArray[np.float64], frac_coords: NDArray[np.float64]) -> int:
-    return sum(len(orbit(place, *setting.operations(), lattice)) for place in frac_coords)
+def _count(
+    setting: SpaceGroup, lattice: NDArray[np.float64], frac_coords: NDArray[np.float64]
+) -> int:
+    return sum(len(orbit(place, *operations_of(setting), lattice)) for place in frac_coords)
 
 
 def _check_not_reduced(
@@ -134,7 +142,7 @@ def _check_not_reduced(
         group = named_settings(symbol, hall, number)
     except ValueError:
         return
-    if not group or len(group[0].operations()[0]) <= len(listed[0]):
+    if not group or len(operations_of(group[0])[0]) <= len(listed[0]):
         return
     places = (listed[0][:, None] @ frac_coords[None, :, :, None])[..., 0] + listed[1][:, None]
     kinds = np.tile(numbers, len(places))
@@ -142,23 +150,23 @@ def _check_not_reduced(
     if len(places) > _MOST_CHECKED:
         return
     settings = named_settings(None, None, str(group[0].number))
-    fitting = [s for s in settings if fits_cell(s.operations(), lattice, _FITS)]
+    fitting = [s for s in settings if fits_cell(operations_of(s), lattice, _FITS)]
     if fitting and not any(_closed(s, places, kinds, lattice) for s in fitting):
         raise ValueError(
-            f"the space group {symbol or hall or number} has {len(group[0].operations()[0])} "
+            f"the space group {symbol or hall or number} has {len(operations_of(group[0])[0])} "
             f"symmetry operations, but the file lists {len(listed[0])} and not all atoms"
         )
 
 
 def _closed(
-    setting: Setting,
+    setting: SpaceGroup,
     places: NDArray[np.float64],
     kinds: NDArray[np.int64],
     lattice: NDArray[np.float64],
 ) -> bool:
     """Whether the operations move every atom near an atom of its kind."""
     other = kinds[:, None] != kinds[None]
-    for rotation, shift in zip(*setting.operations(), strict=True):
+    for rotation, shift in zip(*operations_of(setting), strict=True):
         apart = (places @ rotation.T + shift)[:, None] - places[None]
         distances = np.linalg.norm((apart - np.round(apart)) @ lattice, axis=-1)
         distances[other] = np.inf
