@@ -91,13 +91,14 @@ def _mapped(
     """Yield results from processes, which end at once where the caller is interrupted."""
     starts = iter(range(0, len(items), chunksize))
     waiting: deque[Future[list[Out]]] = deque()
-    with _deaf_to_interrupts():
-        pool = get_reusable_executor(
-            processes, timeout=_IDLE, initializer=_prepare, initargs=(os.getpid(),)
-        )
-        for start in islice(starts, 2 * processes):
-            waiting.append(pool.submit(_each, work, items[start : start + chunksize]))
+    pool = None
     try:
+        with _deaf_to_interrupts():
+            pool = get_reusable_executor(
+                processes, timeout=_IDLE, initializer=_prepare, initargs=(os.getpid(),)
+            )
+            for start in islice(starts, 2 * processes):
+                waiting.append(pool.submit(_each, work, items[start : start + chunksize]))
         while waiting:
             yield from waiting.popleft().result()
             for start in islice(starts, 1):
@@ -107,7 +108,8 @@ def _mapped(
             future.cancel()
         raise
     except BaseException:  # Ctrl-C and its like
-        pool.shutdown(wait=True, kill_workers=True)
+        if pool is not None:
+            pool.shutdown(wait=True, kill_workers=True)
         raise
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ _LOCK = ".lock"
 _KEPT = " .,+=%@()_-"
 _LONGEST = 150  # bytes; with temporary endings below the 255 that file systems take
 _WRITER = ".writer.json"
+_TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp(\..*)?")  # as `replacing` names them
 
 
 @contextmanager
@@ -221,7 +223,8 @@ def only_writer(folder: str | Path, *, name: str = "") -> Iterator[None]:
     """Hold the right to write into a folder; a second process is refused.
 
     The operating system drops the lock when its holder ends, however it ends, so that no lock is
-    ever stale. Beside it stands who holds it, for the message.
+    ever stale. Beside it stands who holds it, for the message. What a killed holder has left
+    half-written is removed.
 
     Args:
         folder: Folder; it is made if need be.
@@ -244,6 +247,9 @@ def only_writer(folder: str | Path, *, name: str = "") -> Iterator[None]:
             "another output folder"
         ) from None
     try:
+        writer.unlink(missing_ok=True)
+        if not name:
+            _sweep(folder)
         since = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(writer, {"host": socket.gethostname(), "process": os.getpid(), "since": since})
         yield
@@ -251,6 +257,17 @@ def only_writer(folder: str | Path, *, name: str = "") -> Iterator[None]:
         with suppress(OSError):
             writer.unlink(missing_ok=True)
         lock.release()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the halves of files that a killed writer left; not where somebody writes now."""
+    for place, inner, files in os.walk(folder):
+        if any(name.startswith(".writer") for name in files):
+            inner.clear()
+            continue
+        for name in files:
+            if _TEMPORARY.fullmatch(name):
+                Path(place, name).unlink(missing_ok=True)
 
 
 def _holder(writer: Path) -> str:

@@ -139,3 +139,21 @@ def test_a_growing_file_goes_on_whatever_a_crash_left(tmp_path):
     before = path.stat().st_mtime_ns
     assert write_from(path, 6, parts[1]) == 13
     assert path.stat().st_mtime_ns == before
+
+
+def test_halves_that_a_killed_writer_left_are_removed(tmp_path):
+    halves = []
+    for folder in (tmp_path, tmp_path / "plots", tmp_path / "other"):
+        with replacing(folder / "a.png") as temporary:
+            temporary.write_bytes(b"whole")
+            halves.append(temporary.name)
+    for folder, name in zip(
+        (tmp_path, tmp_path / "plots", tmp_path / "other"), halves, strict=True
+    ):
+        (folder / name).write_bytes(b"half")
+    (tmp_path / ".writer.json").write_text("{}")  # of the killed one
+    (tmp_path / "other" / ".writer.json").write_text("{}")
+    with only_writer(tmp_path):
+        left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.tmp*")}
+        assert left == {f"other/{halves[2]}"}
+    assert len(list(tmp_path.rglob("a.png"))) == 3
