@@ -7,6 +7,7 @@ import torch
 from pyg_crysdiff.data.crystal import Crystal
 
 torch.set_num_threads(1)
+torch.set_warn_always(True)  # not once in a process, so that no test depends on another's
 
 
 def make_crystal(rng: np.random.Generator, num_atoms: int, elements=(6, 8, 22, 38)) -> Crystal:

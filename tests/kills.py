@@ -132,6 +132,7 @@ class Commands:
         print(json.dumps(job), file=self.server.stdin, flush=True)
         answer = self.server.stdout.readline()
         assert answer, "the process that runs the commands broke off"
+        log.touch()  # who is killed at once says nothing
         said = log.read_text(encoding="utf-8", errors="replace")
         return Ended(**json.loads(answer), said=said)
 

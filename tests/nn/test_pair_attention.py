@@ -51,7 +51,7 @@ def test_kernel_and_its_gradients_against_float64(generator, heads, d, c, dtype)
     # The kernel computes in float32; bfloat16 enters by the rounding of what it returns alone.
     tolerance = 2e-5 if dtype == torch.float32 else 2**-8
     for a, b in zip(ours, exact, strict=True):
-        scale = float(b.abs().max())
+        scale = b.abs().max().item()
         torch.testing.assert_close(a.double(), b, rtol=tolerance, atol=tolerance * 0.05 * scale)
 
 
