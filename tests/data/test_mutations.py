@@ -238,7 +238,8 @@ def _in_block(block):
         return Counter(_symbol(row.split()[0]) for row in rows[1].strip().split("\n"))
     if len(sums) == 1 and len(units) == 1:
         parts = re.findall(r"([A-Z][a-z]?)(\d+)", sums[0])
-        return Counter({_symbol(symbol): int(count) for symbol, count in parts})
+        atoms = Counter({_symbol(symbol): int(count) for symbol, count in parts})
+        return atoms if set(atoms) <= set(chemical_symbols) else None  # reported, not checked
     return None
 
 
