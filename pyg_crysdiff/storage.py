@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 _LOCK = ".lock"
 _KEPT = " .,+=%@()_-"
 _LONGEST = 150  # bytes; with temporary endings below the 255 that file systems take
-_WRITER = ".writer.json"
+_WRITER = ".writer"
 _TEMPORARY = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp(\..*)?")  # as `replacing` names them
 
 
@@ -238,7 +238,7 @@ def only_writer(folder: str | Path, *, name: str = "") -> Iterator[None]:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / f"{_LOCK}{name}", timeout=0)
-    writer = folder / f"{_WRITER.removesuffix('.json')}{name}.json"
+    writer = folder / f"{_WRITER}{name}.json"
     try:
         lock.acquire()
     except Timeout:
@@ -262,7 +262,7 @@ def only_writer(folder: str | Path, *, name: str = "") -> Iterator[None]:
 def _sweep(folder: Path) -> None:
     """Remove the halves of files that a killed writer left; not where somebody writes now."""
     for place, inner, files in os.walk(folder):
-        if any(name.startswith(".writer") for name in files):
+        if any(name.startswith(_WRITER) for name in files):
             inner.clear()
             continue
         for name in files:

@@ -33,10 +33,11 @@ from pyg_crysdiff.benchmark.plots import write_plots
 from pyg_crysdiff.benchmark.range_plots import draw_calibration
 from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.representations import draw_representations
-from pyg_crysdiff.benchmark.scoring import read_samples, score
+from pyg_crysdiff.benchmark.scoring import score
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import BrokenEntry, Crystal
 from pyg_crysdiff.data.properties import with_value
+from pyg_crysdiff.data.readers import read_and_tell
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
 from pyg_crysdiff.evaluation.property_model import PropertyModel
@@ -94,7 +95,7 @@ class _Run:
         for label, model, facts in generators(settings, self.say, self.progress):
             self._sample_model(label, model, facts)
         for label, path in settings.samples:
-            self._score(label, read_samples(path, self.say), str(path), {})
+            self._score(label, read_and_tell(path, self.say), str(path), {})
         for label, path in settings.baselines:
             self._baseline(load_baseline(label), path)
         results = self._results()
@@ -243,7 +244,7 @@ class _Run:
         """Score a peer's samples; train and sample it first where ``path`` is its checkout."""
         if not (path.is_dir() and baseline.is_checkout(path)):
             file = baseline.find_samples(path, "optimisation")
-            self._score(baseline.title, read_samples(file, self.say), str(file), {})
+            self._score(baseline.title, read_and_tell(file, self.say), str(file), {})
             return
         settings, live = self.settings, baseline.live
         assert live is not None

@@ -75,8 +75,6 @@ def _score(
     rows = []
     for file in files:
         entries = read_samples(file.path)
-        if not entries:
-            raise ValueError(f"{file.path} holds no crystals")
         found = scored(args.out / file.stem, entries, protocol)
         details = {"num_samples": len(entries)}
         rows.append(Row(file.name, "measured", file.path, found.metrics, details))

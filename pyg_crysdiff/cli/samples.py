@@ -21,13 +21,9 @@ def read_samples(path: str | Path) -> list[Crystal | BrokenEntry]:
         FileNotFoundError: If there is no such file.
         ValueError: If it as a whole cannot be read.
     """
-    from pyg_crysdiff.data import read_crystals  # noqa: PLC0415
-    from pyg_crysdiff.data.readers import unreadable_line  # noqa: PLC0415
+    from pyg_crysdiff.data.readers import read_and_tell  # noqa: PLC0415
 
-    entries = read_crystals(path)
-    if (line := unreadable_line(entries, path)) is not None:
-        say(f"{path}: {line}")
-    return entries
+    return read_and_tell(path, say)
 
 
 def read_references(path: str | Path) -> list[Crystal]:

@@ -22,14 +22,7 @@ from pyg_crysdiff.data.formats.extxyz import frame_crystal
 from pyg_crysdiff.data.formats.poscar import poscar_crystal
 from pyg_crysdiff.data.formats.species import check_species
 from pyg_crysdiff.data.formats.structures_json import json_crystal
-from pyg_crysdiff.data.sources import (
-    file_entries,
-    format_of,
-    is_json,
-    is_table,
-    json_entries,
-    structure_entries,
-)
+from pyg_crysdiff.data.sources import entries_in, is_table, structure_entries
 from pyg_crysdiff.data.tables import read_table
 from pyg_crysdiff.parallel import parallel_map
 
@@ -219,11 +212,13 @@ def read_folder(path: Path, properties: Sequence[str] | None = None) -> ReadEntr
     """
     members = members_of(path)
     entries = structure_entries(members, str(path))
-    tables = {m.name: m.read() for m in members if m.name.lower().endswith((".csv", ".csv.gz"))}
+    tables = {
+        m.name: unpack(m.read(), m.name)
+        for m in members
+        if m.name.lower().endswith((".csv", ".csv.gz"))
+    }
     found = (
-        with_table(
-            entries, {n: unpack(data, n) for n, data in tables.items()}, properties, str(path)
-        )
+        with_table(entries, tables, properties, str(path))
         if tables
         else with_own_numbers(entries, properties, str(path))
     )
@@ -248,15 +243,12 @@ def read_entries(
     """
     if not path.exists():
         raise FileNotFoundError(f"no file or folder at {path}")
-    name = path.name.lower()
-    if path.is_dir() or is_archive(name):
+    if path.is_dir() or is_archive(path.name):
         return read_folder(path, properties)
-    if is_table(name):
+    if is_table(path.name):
         return read_table(path, properties, cif_column)
-    if is_json(name):
-        return with_own_numbers(json_entries(path), properties, str(path))
-    if format_of(path.name):
-        return with_own_numbers(file_entries(path.name, path.read_bytes()), properties, str(path))
+    if (entries := entries_in(path)) is not None:
+        return with_own_numbers(entries, properties, str(path))
     raise ValueError(
         f"{path} is no data to train on: give a .csv or .csv.gz with a CIF column, a folder or "
         "archive of structure files, or a CIF, extxyz or JSON file"

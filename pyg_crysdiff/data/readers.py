@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pyg_crysdiff.data.archives import is_archive, members_of
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.entries import RawEntry
 from pyg_crysdiff.data.formats.tensors import read_tensors
 from pyg_crysdiff.data.parsing import parse_entries
-from pyg_crysdiff.data.sources import (
-    file_entries,
-    format_of,
-    is_json,
-    is_table,
-    json_entries,
-    structure_entries,
-)
+from pyg_crysdiff.data.sources import entries_in, is_table
 from pyg_crysdiff.data.tables import read_table
 from pyg_crysdiff.storage import user_path
 
@@ -60,16 +52,19 @@ def read_crystals(
 
 
 def _entries_of(path: Path) -> list[RawEntry]:
-    name = path.name.lower()
-    if path.is_dir() or is_archive(name):
-        return structure_entries(members_of(path), str(path))
-    if is_json(name):
-        return json_entries(path)
-    if is_table(name):
+    if is_table(path.name) and not path.is_dir():
         return read_table(path, properties=[]).entries
-    if format_of(path.name):
-        return file_entries(path.name, path.read_bytes())
+    if (entries := entries_in(path)) is not None:
+        return entries
     raise ValueError(f"{path}: unknown kind of file; see read_crystals for the formats")
+
+
+def read_and_tell(path: str | Path, say: Callable[[str], None]) -> list[Entry]:
+    """Read crystals as :func:`read_crystals` does, and say what could not be read."""
+    entries = read_crystals(path)
+    if (line := unreadable_line(entries, path)) is not None:
+        say(f"{path}: {line}")
+    return entries
 
 
 def unreadable_line(entries: Sequence[Entry], path: str | Path) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from pyg_crysdiff.data.archives import (
@@ -16,6 +17,7 @@ from pyg_crysdiff.data.archives import (
     Member,
     archive_members,
     is_archive,
+    members_of,
     natural,
     read_file,
     unpack,
@@ -93,11 +95,7 @@ def structure_entries(members: list[Member], where: str) -> list[RawEntry]:
     if not own:
         raise ValueError(_nothing_in(members, where))
     found = [entry for name in sorted(own, key=natural) for entry in own[name]]
-    return [_numbered(entry, row) for row, entry in enumerate(found)]
-
-
-def _numbered(entry: RawEntry, row: int) -> RawEntry:
-    return RawEntry(**{**entry.__dict__, "row": row})
+    return [replace(entry, row=row) for row, entry in enumerate(found)]
 
 
 def _common_folder(members: list[Member]) -> str:
@@ -133,6 +131,24 @@ def _entries_or_problem(member: Member) -> list[RawEntry]:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         fmt = format_of(member.name) or ""
         return [RawEntry("", fmt, member.name, 0, member.name, {}, problem=reason)]
+
+
+def entries_in(path: Path) -> list[RawEntry] | None:
+    """Return one entry per crystal of a folder, an archive, a JSON or a structure file.
+
+    Returns:
+        The entries; None for a file of another kind.
+
+    Raises:
+        ValueError: If it as a whole cannot be read; see the functions for each kind.
+    """
+    if path.is_dir() or is_archive(path.name):
+        return structure_entries(members_of(path), str(path))
+    if is_json(path.name):
+        return json_entries(path)
+    if format_of(path.name):
+        return file_entries(path.name, path.read_bytes())
+    return None
 
 
 def file_entries(name: str, data: bytes) -> list[RawEntry]:
