@@ -18,7 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
+from numpy.lib.npyio import NpzFile
 
 _LOCK = ".lock"
 _KEPT = " .,+=%@()_-"
@@ -138,6 +140,16 @@ def read_record(path: str | Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError(f"{path} is damaged: it holds no JSON object; delete it or copy it again")
     return record
+
+
+@contextmanager
+def load_arrays(path: str | Path) -> Iterator[NpzFile]:
+    """Open the arrays of an ``.npz`` file; nothing in it is executed.
+
+    The file is closed in any case: of one that it cannot read, NumPy leaves it open.
+    """
+    with Path(path).open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
+        yield arrays
 
 
 def file_digest(path: str | Path) -> str:

@@ -1,5 +1,8 @@
 """Fixtures shared by the suite: small generated crystals, no file of anybody else's."""
 
+import io
+import zipfile
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,15 @@ def make_crystal(rng: np.random.Generator, num_atoms: int, elements=(6, 8, 22, 3
     edge = (12.0 * num_atoms) ** (1 / 3)
     lattice = np.diag(edge * rng.uniform(0.8, 1.2, 3)) + rng.normal(0, 0.1 * edge, (3, 3))
     return Crystal(lattice, rng.random((num_atoms, 3)), rng.choice(elements, num_atoms))
+
+
+def zipped(files: dict[str, bytes | str]) -> bytes:
+    """A zip archive of these files."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return out.getvalue()
 
 
 @pytest.fixture(autouse=True)

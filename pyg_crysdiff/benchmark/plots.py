@@ -22,6 +22,12 @@ _LINES = {"unconditional": "--", "best of": ":", "symmetrised": "-."}
 COLOURS = ("#0b6e99", "#c2491d", "#4f7d2f", "#7b4fa3", "#a67c00", "#555555")
 
 
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file without wide margins."""
+    with replacing(path) as file:
+        figure.savefig(file, dpi=150, bbox_inches="tight")
+
+
 def write_plots(
     folder: Path,
     results: Results,
@@ -55,8 +61,7 @@ def write_plots(
     }
     out = {}
     for title, (name, figure) in figures.items():
-        with replacing(folder / name) as file:
-            figure.savefig(file, dpi=150, bbox_inches="tight")
+        save_figure(figure, folder / name)
         out[title] = folder / name
     return out
 

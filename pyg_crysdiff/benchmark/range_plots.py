@@ -10,9 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pyg_crysdiff.benchmark.plots import COLOURS, STYLE
+from pyg_crysdiff.benchmark.plots import COLOURS, STYLE, save_figure
 from pyg_crysdiff.evaluation.harness import Evaluation
-from pyg_crysdiff.storage import replacing
 
 Achieved = Mapping[tuple[str, float], Mapping[int, Evaluation]]
 
@@ -126,5 +125,4 @@ def _values(found: Evaluation) -> NDArray[np.float64]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as file:
-        figure.savefig(file, dpi=150, bbox_inches="tight")
+    save_figure(figure, path)

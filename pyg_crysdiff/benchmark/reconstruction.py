@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 import pyg_crysdiff
 from pyg_crysdiff.baselines import published_rows
-from pyg_crysdiff.benchmark.plots import COLOURS, STYLE
+from pyg_crysdiff.benchmark.plots import COLOURS, STYLE, save_figure
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data import Crystal, CrystalDataset
@@ -28,7 +28,7 @@ from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
 from pyg_crysdiff.evaluation.matching import rms_distances
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
-from pyg_crysdiff.storage import append_text, only_writer, replacing, write_json, write_text
+from pyg_crysdiff.storage import append_text, only_writer, write_json, write_text
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Representation
 from pyg_crysdiff.structrepdiff.search import Search
@@ -67,8 +67,7 @@ def _run(settings: Settings, say: Say, progress: bool) -> Results:
     results.save(out / "results.json")
     curve = _curve(truth, finished)
     write_json(out / "curve.json", curve)
-    with replacing(out / "match_rate.png") as file:
-        _plot(curve, results).savefig(file, dpi=150, bbox_inches="tight")
+    save_figure(_plot(curve, results), out / "match_rate.png")
     return results
 
 

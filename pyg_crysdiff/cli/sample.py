@@ -158,10 +158,8 @@ def _control(args: argparse.Namespace) -> Any:
 
     template = None
     if args.template is not None:
-        entries = read_samples(args.template)
-        if not entries:
-            raise ValueError(f"the template {args.template} holds no crystal")
-        if not isinstance(crystal := entries[0], Crystal):
+        crystal = read_samples(args.template)[0]
+        if not isinstance(crystal, Crystal):
             raise ValueError(f"cannot read the template {args.template}: {crystal.reason}")
         keep: Any = _list(args.keep)
         template = Template(crystal, _sites(args.keep_sites), keep)

@@ -177,6 +177,11 @@ class Crystal:
         return lengths, np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
 
     @property
+    def is_finite(self) -> bool:
+        """Whether every number of the cell and the coordinates is finite."""
+        return bool(np.isfinite(self.lattice).all() and np.isfinite(self.frac_coords).all())
+
+    @property
     def reducible(self) -> bool:
         """Whether cell reduction ends within seconds.
 

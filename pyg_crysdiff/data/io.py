@@ -29,8 +29,7 @@ def crystal_to_cif(crystal: Crystal) -> str:
     """
     from pymatgen.io.cif import CifWriter  # noqa: PLC0415
 
-    finite = np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac_coords).all()
-    if not finite or len(crystal) == 0 or crystal.volume < 1e-6:
+    if not crystal.is_finite or len(crystal) == 0 or crystal.volume < 1e-6:
         return "# This generated crystal is not a structure: not finite, empty or flat.\n"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
-from pyg_crysdiff.storage import replacing
+from pyg_crysdiff.storage import load_arrays, replacing
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,7 @@ def load_parsed(path: Path) -> Parsed | None:
 
 
 def _load(path: Path) -> Parsed:
-    # NumPy leaves a file open that it cannot read.
-    with path.open("rb") as handle, np.load(handle, allow_pickle=False) as arrays:
+    with load_arrays(path) as arrays:
         meta = json.loads(arrays["meta"].tobytes().decode())
         cuts = np.cumsum(arrays["num_atoms"])
         fracs = np.split(arrays["frac_coords"], cuts)[:-1]

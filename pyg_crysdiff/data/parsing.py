@@ -89,7 +89,7 @@ def parse_text(text: str, fmt: str) -> Crystal:
     except Exception as error:  # parsers of text from outside raise whatever they meet
         raise ValueError(f"cannot read the {fmt} text: {_one_line(error)}") from error
     check_species(crystal.atomic_numbers)
-    if not (np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac_coords).all()):
+    if not crystal.is_finite:
         raise ValueError("a coordinate or lattice vector is not finite")
     return crystal
 

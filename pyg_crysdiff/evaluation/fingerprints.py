@@ -17,7 +17,7 @@ from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.crystalnn import structure_fingerprints
 from pyg_crysdiff.evaluation.validity import MIN_VOLUME
 from pyg_crysdiff.parallel import parallel_map
-from pyg_crysdiff.storage import replacing
+from pyg_crysdiff.storage import load_arrays, replacing
 
 STRUCTURE_DIM, COMPOSITION_DIM = 61, 132
 MAGPIE_PROPERTIES = (
@@ -88,7 +88,7 @@ def _read(path: Path, count: int) -> Fingerprints | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as known:
+        with load_arrays(path) as known:
             found = Fingerprints(known["structure"], known["composition"], known["ok"])
     except Exception:  # numpy raises whatever it meets in damaged bytes
         return None
@@ -111,9 +111,8 @@ def _fingerprints(crystals: Sequence[Crystal | BrokenEntry]) -> NDArray[np.float
 
 
 def _sound(crystal: Crystal) -> bool:
-    finite = np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac_coords).all()
     known = ((crystal.atomic_numbers > 0) & (crystal.atomic_numbers < 119)).all()
-    return bool(finite and known and len(crystal) > 0 and crystal.volume >= MIN_VOLUME)
+    return bool(crystal.is_finite and known and len(crystal) > 0 and crystal.volume >= MIN_VOLUME)
 
 
 def composition_fingerprint(crystal: Crystal) -> NDArray[np.float64]:

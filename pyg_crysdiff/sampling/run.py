@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -216,17 +215,13 @@ def _run(
     finally:
         if store and shard is None:
             store.finish(crystals, complete)
-    if lost := sum(not _is_finite(crystal) for crystal in crystals):
+    if lost := sum(not crystal.is_finite for crystal in crystals):
         log.warning(
             "%d of %d crystals are not finite; they are kept, and count as invalid",
             lost,
             len(crystals),
         )
     return crystals
-
-
-def _is_finite(crystal: Crystal) -> bool:
-    return bool(np.isfinite(crystal.lattice).all() and np.isfinite(crystal.frac_coords).all())
 
 
 def _sizes(

@@ -28,7 +28,7 @@ from pymatgen.io.cif import CifWriter
 
 from pyg_crysdiff.data import Crystal, read_crystals
 from pyg_crysdiff.data.io import crystal_to_cif, save_cdvae, write_extxyz
-from tests.conftest import make_crystal
+from tests.conftest import make_crystal, zipped
 
 LIMIT = 10.0  # seconds for one input
 SHORT, LONG = 600, int(os.environ.get("CRYSDIFF_FUZZ", "100000"))
@@ -125,14 +125,6 @@ def mutated_file(name: str, data: bytes, rng: random.Random) -> bytes:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return zipped({n: mutated(archive.read(n), rng) for n in archive.namelist()})
     return mutated(data, rng)
-
-
-def zipped(files):
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return out.getvalue()
 
 
 # What a file states: for each entry the atoms, a number of atoms, or None.

@@ -16,7 +16,7 @@ from pymatgen.core import Lattice, Structure
 from pyg_crysdiff.data import BrokenEntry, Crystal, read_crystals
 from pyg_crysdiff.data.io import crystal_to_cif, write_extxyz
 from pyg_crysdiff.data.parsing import read_entries
-from tests.conftest import make_crystal
+from tests.conftest import make_crystal, zipped
 
 
 @pytest.fixture
@@ -54,14 +54,6 @@ def place(files, folder, kind):
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return path
-
-
-def zipped(files):
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return out.getvalue()
 
 
 def sizes(path):

@@ -196,7 +196,7 @@ def _cut(path: Path, arrays: dict[str, np.ndarray], provenance: Any) -> list[Cry
                 crystal = Crystal.from_parameters(*cell, frac, numbers, infos[i])
             else:
                 crystal = Crystal(arrays["lattices"][i], frac, numbers, infos[i])
-            if not (np.isfinite(crystal.lattice).all() and np.isfinite(frac).all()):
+            if not crystal.is_finite:
                 raise ValueError("lattice or coordinates are not finite")
             out.append(crystal)
         except (ValueError, ZeroDivisionError, FloatingPointError) as error:
