@@ -72,9 +72,15 @@ def _named(path: Path) -> Iterator[None]:
         raise
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 text file, whole or not at all; line ends as they are."""
-    with replacing(path) as temporary:
+def write_text(path: str | Path, text: str, *, flush: bool = True) -> None:
+    """Write a UTF-8 text file, whole or not at all; line ends as they are.
+
+    Args:
+        path: Target.
+        text: Content.
+        flush: See :func:`replacing`.
+    """
+    with replacing(path, flush=flush) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 

@@ -24,6 +24,7 @@ from pyg_crysdiff.data.formats.species import check_species
 from pyg_crysdiff.data.formats.structures_json import json_crystal
 from pyg_crysdiff.data.sources import entries_in, is_table, structure_entries
 from pyg_crysdiff.data.tables import read_table
+from pyg_crysdiff.errors import first_line
 from pyg_crysdiff.parallel import parallel_map
 
 log = logging.getLogger(__name__)
@@ -95,10 +96,8 @@ def parse_text(text: str, fmt: str) -> Crystal:
 
 
 def _one_line(error: Exception) -> str:
-    reason = (str(error).splitlines() or [""])[0].strip()[:_LONGEST_REASON]
-    return (
-        reason if reason and not isinstance(error, KeyError) else f"{type(error).__name__} {reason}"
-    )
+    reason = first_line(error).strip()[:_LONGEST_REASON]
+    return f"{type(error).__name__} {reason}" if isinstance(error, KeyError) else reason
 
 
 @dataclass(frozen=True)

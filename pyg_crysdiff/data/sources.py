@@ -28,6 +28,7 @@ from pyg_crysdiff.data.formats.cif_text import may_hold_atoms, split_blocks
 from pyg_crysdiff.data.formats.extxyz import split_frames
 from pyg_crysdiff.data.formats.structures_json import load_json, structure_rows
 from pyg_crysdiff.data.texts import decode
+from pyg_crysdiff.errors import first_line
 
 log = logging.getLogger(__name__)
 STRUCTURE_SUFFIXES = (".cif", ".vasp", ".poscar", ".extxyz", ".xyz")
@@ -128,9 +129,8 @@ def _entries_or_problem(member: Member) -> list[RawEntry]:
     try:
         return file_entries(member.name, member.read())
     except (ValueError, *DAMAGE) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         fmt = format_of(member.name) or ""
-        return [RawEntry("", fmt, member.name, 0, member.name, {}, problem=reason)]
+        return [RawEntry("", fmt, member.name, 0, member.name, {}, problem=first_line(error))]
 
 
 def entries_in(path: Path) -> list[RawEntry] | None:

@@ -21,6 +21,7 @@ from torch_geometric.utils import scatter
 from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.errors import first_line
 from pyg_crysdiff.evaluation.property_graphs import Edges, bonds, build_graph, neighbours
 from pyg_crysdiff.evaluation.validity import structural_problem
 from pyg_crysdiff.models.shipped import check_finite
@@ -225,9 +226,8 @@ class PropertyModel:
             network = _network(config)
             network.load_state_dict(weights)
         except _UNREADABLE as error:
-            reason = (str(error).splitlines() or [""])[0]
             raise ValueError(
-                f"{path} is damaged or not a property evaluator ({reason:.200})"
+                f"{path} is damaged or not a property evaluator ({first_line(error):.200})"
             ) from error
         check_finite({**weights, "mean, std": torch.tensor([mean, std])}, path)
         return cls(network.to(device), config, mean, std, card)

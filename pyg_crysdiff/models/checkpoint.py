@@ -12,6 +12,7 @@ import torch
 
 from pyg_crysdiff import storage
 from pyg_crysdiff.data.statistics import DataStatistics
+from pyg_crysdiff.errors import first_line
 from pyg_crysdiff.models.build import PACKAGE, Generator, build_denoiser, build_model
 from pyg_crysdiff.models.shipped import (
     check_finite,
@@ -100,7 +101,7 @@ def load_checkpoint(
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     except _UNUSABLE as error:
-        reason = (str(error).splitlines() or [""])[0]
+        reason = first_line(error)
         raise ValueError(
             f"{path} is damaged: its configuration or statistics cannot be used "
             f"({type(error).__name__}: {reason:.200}); copy it again"
@@ -165,7 +166,7 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
         raw = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever it meets in damaged bytes
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first_line(error)
         raise ValueError(
             f"{path} is truncated, damaged, or holds more than tensors and plain data "
             f"({reason}); copy it again or train anew"

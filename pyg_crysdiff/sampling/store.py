@@ -18,7 +18,14 @@ from safetensors.numpy import save_file
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.io import crystal_to_cif, crystals_to_extxyz, save_cdvae
-from pyg_crysdiff.storage import check_same, only_writer, read_json, replacing, write_from
+from pyg_crysdiff.storage import (
+    check_same,
+    only_writer,
+    read_json,
+    replacing,
+    write_from,
+    write_text,
+)
 
 log = logging.getLogger(__name__)
 _FORMAT = 2  # 1: parts without checksum, cells as the model left them
@@ -141,8 +148,7 @@ class SampleStore:
             path = self.folder / "cif" / f"{index:05d}.cif"
             if _is_newer(path, made):
                 continue
-            with replacing(path, flush=False) as temporary:
-                temporary.write_text(crystal_to_cif(crystal), encoding="utf-8")
+            write_text(path, crystal_to_cif(crystal), flush=False)
 
     def finish(self, crystals: Sequence[Crystal], complete: bool) -> None:
         """Write what is written once, at the end of a run or where it is interrupted.

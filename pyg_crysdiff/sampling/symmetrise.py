@@ -13,7 +13,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedE
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.io import crystal_to_cif, write_extxyz
 from pyg_crysdiff.evaluation.validity import structural_problem
-from pyg_crysdiff.storage import replacing
+from pyg_crysdiff.storage import write_text
 
 
 def symmetrised(crystal: Crystal, symprec: float = 0.1, *, primitive: bool = False) -> Crystal:
@@ -73,8 +73,8 @@ def write_symmetrised(
     copies = [symmetrised(c, symprec) for c in crystals]
     write_extxyz(copies, folder / "symmetrised.extxyz")
     for index, copy in enumerate(copies):
-        with replacing(folder / "symmetrised" / f"{index:05d}.cif", flush=False) as temporary:
-            temporary.write_text(_cif(copy, symprec), encoding="utf-8")
+        path = folder / "symmetrised" / f"{index:05d}.cif"
+        write_text(path, _cif(copy, symprec), flush=False)
     return copies
 
 

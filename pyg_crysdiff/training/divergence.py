@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 
 log = logging.getLogger(__name__)
 _WHAT_TO_DO = (
-    "look at the values of the data and lower the learning rate, then train into another folder"
+    "The last checkpoint is older and is kept; look at the values of the data and lower the "
+    "learning rate, then train into another folder"
 )
 
 
@@ -92,7 +93,7 @@ class FiniteSteps(Callback):
             raise TrainingDivergedError(
                 f"the training diverged: loss or gradient were not finite in the last {number} "
                 f"steps (epoch {trainer.current_epoch}, step {trainer.global_step}). "
-                f"The last checkpoint is older and is kept; {_WHAT_TO_DO}"
+                f"{_WHAT_TO_DO}"
             )
 
 
@@ -120,5 +121,5 @@ def refuse_non_finite(checkpoint: Mapping[str, Any]) -> None:
                 raise TrainingDivergedError(
                     f"the training diverged: {name} is not finite, so no checkpoint was written "
                     f"(epoch {checkpoint.get('epoch')}, step {checkpoint.get('global_step')}). "
-                    f"The last checkpoint is older and is kept; {_WHAT_TO_DO}"
+                    f"{_WHAT_TO_DO}"
                 )

@@ -17,6 +17,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from pyg_crysdiff.errors import first_line
 from pyg_crysdiff.storage import append_text, replacing, write_text
 from pyg_crysdiff.training.divergence import refuse_non_finite
 
@@ -66,10 +67,9 @@ class WholeCheckpoints(TorchCheckpointIO):
             content = super().load_checkpoint(path, map_location, weights_only)
             return {**content, "state_dict": content["state_dict"]}
         except Exception as error:  # the unpickler raises whatever it meets
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(
-                f"{path} is no checkpoint that a training can go on from ({reason}); delete it, "
-                "or choose another output folder"
+                f"{path} is no checkpoint that a training can go on from ({first_line(error)}); "
+                "delete it, or choose another output folder"
             ) from error
 
 

@@ -13,6 +13,7 @@ import torch
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.formats.species import check_species
+from pyg_crysdiff.errors import first_line
 
 _MOST_NUMBERS = 2 * 10**8  # in one tensor: a view may claim any size
 _MOST_BYTES = 16 * 2**30
@@ -91,7 +92,7 @@ def _load(path: Path) -> Any:
             f"would execute code ({said[0][:200]}); save the tensors alone"
         ) from error
     except Exception as error:  # the unpickler raises whatever it meets in damaged bytes
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise ValueError(f"{path} is truncated or damaged ({reason}); copy it again") from error
 
 
