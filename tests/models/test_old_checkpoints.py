@@ -1,0 +1,34 @@
+"""Checkpoints that version 0.1.0 wrote load, and give the crystals that they gave then."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pyg_crysdiff.models import load_checkpoint
+from pyg_crysdiff.sampling import Control, sample
+
+FOLDER = Path(__file__).parent / "checkpoints"
+EXPECTED = json.loads((FOLDER / "expected.json").read_text())
+CASES = [(file, case) for file, cases in EXPECTED.items() for case in cases]
+
+
+@pytest.mark.parametrize(("file", "case"), CASES, ids=[f"{f}-{c['options']}" for f, c in CASES])
+def test_old_checkpoint_gives_its_crystals(file, case):
+    control = Control(formulas=tuple(case["formulas"])) if case["formulas"] else None
+    made = sample(
+        load_checkpoint(FOLDER / file),
+        len(case["crystals"]),
+        seed=3,
+        control=control,
+        device="cpu",
+        precision="32-true",
+        progress=False,
+        **case["options"],
+    )
+    for crystal, then in zip(made, case["crystals"], strict=True):
+        assert crystal.atomic_numbers.tolist() == then["atomic_numbers"]
+        np.testing.assert_allclose(crystal.lattice, then["lattice"], atol=1e-3)
+        away = crystal.frac_coords - np.array(then["frac_coords"])
+        assert np.abs(away - away.round()).max() < 1e-3
