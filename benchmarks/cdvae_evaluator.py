@@ -25,7 +25,7 @@ from torch_geometric.loader import DataLoader
 
 from pyg_crysdiff.baselines.shims import install_shims
 from pyg_crysdiff.data import load_dataset
-from pyg_crysdiff.evaluation.cdvae_evaluator import load_cdvae_evaluator
+from pyg_crysdiff.property.cdvae import load_cdvae_evaluator
 
 
 def main() -> None:

@@ -28,8 +28,8 @@ import torch
 
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
-from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.models import load_checkpoint
+from pyg_crysdiff.property.model import PropertyModel
 from pyg_crysdiff.sampling import sample
 
 mpl.use("Agg")

@@ -19,12 +19,12 @@ from typing import Any
 
 import matplotlib as mpl
 
-from pyg_crysdiff.benchmark.drawing import draw, request
+from pyg_crysdiff.benchmark.sampling import draw, request
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data.properties import with_value
-from pyg_crysdiff.evaluation.cdvae_evaluator import load_evaluator
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
 from pyg_crysdiff.models import load_checkpoint
+from pyg_crysdiff.property.cdvae import load_evaluator
 from pyg_crysdiff.training import fit
 
 mpl.use("Agg")

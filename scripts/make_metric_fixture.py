@@ -24,7 +24,9 @@ from scipy.stats import wasserstein_distance
 from pyg_crysdiff.data import load_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
-SCALING = ROOT / "pyg_crysdiff" / "evaluation" / "constants" / "magpie_scaling.json"
+SCALING = (
+    ROOT / "pyg_crysdiff" / "evaluation" / "fingerprints" / "constants" / "magpie_scaling.json"
+)
 CUTOFFS = (0.6, 8.0)
 
 

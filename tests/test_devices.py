@@ -8,7 +8,7 @@ import torch
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.platform import DoubleTable, choose_device, choose_devices
 from pyg_crysdiff.training import compose_config, train
-from pyg_crysdiff.training import run as run_module
+from pyg_crysdiff.training import trainer as run_module
 from tests.helpers import small_config, toy_set
 
 

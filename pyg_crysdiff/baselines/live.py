@@ -21,8 +21,8 @@ import pandas as pd
 
 from pyg_crysdiff.baselines.baseline import Baseline
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
-from pyg_crysdiff.data.io import crystal_to_cif
 from pyg_crysdiff.data.readers import read_crystals
+from pyg_crysdiff.data.writers import crystal_to_cif
 
 GENERATED, OPTIMISED = "samples-generation.pt", "samples-optimisation.pt"
 

@@ -22,7 +22,7 @@ from pyg_crysdiff.benchmark.plots import COLOURS, STYLE, save_figure
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data import Crystal, CrystalDataset
-from pyg_crysdiff.data.io import write_extxyz
+from pyg_crysdiff.data.writers import write_extxyz
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pyg_crysdiff.benchmark.names import file_stem
+from pyg_crysdiff.evaluation.cache import Entries, scored
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
-from pyg_crysdiff.evaluation.kept import Entries, scored
 
 Say = Callable[[str], None]
 

@@ -68,8 +68,8 @@ def run(args: argparse.Namespace) -> None:
 def _score(
     args: argparse.Namespace, files: Sequence[NamedFile], protocol: Any, facts: dict[str, Any]
 ) -> None:
+    from pyg_crysdiff.evaluation.cache import scored  # noqa: PLC0415
     from pyg_crysdiff.evaluation.definitions import definition  # noqa: PLC0415
-    from pyg_crysdiff.evaluation.kept import scored  # noqa: PLC0415
     from pyg_crysdiff.evaluation.results import Results, Row  # noqa: PLC0415
 
     rows = []
@@ -122,8 +122,8 @@ def _relax_part(args: argparse.Namespace, files: Sequence[NamedFile], protocol: 
 
 
 def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
-    from pyg_crysdiff.evaluation.cdvae_evaluator import load_evaluator  # noqa: PLC0415
     from pyg_crysdiff.evaluation.harness import Protocol  # noqa: PLC0415
+    from pyg_crysdiff.property.cdvae import load_evaluator  # noqa: PLC0415
 
     reference, reference_set = _crystals(args.reference, "test", args)
     train, train_set = _crystals(args.train, "train", args)

@@ -41,9 +41,9 @@ def run(args: argparse.Namespace) -> None:
     import pandas as pd  # noqa: PLC0415
 
     from pyg_crysdiff.data import DATASETS, Crystal, load_dataset  # noqa: PLC0415
-    from pyg_crysdiff.data.io import crystal_to_cif, write_extxyz  # noqa: PLC0415
-    from pyg_crysdiff.evaluation.cdvae_evaluator import load_evaluator  # noqa: PLC0415
-    from pyg_crysdiff.evaluation.selection import select  # noqa: PLC0415
+    from pyg_crysdiff.data.writers import crystal_to_cif, write_extxyz  # noqa: PLC0415
+    from pyg_crysdiff.property.cdvae import load_evaluator  # noqa: PLC0415
+    from pyg_crysdiff.property.selection import select  # noqa: PLC0415
     from pyg_crysdiff.storage import write_text  # noqa: PLC0415
 
     predictor = load_evaluator(args.predictor)

@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     """Train, and print the held-out error."""
     from pyg_crysdiff.data import load_dataset  # noqa: PLC0415
     from pyg_crysdiff.data.properties import describe_use  # noqa: PLC0415
-    from pyg_crysdiff.evaluation.property_training import train_evaluator  # noqa: PLC0415
+    from pyg_crysdiff.property.training import train_evaluator  # noqa: PLC0415
 
     dataset = load_dataset(args.dataset, args.part, **data_options(args))
     name = args.property or dataset.property_name

@@ -2,8 +2,8 @@
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.dataset import CrystalDataset
-from pyg_crysdiff.data.named import DATASETS, MP20, Carbon24, Demo, Perov5, load_dataset
 from pyg_crysdiff.data.properties import property_of, set_properties
+from pyg_crysdiff.data.published import DATASETS, MP20, Carbon24, Demo, Perov5, load_dataset
 from pyg_crysdiff.data.readers import read_crystals
 from pyg_crysdiff.data.transforms import FullyConnected
 

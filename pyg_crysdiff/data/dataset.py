@@ -23,7 +23,7 @@ from torch_geometric.data import Data, InMemoryDataset
 
 import pyg_crysdiff
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
-from pyg_crysdiff.data.parsed import Parsed, load_parsed, save_parsed
+from pyg_crysdiff.data.parse_cache import Parsed, load_parsed, save_parsed
 from pyg_crysdiff.data.parsing import convert_entries, read_entries
 from pyg_crysdiff.data.properties import common_names
 from pyg_crysdiff.data.splits import SPLITS, random_split, split_files

@@ -6,11 +6,12 @@ from pyg_crysdiff.diffusion.coordinates import (
     wrapped_normal_score,
 )
 from pyg_crysdiff.diffusion.field import FieldDiffusion
-from pyg_crysdiff.diffusion.joint import FIELDS, CrystalState, JointDiffusion, Prediction
+from pyg_crysdiff.diffusion.joint import JointDiffusion
 from pyg_crysdiff.diffusion.lattice import LatticeDDPM
 from pyg_crysdiff.diffusion.noise import CrystalNoise, crystal_seed
 from pyg_crysdiff.diffusion.schedules import cosine_alpha_bar, geometric_sigma, sampling_times
 from pyg_crysdiff.diffusion.species import UniformD3PM
+from pyg_crysdiff.diffusion.state import FIELDS, CrystalState, Prediction
 
 __all__ = [
     "FIELDS",

@@ -7,8 +7,8 @@ a function ``denoise(state, t) -> Prediction``.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -16,53 +16,12 @@ from torch import Tensor, nn
 
 from pyg_crysdiff.diffusion.coordinates import WrappedNormalDiffusion
 from pyg_crysdiff.diffusion.field import FieldDiffusion
-from pyg_crysdiff.diffusion.known import Known
+from pyg_crysdiff.diffusion.inpainting import Inpainting
 from pyg_crysdiff.diffusion.lattice import LatticeDDPM
 from pyg_crysdiff.diffusion.noise import CrystalNoise
-
-FIELDS = ("lattice", "coordinates", "species")
-
-
-@dataclass(frozen=True)
-class CrystalState:
-    """A batch of crystals in the units of the process.
-
-    Attributes:
-        lattice: Row lattices, (B, 3, 3).
-        coordinates: Fractional coordinates, (N, 3).
-        species: Class indices, (N,) int64.
-        num_atoms: Atoms per crystal, (B,) int64; atoms of a crystal are contiguous.
-        batch: Crystal of each atom, (N,) int64, ascending.
-    """
-
-    lattice: Tensor
-    coordinates: Tensor
-    species: Tensor
-    num_atoms: Tensor
-    batch: Tensor
-
-    def to(self, device: torch.device | str) -> CrystalState:
-        """Move all tensors to a device."""
-        return CrystalState(*(getattr(self, name).to(device) for name in self.__annotations__))
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a denoiser returns.
-
-    Attributes:
-        lattice: Predicted noise of the lattice, (B, 3, 3).
-        coordinates: Predicted normalised score, (N, 3).
-        species: Logits of the clean species, (N, K).
-    """
-
-    lattice: Tensor
-    coordinates: Tensor
-    species: Tensor
-
+from pyg_crysdiff.diffusion.state import FIELDS, CrystalState, Denoise, Prediction
 
 Solver = Literal["ancestral", "renewing", "flow"]
-Denoise = Callable[[CrystalState, Tensor], Prediction]
 
 
 class JointDiffusion(nn.Module):
@@ -183,7 +142,7 @@ class JointDiffusion(nn.Module):
         times: list[int],
         corrector_steps: int = 1,
         renewal: float = 0.0,
-        known: Known | None = None,
+        known: Inpainting | None = None,
         solver: Solver = "ancestral",
     ) -> Iterator[tuple[int, CrystalState]]:
         """Run the reverse process, yielding (s, state at s) after every step.

@@ -10,10 +10,10 @@ import pandas as pd
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.properties import with_value
-from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.evaluation.results import Estimate
 from pyg_crysdiff.evaluation.stability import Stability
 from pyg_crysdiff.evaluation.success import PERCENTILES, percentile_thresholds
+from pyg_crysdiff.property.model import PropertyModel
 
 TASKS = ("generation", "reconstruction", "optimisation")
 Entry = Crystal | BrokenEntry

@@ -1,9 +1,12 @@
 """Generators: network, process and units put together; checkpoints."""
 
+from typing import Any
+
+from pyg_crysdiff._renamed import renamed
 from pyg_crysdiff.models.build import Generator, build_model, build_process, resolve_conditioner
 from pyg_crysdiff.models.checkpoint import LoadedModel, export_checkpoint, load_checkpoint
 from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
-from pyg_crysdiff.models.shipped import shipped_names
+from pyg_crysdiff.models.pretrained import pretrained_names
 
 __all__ = [
     "CrystalDiffusion",
@@ -13,6 +16,10 @@ __all__ = [
     "build_process",
     "export_checkpoint",
     "load_checkpoint",
+    "pretrained_names",
     "resolve_conditioner",
-    "shipped_names",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return globals()[renamed(__name__, {"shipped_names": "pretrained_names"}, name)]

@@ -14,7 +14,7 @@ from pyg_crysdiff import storage
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.errors import first_line
 from pyg_crysdiff.models.build import PACKAGE, Generator, build_denoiser, build_model
-from pyg_crysdiff.models.shipped import (
+from pyg_crysdiff.models.pretrained import (
     check_finite,
     export_weights,
     find_checkpoint,
@@ -78,7 +78,7 @@ def load_checkpoint(
     Args:
         path: A ``.ckpt`` written in training, a ``.safetensors`` of :func:`export_checkpoint`, or
             the name of one that comes with the package
-            (:func:`pyg_crysdiff.models.shipped.shipped_names`).
+            (:func:`pyg_crysdiff.models.pretrained.pretrained_names`).
         device: Where to put the model.
         trusted: Packages besides this one whose conditioners the checkpoint may name.
 

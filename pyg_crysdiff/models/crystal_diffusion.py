@@ -11,10 +11,11 @@ from torch_geometric.data import Batch, Data, InMemoryDataset
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
-from pyg_crysdiff.diffusion.joint import CrystalState, Denoise, JointDiffusion, Prediction, Solver
-from pyg_crysdiff.diffusion.known import Known
+from pyg_crysdiff.diffusion.inpainting import Inpainting
+from pyg_crysdiff.diffusion.joint import JointDiffusion, Solver
 from pyg_crysdiff.diffusion.noise import CrystalNoise
 from pyg_crysdiff.diffusion.species import GivenSpecies
+from pyg_crysdiff.diffusion.state import CrystalState, Denoise, Prediction
 from pyg_crysdiff.nn.denoiser import Denoiser
 from pyg_crysdiff.nn.layout import PairLayout
 
@@ -240,7 +241,7 @@ class CrystalDiffusion(nn.Module):
         guidance: float = 1.0,
         corrector_steps: int = 1,
         renewal: float = 0.0,
-        known: Known | None = None,
+        known: Inpainting | None = None,
         solver: Solver = "ancestral",
     ) -> Iterator[tuple[int, CrystalState]]:
         """Generate one batch, yielding (s, state at s) after every reverse step.

@@ -1,8 +1,8 @@
 """Sampling: what is asked for, the run, and the files it leaves."""
 
 from pyg_crysdiff.sampling.control import Control, Template
+from pyg_crysdiff.sampling.pipeline import sample
 from pyg_crysdiff.sampling.request import Sizes, resolve_target
-from pyg_crysdiff.sampling.run import sample
 from pyg_crysdiff.sampling.store import SampleStore
 from pyg_crysdiff.sampling.symmetrise import symmetrised, write_symmetrised
 

@@ -2,8 +2,8 @@
 
 The way of the data: a :class:`Control` is checked against the training statistics and the wanted
 sizes before anything is sampled; it then draws a size and lays out a :class:`Plan` for every
-crystal, and plans of a batch become the :class:`pyg_crysdiff.diffusion.known.Known` that the
-reverse process obeys.
+crystal, and plans of a batch become the
+:class:`pyg_crysdiff.diffusion.inpainting.Inpainting` that the reverse process obeys.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.diffusion.schedules import Spacing
 from pyg_crysdiff.models.build import Generator
 from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
-from pyg_crysdiff.sampling.apply import known_batch
 from pyg_crysdiff.sampling.control import Planner, Template
+from pyg_crysdiff.sampling.inpainting import known_batch
 
 
 @dataclass(frozen=True)

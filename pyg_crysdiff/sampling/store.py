@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.data.io import crystal_to_cif, crystals_to_extxyz, save_cdvae
+from pyg_crysdiff.data.writers import crystal_to_cif, crystals_to_extxyz, save_cdvae
 from pyg_crysdiff.storage import (
     check_same,
     only_writer,

@@ -11,7 +11,7 @@ from pymatgen.io.cif import CifWriter
 from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.data.io import crystal_to_cif, write_extxyz
+from pyg_crysdiff.data.writers import crystal_to_cif, write_extxyz
 from pyg_crysdiff.evaluation.validity import structural_problem
 from pyg_crysdiff.storage import write_text
 

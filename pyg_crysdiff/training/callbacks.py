@@ -12,7 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, Timer, WeightAveraging
 from torch import Tensor
 
-from pyg_crysdiff.training.keeping import LAST, MetricsFile
+from pyg_crysdiff.training.checkpoints import LAST, MetricsFile
 
 
 def warmed_ema(decay: float) -> WeightAveraging:

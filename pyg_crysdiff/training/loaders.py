@@ -9,8 +9,8 @@ import lightning.pytorch as pl
 from torch import Tensor
 from torch_geometric.data import Data
 
-from pyg_crysdiff.training.order import EpochOrder, with_focus
 from pyg_crysdiff.training.resident import ResidentBatches
+from pyg_crysdiff.training.samplers import EpochOrder, with_focus
 
 
 class CrystalData(pl.LightningDataModule):

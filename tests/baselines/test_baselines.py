@@ -16,7 +16,7 @@ from pyg_crysdiff.baselines.baseline import TASKS, LiveCode
 from pyg_crysdiff.baselines.shims import p_map, scatter, segment_csr
 from pyg_crysdiff.baselines.sparse_tensor import SparseTensor
 from pyg_crysdiff.data import DATASETS, Crystal
-from pyg_crysdiff.data.io import save_cdvae
+from pyg_crysdiff.data.writers import save_cdvae
 from pyg_crysdiff.evaluation.definitions import definition
 from tests.conftest import make_crystal
 

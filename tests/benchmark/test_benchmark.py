@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from pyg_crysdiff.baselines import published_rows
-from pyg_crysdiff.benchmark.command import main
+from pyg_crysdiff.benchmark.optimisation import REFERENCE, _Run, run_benchmark
 from pyg_crysdiff.benchmark.prediction import formula_of, run_prediction
-from pyg_crysdiff.benchmark.requests import run_requests
-from pyg_crysdiff.benchmark.run import REFERENCE, _Run, run_benchmark
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.benchmark.table import text_table
+from pyg_crysdiff.benchmark.target_sweep import run_requests
+from pyg_crysdiff.cli.benchmark import main
 from pyg_crysdiff.configuration import compose_config, load_table
 from pyg_crysdiff.data import read_crystals
-from pyg_crysdiff.evaluation.property_model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 from pyg_crysdiff.evaluation.results import Results
+from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 from tests.conftest import make_crystal
 
 TINY = [
@@ -228,11 +228,11 @@ def test_training_crystals_without_a_value_are_left_out_and_counted(tmp_path):
     for crystal, value in zip(crystals, (2.0, math.nan, 1.0), strict=True):
         crystal.info["e"] = value
 
-    class Known(list):
+    class Listed(list):
         def crystals(self):
             return list(self)
 
-    run.train = Known(crystals)
+    run.train = Listed(crystals)
     assert [c.info["e"] for c in run._known] == [2.0, 1.0]
     assert said == ["1 of 3 training crystals have no e"]
     empty = _Run(Settings.resolve("demo", out=tmp_path), said.append, False)

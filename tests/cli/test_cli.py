@@ -9,9 +9,9 @@ import torch
 from pyg_crysdiff.cli import command as cli
 from pyg_crysdiff.cli import main
 from pyg_crysdiff.data import load_dataset, read_crystals
-from pyg_crysdiff.data.io import save_cdvae, write_extxyz
+from pyg_crysdiff.data.writers import save_cdvae, write_extxyz
 from pyg_crysdiff.evaluation.composition import smact_validity
-from pyg_crysdiff.evaluation.property_model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
+from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 
 TINY = [
     "denoiser.dim=8", "denoiser.num_blocks=1", "denoiser.num_waves=2", "denoiser.pair_hidden=4",

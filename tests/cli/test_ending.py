@@ -13,11 +13,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pyg_crysdiff.benchmark.command import main as benchmark
 from pyg_crysdiff.cli import main
+from pyg_crysdiff.cli.benchmark import main as benchmark
 from pyg_crysdiff.cli.ending import ending, say
 from pyg_crysdiff.data import load_dataset, read_crystals
-from pyg_crysdiff.data.io import crystal_to_cif, write_extxyz
+from pyg_crysdiff.data.writers import crystal_to_cif, write_extxyz
 from pyg_crysdiff.parallel import WorkerKilledError
 from pyg_crysdiff.storage import only_writer
 
@@ -181,10 +181,10 @@ def test_scored_files_are_not_scored_again_and_damage_is_repaired(samples, tmp_p
     main(command)
     table, results = (out / "s.extxyz.csv").read_bytes(), (out / "results.json").read_bytes()
     calls = []
-    from pyg_crysdiff.evaluation import kept
+    from pyg_crysdiff.evaluation import cache
 
-    whole = kept.evaluate
-    monkeypatch.setattr(kept, "evaluate", lambda *a: calls.append(1) or whole(*a))
+    whole = cache.evaluate
+    monkeypatch.setattr(cache, "evaluate", lambda *a: calls.append(1) or whole(*a))
     main(command)
     assert not calls
     flipped = table.replace(b"1", b"2", 1)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from pyg_crysdiff.data import load_dataset
-from pyg_crysdiff.data.io import write_extxyz
-from pyg_crysdiff.evaluation.property_model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
+from pyg_crysdiff.data.writers import write_extxyz
+from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 from tests.kills import assert_survives_kills
 
 # Wall times, what holds them (a checkpoint), and names of folders.

@@ -18,9 +18,9 @@ from pyg_crysdiff.data import (
     property_of,
     read_crystals,
 )
-from pyg_crysdiff.data.io import crystal_to_cif
-from pyg_crysdiff.data.parsed import load_parsed
+from pyg_crysdiff.data.parse_cache import load_parsed
 from pyg_crysdiff.data.parsing import canonical
+from pyg_crysdiff.data.writers import crystal_to_cif
 from pyg_crysdiff.storage import content_digest
 from tests.conftest import make_crystal
 

@@ -11,8 +11,8 @@ import torch
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from pyg_crysdiff.data import BrokenEntry, Crystal, read_crystals
-from pyg_crysdiff.data.io import crystal_to_cif, save_cdvae, write_extxyz
 from pyg_crysdiff.data.readers import unreadable_line
+from pyg_crysdiff.data.writers import crystal_to_cif, save_cdvae, write_extxyz
 from tests.conftest import make_crystal
 
 

@@ -13,8 +13,8 @@ import torch
 from torch_geometric.data import Batch, HeteroData
 
 from pyg_crysdiff.data import BrokenEntry, read_crystals
-from pyg_crysdiff.data.io import save_cdvae
 from pyg_crysdiff.data.parsing import read_entries
+from pyg_crysdiff.data.writers import save_cdvae
 from tests.conftest import make_crystal
 
 

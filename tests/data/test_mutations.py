@@ -27,7 +27,7 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
 from pyg_crysdiff.data import Crystal, read_crystals
-from pyg_crysdiff.data.io import crystal_to_cif, save_cdvae, write_extxyz
+from pyg_crysdiff.data.writers import crystal_to_cif, save_cdvae, write_extxyz
 from tests.conftest import make_crystal, zipped
 
 LIMIT = 10.0  # seconds for one input

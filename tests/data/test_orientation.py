@@ -7,8 +7,8 @@ import torch
 
 from pyg_crysdiff.data import read_crystals
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.data.io import crystal_to_cif, save_cdvae, write_extxyz
 from pyg_crysdiff.data.parsing import canonical
+from pyg_crysdiff.data.writers import crystal_to_cif, save_cdvae, write_extxyz
 from pyg_crysdiff.sampling import symmetrised, write_symmetrised
 from tests.conftest import make_crystal
 

@@ -10,8 +10,8 @@ from torch_geometric.data import Batch, Data, InMemoryDataset
 from torch_geometric.loader import DataLoader
 
 from pyg_crysdiff.data import CrystalDataset, property_of, set_properties
-from pyg_crysdiff.data.io import crystal_to_cif
 from pyg_crysdiff.data.properties import describe_use, with_value
+from pyg_crysdiff.data.writers import crystal_to_cif
 from pyg_crysdiff.training.resident import ResidentBatches
 from tests.conftest import make_crystal
 

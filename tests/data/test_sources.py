@@ -14,8 +14,8 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from pyg_crysdiff.data import BrokenEntry, Crystal, read_crystals
-from pyg_crysdiff.data.io import crystal_to_cif, write_extxyz
 from pyg_crysdiff.data.parsing import read_entries
+from pyg_crysdiff.data.writers import crystal_to_cif, write_extxyz
 from tests.conftest import make_crystal, zipped
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyg_crysdiff.data.io import crystal_to_cif, write_extxyz
 from pyg_crysdiff.data.parsing import convert_entries, read_entries
+from pyg_crysdiff.data.writers import crystal_to_cif, write_extxyz
 from tests.conftest import make_crystal
 
 

@@ -10,14 +10,18 @@ from scipy.stats import norm
 
 from pyg_crysdiff.data import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.coverage import coverage_metrics, nearest_distances
-from pyg_crysdiff.evaluation.crystalnn import _layout, structure_fingerprints, voronoi_faces
 from pyg_crysdiff.evaluation.fingerprints import (
     MAGPIE_PROPERTIES,
     Fingerprints,
-    _scaling,
     composition_fingerprint,
     fingerprint_crystals,
 )
+from pyg_crysdiff.evaluation.fingerprints.crystalnn import (
+    _layout,
+    structure_fingerprints,
+    voronoi_faces,
+)
+from pyg_crysdiff.evaluation.fingerprints.magpie import _scaling
 from tests.conftest import make_crystal
 
 warnings.filterwarnings("ignore", category=UserWarning)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyg_crysdiff.data import Crystal, read_crystals
-from pyg_crysdiff.data.io import crystal_to_cif, save_cdvae, write_extxyz
+from pyg_crysdiff.data.writers import crystal_to_cif, save_cdvae, write_extxyz
 from pyg_crysdiff.evaluation.fingerprints import fingerprint_crystals
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
 from tests.conftest import make_crystal

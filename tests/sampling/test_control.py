@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Composition
 
-import pyg_crysdiff.training.run as training
+import pyg_crysdiff.training.trainer as training
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.sampling import Control, Template, sample, symmetrised, write_symmetrised
@@ -142,7 +142,9 @@ def test_weights_of_sizes(checkpoint):
     ],
 )
 def test_what_cannot_be_met_is_refused_before_sampling(checkpoint, control, message, monkeypatch):
-    monkeypatch.setattr("pyg_crysdiff.sampling.run.generate", lambda *_: pytest.fail("sampled"))
+    monkeypatch.setattr(
+        "pyg_crysdiff.sampling.pipeline.generate", lambda *_: pytest.fail("sampled")
+    )
     with pytest.raises(ValueError, match=message):
         draw(checkpoint, Control(**control))
 

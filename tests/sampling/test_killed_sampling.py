@@ -5,7 +5,7 @@ import hashlib
 import pytest
 import torch
 
-import pyg_crysdiff.training.run as training
+import pyg_crysdiff.training.trainer as training
 from pyg_crysdiff.training import train
 from tests.helpers import small_config, toy_set
 from tests.kills import assert_survives_kills

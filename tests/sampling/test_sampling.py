@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-import pyg_crysdiff.training.run as training
+import pyg_crysdiff.training.trainer as training
 from pyg_crysdiff.data import read_crystals
 from pyg_crysdiff.data.statistics import PropertyStatistics
 from pyg_crysdiff.models import CrystalDiffusion, load_checkpoint
@@ -309,7 +309,9 @@ def test_what_is_asked_beyond_the_data_is_told(checkpoint, options, line, caplog
 def test_requests_without_bound_are_refused_before_memory_is_taken(
     checkpoint, options, message, monkeypatch
 ):
-    monkeypatch.setattr("pyg_crysdiff.sampling.run.generate", lambda *_: pytest.fail("sampled"))
+    monkeypatch.setattr(
+        "pyg_crysdiff.sampling.pipeline.generate", lambda *_: pytest.fail("sampled")
+    )
     with pytest.raises(ValueError, match=message):
         draw(checkpoint, **options)
 

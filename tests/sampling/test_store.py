@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.sampling import store
-from pyg_crysdiff.sampling.run import _run
+from pyg_crysdiff.sampling.pipeline import _run
 from pyg_crysdiff.sampling.store import SampleStore, sole_writer
 from pyg_crysdiff.storage import only_writer
 

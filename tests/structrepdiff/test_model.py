@@ -90,7 +90,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("structrepdiff")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "pyg_crysdiff.training.run.load_data",
+            "pyg_crysdiff.training.trainer.load_data",
             lambda *_: (toy_set(24), toy_set(8, seed=1), ["energy"]),
         )
         config = compose_config([*SMALL, "max_epochs=40"])

@@ -9,12 +9,12 @@ import torch
 from torch_geometric.data import Batch
 
 from pyg_crysdiff.data import property_of, set_properties
-from pyg_crysdiff.data.io import crystal_to_cif
+from pyg_crysdiff.data.writers import crystal_to_cif
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.nn.conditioning import ConditionEmbedding
 from pyg_crysdiff.training import train
-from pyg_crysdiff.training.order import focused_rows, with_focus
-from pyg_crysdiff.training.run import load_data
+from pyg_crysdiff.training.samplers import focused_rows, with_focus
+from pyg_crysdiff.training.trainer import load_data
 from tests.conftest import make_crystal
 from tests.helpers import energy, same_weights, small_config, toy_set
 

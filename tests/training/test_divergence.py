@@ -8,10 +8,10 @@ from lightning.pytorch.callbacks import Callback
 
 from pyg_crysdiff.cli import main
 from pyg_crysdiff.data import load_dataset
-from pyg_crysdiff.evaluation.property_training import train_evaluator
 from pyg_crysdiff.models import load_checkpoint
-from pyg_crysdiff.training import run as run_module
+from pyg_crysdiff.property.training import train_evaluator
 from pyg_crysdiff.training import train
+from pyg_crysdiff.training import trainer as run_module
 from pyg_crysdiff.training.divergence import TrainingDivergedError, refuse_non_finite
 from pyg_crysdiff.training.module import DiffusionModule
 from tests.helpers import small_config, toy_set

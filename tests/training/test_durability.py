@@ -15,12 +15,12 @@ from lightning.pytorch.callbacks import Callback
 
 from pyg_crysdiff.cli import main
 from pyg_crysdiff.data import load_dataset
-from pyg_crysdiff.evaluation.property_training import train_evaluator
 from pyg_crysdiff.models import load_checkpoint
+from pyg_crysdiff.property.training import train_evaluator
 from pyg_crysdiff.storage import only_writer
 from pyg_crysdiff.training import resume, train
-from pyg_crysdiff.training import run as run_module
-from pyg_crysdiff.training.keeping import MetricsFile, WholeCheckpoints
+from pyg_crysdiff.training import trainer as run_module
+from pyg_crysdiff.training.checkpoints import MetricsFile, WholeCheckpoints
 from tests.helpers import same_weights, small_config, toy_set
 
 LOAD_DATA = run_module.load_data

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 import torch
 
-from pyg_crysdiff.evaluation.property_model import PropertyModel
+from pyg_crysdiff.property.model import PropertyModel
 from tests.kills import assert_survives_kills
 
 TINY = [

@@ -10,8 +10,8 @@ from lightning.pytorch.callbacks import Callback
 from pyg_crysdiff.data import load_dataset
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.training import compose_config, config_folder, resume, train
-from pyg_crysdiff.training import run as run_module
-from pyg_crysdiff.training.order import EpochOrder
+from pyg_crysdiff.training import trainer as run_module
+from pyg_crysdiff.training.samplers import EpochOrder
 from tests.helpers import same_weights, small_config, toy_set
 
 ORIGINAL_LOAD_DATA = run_module.load_data

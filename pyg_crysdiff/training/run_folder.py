@@ -12,10 +12,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch_geometric.data import Data, InMemoryDataset
 
-from pyg_crysdiff.data.named import DATASETS
 from pyg_crysdiff.data.properties import property_of
+from pyg_crysdiff.data.published import DATASETS
 from pyg_crysdiff.storage import check_same, only_writer, read_record, user_path, write_json
-from pyg_crysdiff.training.keeping import LAST, damage
+from pyg_crysdiff.training.checkpoints import LAST, damage
 
 CONFIG, DATA, FINISHED = "config.json", "data.json", "finished.json"
 _OTHER = "a run of another configuration"

@@ -4,9 +4,9 @@ import torch
 from pymatgen.core import Lattice, Structure
 
 from pyg_crysdiff.data import Crystal
-from pyg_crysdiff.evaluation.cdvae_evaluator import load_cdvae_evaluator
-from pyg_crysdiff.evaluation.property_graphs import bonds, build_graph
-from pyg_crysdiff.evaluation.property_model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
+from pyg_crysdiff.property.cdvae import load_cdvae_evaluator
+from pyg_crysdiff.property.graphs import bonds, build_graph
+from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 from tests.conftest import make_crystal
 
 CONFIG = EvaluatorConfig(

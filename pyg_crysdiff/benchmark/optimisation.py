@@ -24,26 +24,26 @@ import torch
 
 import pyg_crysdiff
 from pyg_crysdiff.baselines import Baseline, LiveRequest, load_baseline, published_rows, run_live
-from pyg_crysdiff.benchmark.choosing import choose, symmetrised_copies
-from pyg_crysdiff.benchmark.drawing import draw, request, sizes
+from pyg_crysdiff.benchmark.evaluators import property_model, thresholds_origin
 from pyg_crysdiff.benchmark.generators import generators
-from pyg_crysdiff.benchmark.judges import property_model, thresholds_origin
 from pyg_crysdiff.benchmark.names import file_stem
 from pyg_crysdiff.benchmark.plots import write_plots
 from pyg_crysdiff.benchmark.range_plots import draw_calibration
 from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.representations import draw_representations
+from pyg_crysdiff.benchmark.sampling import draw, request, sizes
 from pyg_crysdiff.benchmark.scoring import score
+from pyg_crysdiff.benchmark.selection import choose, symmetrised_copies
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import BrokenEntry, Crystal
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.data.readers import read_and_tell
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
-from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.platform import choose_device
+from pyg_crysdiff.property.model import PropertyModel
 from pyg_crysdiff.sampling.request import Target
 from pyg_crysdiff.storage import only_writer
 from pyg_crysdiff.structrepdiff import StructRepDiff

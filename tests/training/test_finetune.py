@@ -11,9 +11,9 @@ from pyg_crysdiff.data import property_of, set_properties
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.nn.conditioning import ConditionEmbedding
-from pyg_crysdiff.training import run as run_module
 from pyg_crysdiff.training import train
-from pyg_crysdiff.training.order import EpochOrder, focused_rows, with_focus
+from pyg_crysdiff.training import trainer as run_module
+from pyg_crysdiff.training.samplers import EpochOrder, focused_rows, with_focus
 from tests.helpers import energy, small_config, toy_set
 
 FOCUS = {"end": "lowest", "part": 0.25, "share": 0.5}

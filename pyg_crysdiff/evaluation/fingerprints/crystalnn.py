@@ -27,7 +27,7 @@ from pymatgen.optimization.neighbors import find_points_in_spheres
 from scipy.spatial import ConvexHull, QhullError
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.evaluation.order_parameters import Geometry, order_parameter
+from pyg_crysdiff.evaluation.fingerprints.order_parameters import Geometry, order_parameter
 
 Array = NDArray[np.float64]
 # CrystalNN's defaults.

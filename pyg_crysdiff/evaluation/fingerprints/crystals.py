@@ -1,34 +1,26 @@
-"""Structure and composition fingerprints behind coverage, computed on all cores, cached on disk."""
+"""Fingerprints of many crystals: computed on all cores, kept on disk."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
-from pyg_crysdiff.evaluation.crystalnn import structure_fingerprints
+from pyg_crysdiff.evaluation.fingerprints.crystalnn import structure_fingerprints
+from pyg_crysdiff.evaluation.fingerprints.magpie import composition_fingerprint
 from pyg_crysdiff.evaluation.validity import MIN_VOLUME
 from pyg_crysdiff.parallel import parallel_map
 from pyg_crysdiff.storage import load_arrays, replacing
 
 STRUCTURE_DIM, COMPOSITION_DIM = 61, 132
-MAGPIE_PROPERTIES = (
-    "Number", "MendeleevNumber", "AtomicWeight", "MeltingT", "Column", "Row", "CovalentRadius",
-    "Electronegativity", "NsValence", "NpValence", "NdValence", "NfValence", "NValence",
-    "NsUnfilled", "NpUnfilled", "NdUnfilled", "NfUnfilled", "NUnfilled", "GSvolume_pa",
-    "GSbandgap", "GSmagmom", "SpaceGroupNumber",
-)  # fmt: skip
 _FORMAT = 1
 _CHUNK = 50
-_SCALING = Path(__file__).parent / "constants" / "magpie_scaling.json"
 
 
 @dataclass(frozen=True)
@@ -113,44 +105,6 @@ def _fingerprints(crystals: Sequence[Crystal | BrokenEntry]) -> NDArray[np.float
 def _sound(crystal: Crystal) -> bool:
     known = ((crystal.atomic_numbers > 0) & (crystal.atomic_numbers < 119)).all()
     return bool(crystal.is_finite and known and len(crystal) > 0 and crystal.volume >= MIN_VOLUME)
-
-
-def composition_fingerprint(crystal: Crystal) -> NDArray[np.float64]:
-    """Return the Magpie statistics of the elements, standardised with CDVAE's constants, (132,).
-
-    For each of 22 properties: minimum, maximum, range, and over the atoms mean, mean absolute
-    deviation and mode (the smallest value among equally frequent elements). Elements without a
-    value get the average over all elements, as in matminer's default.
-    """
-    numbers, counts = np.unique(crystal.atomic_numbers, return_counts=True)
-    values = _element_table()[numbers]
-    weights = counts / counts.sum()
-    low, high, mean = values.min(0), values.max(0), weights @ values
-    spread = weights @ np.abs(values - mean)
-    mode = values[counts == counts.max()].min(0)
-    means, stds = _scaling()
-    raw = np.stack([low, high, high - low, mean, spread, mode], 1).ravel()
-    return np.asarray((raw - means) / stds)
-
-
-@cache
-def _element_table() -> NDArray[np.float64]:
-    """Magpie's 22 properties by atomic number, (119, 22)."""
-    from matminer.utils.data import MagpieData  # noqa: PLC0415
-    from pymatgen.core import Element  # noqa: PLC0415
-
-    data = MagpieData(impute_nan=True)
-    table = np.full((119, len(MAGPIE_PROPERTIES)), np.nan)
-    for z in range(1, 119):
-        element = Element.from_Z(z)
-        table[z] = [data.get_elemental_property(element, name) for name in MAGPIE_PROPERTIES]
-    return table
-
-
-@cache
-def _scaling() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    raw = json.loads(_SCALING.read_text(encoding="utf-8"))
-    return np.array(raw["means"]), np.array(raw["stds"])
 
 
 def _digest(crystals: Sequence[Crystal | BrokenEntry]) -> str:

@@ -17,12 +17,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from pyg_crysdiff.evaluation.property_model import (
+from pyg_crysdiff.models.pretrained import FOLDER, check_finite
+from pyg_crysdiff.property.model import (
     EvaluatorConfig,
     PeriodicDimeNet,
     PropertyModel,
 )
-from pyg_crysdiff.models.shipped import FOLDER, check_finite
 
 _PREFIX = "encoder."
 

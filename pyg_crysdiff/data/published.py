@@ -13,7 +13,7 @@ from torch_geometric.data import Data
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.dataset import CrystalDataset
 from pyg_crysdiff.data.download import fetch
-from pyg_crysdiff.data.parsed import Parsed
+from pyg_crysdiff.data.parse_cache import Parsed
 from pyg_crysdiff.data.splits import find_table, random_split
 from pyg_crysdiff.storage import user_path
 

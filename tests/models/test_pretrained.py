@@ -5,9 +5,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pyg_crysdiff.evaluation import cdvae_evaluator
-from pyg_crysdiff.evaluation.property_model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
-from pyg_crysdiff.models import export_checkpoint, load_checkpoint, shipped, shipped_names
+from pyg_crysdiff.models import export_checkpoint, load_checkpoint, pretrained, pretrained_names
+from pyg_crysdiff.property import cdvae
+from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 from pyg_crysdiff.sampling import sample
 from pyg_crysdiff.training import train
 from tests.conftest import make_crystal
@@ -16,7 +16,7 @@ from tests.helpers import same_weights, small_config, toy_set
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    import pyg_crysdiff.training.run as training
+    import pyg_crysdiff.training.trainer as training
 
     patch = pytest.MonkeyPatch()
     patch.setattr(training, "load_data", lambda *_: (toy_set(24), toy_set(6, 1), ["energy"]))
@@ -48,12 +48,12 @@ def test_an_exported_checkpoint_is_the_model(checkpoint, tmp_path, half):
 
 
 def test_names_of_shipped_checkpoints(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
     model = load_checkpoint(checkpoint)
     model.config["init"] = "/home/me/first.ckpt"
     export_checkpoint(model, tmp_path / "toy-cds.safetensors")
     assert "/home/me" not in (tmp_path / "toy-cds.json").read_text()
-    assert shipped_names() == ["toy-cds"]
+    assert pretrained_names() == ["toy-cds"]
     assert load_checkpoint("toy-cds").path == tmp_path / "toy-cds.safetensors"
     with pytest.raises(FileNotFoundError, match="toy-cds"):
         load_checkpoint("toy-cdi")
@@ -79,7 +79,7 @@ def test_damaged_exports_say_so(checkpoint, tmp_path):
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize("name", pretrained_names())
 def test_a_shipped_checkpoint_generates_and_its_card_tells_what_it_is(name):
     model = load_checkpoint(name)
     needed = {"dataset", "split", "seed", "epoch", "hardware", "licence", "metrics", "sampler"}
@@ -100,18 +100,18 @@ def test_a_property_model_in_half_precision_and_by_name(tmp_path, monkeypatch, r
         model.save(tmp_path / f"{half}.safetensors", half=half)
     sizes = [(tmp_path / f"{half}.safetensors").stat().st_size for half in (True, False)]
     assert sizes[0] < 0.75 * sizes[1]
-    monkeypatch.setattr(cdvae_evaluator, "FOLDER", tmp_path)
-    read = cdvae_evaluator.load_evaluator("True")
+    monkeypatch.setattr(cdvae, "FOLDER", tmp_path)
+    read = cdvae.load_evaluator("True")
     crystals = [make_crystal(rng, n) for n in (2, 4)]
     expected = model.predict(crystals)
     assert read.predict(crystals) == pytest.approx(expected, abs=0.05, nan_ok=True)
     assert np.nanmax(np.abs(expected + 3.0)) > 0.2  # not the mean alone
     with pytest.raises(FileNotFoundError):
-        cdvae_evaluator.load_evaluator("none")
+        cdvae.load_evaluator("none")
 
 
 def test_what_is_shipped_stays_small():
-    assert sum(f.stat().st_size for f in shipped.FOLDER.glob("*")) < 30 * 2**20
+    assert sum(f.stat().st_size for f in pretrained.FOLDER.glob("*")) < 30 * 2**20
 
 
 def edited(path, change):

@@ -1,29 +1,37 @@
 """Sampling with parts of the crystal given: species, coordinates, lattice.
 
-The way of the data: the caller says what is known of each crystal in a :class:`Known`; the reverse
-process of :class:`pyg_crysdiff.diffusion.joint.JointDiffusion` asks it to ``begin`` with the prior,
-to be ``applied`` to every prediction and to ``hold`` the given parts after every move.
+The caller says what is known of each crystal in an :class:`Inpainting`. The reverse process of
+:class:`pyg_crysdiff.diffusion.joint.JointDiffusion` then asks it to ``begin`` with the prior, to be
+``applied`` to every prediction and to ``hold`` the given parts after every move.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from pyg_crysdiff._renamed import renamed
+from pyg_crysdiff.diffusion.field import FieldDiffusion
 from pyg_crysdiff.diffusion.noise import CrystalNoise
-
-if TYPE_CHECKING:
-    from pyg_crysdiff.diffusion.joint import CrystalState, JointDiffusion, Prediction
+from pyg_crysdiff.diffusion.state import CrystalState, Prediction
 
 Settle = Callable[[Tensor], Tensor]
 
 
+class HasFields(Protocol):
+    """A process made of one process per field, such as :class:`JointDiffusion`."""
+
+    def field(self, name: str) -> FieldDiffusion:
+        """Return the process of one field."""
+        ...
+
+
 @dataclass(frozen=True)
-class Known:
+class Inpainting:
     r"""What is given of a batch of crystals before they are sampled, in units of the process.
 
     *Species.* Logits of classes that an atom may not have become :math:`-\infty`. An atom with one
@@ -53,7 +61,7 @@ class Known:
     settle: Settle | None = None
     settle_at: int = 0
 
-    def begin(self, process: JointDiffusion, state: CrystalState, t: int) -> CrystalState:
+    def begin(self, process: HasFields, state: CrystalState, t: int) -> CrystalState:
         """Put the given parts into a sample of the prior at t."""
         if self.allowed is not None:
             sole = self.allowed.sum(1) == 1
@@ -63,7 +71,7 @@ class Known:
             state = replace(state, species=torch.where(sole, given, state.species))
         return self.hold(process, state, t)
 
-    def hold(self, process: JointDiffusion, state: CrystalState, t: int) -> CrystalState:
+    def hold(self, process: HasFields, state: CrystalState, t: int) -> CrystalState:
         """Put the given coordinates and lattices back, as noisy as the process is at t."""
         changed = {}
         for name in ("coordinates", "lattice"):
@@ -84,7 +92,7 @@ class Known:
         logits = prediction.species.masked_fill(~self.allowed, -torch.inf)
         return replace(prediction, species=logits)
 
-    def applied(self, prediction: Prediction, t: int, s: int) -> tuple[Known, Prediction]:
+    def applied(self, prediction: Prediction, t: int, s: int) -> tuple[Inpainting, Prediction]:
         """Restrict the prediction for the step from t to s; choose the composition if it is time.
 
         Returns:
@@ -97,3 +105,7 @@ class Known:
         one_hot = torch.nn.functional.one_hot(classes, prediction.species.size(1)).bool()
         known = replace(self, allowed=one_hot, settle=None)
         return known, known.restrict(prediction)
+
+
+def __getattr__(name: str) -> Any:
+    return globals()[renamed(__name__, {"Known": "Inpainting"}, name)]

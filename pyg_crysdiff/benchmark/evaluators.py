@@ -11,9 +11,9 @@ from typing import Literal
 
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import CrystalDataset
-from pyg_crysdiff.evaluation.cdvae_evaluator import load_evaluator
-from pyg_crysdiff.evaluation.property_model import PRESETS, PropertyModel
-from pyg_crysdiff.evaluation.property_training import train_evaluator
+from pyg_crysdiff.property.cdvae import load_evaluator
+from pyg_crysdiff.property.model import PRESETS, PropertyModel
+from pyg_crysdiff.property.training import train_evaluator
 
 
 def property_model(

@@ -17,7 +17,7 @@ FOLDER = Path(__file__).resolve().parent.parent / "checkpoints"
 _SUFFIX = ".safetensors"
 
 
-def shipped_names() -> list[str]:
+def pretrained_names() -> list[str]:
     """Return the names of the checkpoints that come with the package."""
     return sorted(p.stem for p in FOLDER.glob(f"*{_SUFFIX}") if p.with_suffix(".json").is_file())
 
@@ -31,9 +31,9 @@ def find_checkpoint(path: str | Path) -> Path:
     file = Path(path)
     if file.is_file():
         return file
-    if str(path) in shipped_names():
+    if str(path) in pretrained_names():
         return FOLDER / f"{path}{_SUFFIX}"
-    names = ", ".join(shipped_names()) or "none"
+    names = ", ".join(pretrained_names()) or "none"
     raise FileNotFoundError(f"no checkpoint at {path}; with the package come: {names}")
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import Crystal
-from pyg_crysdiff.data.io import write_extxyz
-from pyg_crysdiff.evaluation.property_model import PropertyModel
-from pyg_crysdiff.evaluation.selection import select
+from pyg_crysdiff.data.writers import write_extxyz
 from pyg_crysdiff.parallel import parallel_map
+from pyg_crysdiff.property.model import PropertyModel
+from pyg_crysdiff.property.selection import select
 from pyg_crysdiff.sampling import symmetrised
 from pyg_crysdiff.storage import read_json, write_json
 

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
-from pyg_crysdiff.evaluation.property_model import PropertyModel
 from pyg_crysdiff.evaluation.uniqueness import Key, matches_any, matching_key
+from pyg_crysdiff.property.model import PropertyModel
 
 
 def select(

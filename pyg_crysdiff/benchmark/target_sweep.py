@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 import pyg_crysdiff
-from pyg_crysdiff.benchmark.drawing import draw
+from pyg_crysdiff.benchmark.evaluators import property_model, thresholds_origin
 from pyg_crysdiff.benchmark.generators import generators
-from pyg_crysdiff.benchmark.judges import property_model, thresholds_origin
 from pyg_crysdiff.benchmark.range_plots import draw_guidance, draw_requests
 from pyg_crysdiff.benchmark.report import write_report
+from pyg_crysdiff.benchmark.sampling import draw
 from pyg_crysdiff.benchmark.scoring import score
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data.properties import with_value

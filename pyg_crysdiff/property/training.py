@@ -23,20 +23,20 @@ from tqdm import tqdm
 import pyg_crysdiff
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.properties import with_value
-from pyg_crysdiff.evaluation.property_graphs import PropertyGraph, property_graph
-from pyg_crysdiff.evaluation.property_model import (
+from pyg_crysdiff.platform import choose_device, choose_devices
+from pyg_crysdiff.property.graphs import PropertyGraph, property_graph
+from pyg_crysdiff.property.model import (
     PRESETS,
     EvaluatorConfig,
     PeriodicDimeNet,
     PropertyModel,
 )
-from pyg_crysdiff.platform import choose_device, choose_devices
 from pyg_crysdiff.storage import check_same, only_writer
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
+from pyg_crysdiff.training.checkpoints import LAST, WholeCheckpoints, resumable
 from pyg_crysdiff.training.divergence import FiniteSteps
-from pyg_crysdiff.training.keeping import LAST, WholeCheckpoints, resumable
-from pyg_crysdiff.training.order import EpochOrder
-from pyg_crysdiff.training.quiet import quiet_lightning
+from pyg_crysdiff.training.lightning_output import quiet_lightning
+from pyg_crysdiff.training.samplers import EpochOrder
 
 log = logging.getLogger(__name__)
 _HELD_OUT = 0.1

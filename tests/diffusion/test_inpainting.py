@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from pyg_crysdiff.diffusion.coordinates import WrappedNormalDiffusion
-from pyg_crysdiff.diffusion.joint import CrystalState, JointDiffusion, Prediction
-from pyg_crysdiff.diffusion.known import Known
+from pyg_crysdiff.diffusion.inpainting import Inpainting
+from pyg_crysdiff.diffusion.joint import JointDiffusion
 from pyg_crysdiff.diffusion.lattice import LatticeDDPM
 from pyg_crysdiff.diffusion.noise import CrystalNoise
 from pyg_crysdiff.diffusion.species import GivenSpecies, UniformD3PM
+from pyg_crysdiff.diffusion.state import CrystalState, Prediction
 
 STEPS, CLASSES, SIZES = 20, 4, [2, 3]
 
@@ -45,7 +46,7 @@ def test_given_parts_come_out_exactly_and_are_noised_on_the_way():
     allowed = torch.ones(5, CLASSES, dtype=torch.bool)
     allowed[1] = torch.tensor([False, False, True, False])
     allowed[2] = torch.tensor([True, False, False, True])
-    known = Known(noise(7), allowed, coordinates, lattice)
+    known = Inpainting(noise(7), allowed, coordinates, lattice)
     states = run(process(), known)
     final = states[-1][1]
     assert torch.equal(final.coordinates[[0, 3]], coordinates[[0, 3]])
@@ -62,7 +63,7 @@ def test_given_parts_come_out_exactly_and_are_noised_on_the_way():
 def test_noise_of_given_parts_is_that_of_the_forward_process():
     joint = process()
     sizes = [4000]
-    known = Known(CrystalNoise([3], sizes), coordinates=torch.full((4000, 3), 0.5))
+    known = Inpainting(CrystalNoise([3], sizes), coordinates=torch.full((4000, 3), 0.5))
     state = joint.prior(torch.tensor(sizes), CrystalNoise([0], sizes))
     held = known.hold(joint, state, 10).coordinates
     wrapped = joint.field("coordinates").corrupt(
@@ -76,7 +77,7 @@ def test_an_atom_with_one_class_follows_the_forward_process():
     sizes = [count]
     allowed = torch.zeros(count, CLASSES, dtype=torch.bool)
     allowed[:, 2] = True
-    known = Known(CrystalNoise([1], sizes), allowed)
+    known = Inpainting(CrystalNoise([1], sizes), allowed)
 
     def flat(state, t):
         return Prediction(torch.zeros(1, 3, 3), torch.zeros(count, 3), torch.zeros(count, CLASSES))
@@ -96,7 +97,7 @@ def test_the_composition_is_settled_once_and_kept():
         calls.append(probabilities.shape)
         return torch.tensor([0, 1, 1, 2, 3])
 
-    known = Known(noise(7), settle=settle, settle_at=5)
+    known = Inpainting(noise(7), settle=settle, settle_at=5)
     allowed = torch.ones(5, CLASSES, dtype=torch.bool)
     states = run(process(), replace(known, allowed=allowed))
     assert calls == [(5, CLASSES)]
@@ -106,7 +107,7 @@ def test_the_composition_is_settled_once_and_kept():
 def test_given_species_are_seen_clean_at_every_time():
     joint = process(GivenSpecies(CLASSES, STEPS))
     allowed = torch.nn.functional.one_hot(torch.tensor([3, 1, 0, 2, 2]), CLASSES).bool()
-    for _, state in run(joint, Known(noise(7), allowed)):
+    for _, state in run(joint, Inpainting(noise(7), allowed)):
         assert state.species.tolist() == [3, 1, 0, 2, 2]
     field = joint.field("species")
     x0, t = torch.tensor([1, 2]), torch.tensor([20, 3])

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from pyg_crysdiff.data import BrokenEntry, Crystal
-from pyg_crysdiff.evaluation.property_graphs import neighbours, property_graph
-from pyg_crysdiff.evaluation.property_model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
-from pyg_crysdiff.evaluation.property_training import train_evaluator
+from pyg_crysdiff.property.graphs import neighbours, property_graph
+from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
+from pyg_crysdiff.property.training import train_evaluator
 from tests.conftest import make_crystal
 
 SMALL = EvaluatorConfig(

@@ -23,9 +23,14 @@ from pyg_crysdiff.models.build import PACKAGE
 from pyg_crysdiff.models.checkpoint import LoadedModel
 from pyg_crysdiff.platform import choose_device, choose_devices, choose_precision
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
-from pyg_crysdiff.training.check import check_numbers
+from pyg_crysdiff.training.checkpoints import LAST, MetricsFile, WholeCheckpoints, resumable
+from pyg_crysdiff.training.config_checks import check_numbers
 from pyg_crysdiff.training.divergence import FiniteSteps
-from pyg_crysdiff.training.folder import (
+from pyg_crysdiff.training.finetune import new_model
+from pyg_crysdiff.training.lightning_output import quiet_lightning
+from pyg_crysdiff.training.loaders import CrystalData
+from pyg_crysdiff.training.module import DiffusionModule
+from pyg_crysdiff.training.run_folder import (
     check_config,
     check_data,
     ended,
@@ -34,12 +39,7 @@ from pyg_crysdiff.training.folder import (
     recorded,
     writing,
 )
-from pyg_crysdiff.training.keeping import LAST, MetricsFile, WholeCheckpoints, resumable
-from pyg_crysdiff.training.loaders import CrystalData
-from pyg_crysdiff.training.module import DiffusionModule
-from pyg_crysdiff.training.order import focused_rows
-from pyg_crysdiff.training.quiet import quiet_lightning
-from pyg_crysdiff.training.start import new_model
+from pyg_crysdiff.training.samplers import focused_rows
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import pytest
 
 from pyg_crysdiff.data import DATASETS, MP20, Carbon24, load_dataset
 from pyg_crysdiff.data.download import fetch, git_blob_id
-from pyg_crysdiff.data.io import crystal_to_cif
 from pyg_crysdiff.data.properties import with_value
+from pyg_crysdiff.data.writers import crystal_to_cif
 from tests.conftest import make_crystal
 
 

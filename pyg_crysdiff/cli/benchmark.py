@@ -57,10 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _task(name: str) -> Callable[..., Results]:
+    from pyg_crysdiff.benchmark.optimisation import run_benchmark  # noqa: PLC0415
     from pyg_crysdiff.benchmark.prediction import run_prediction  # noqa: PLC0415
     from pyg_crysdiff.benchmark.reconstruction import run_reconstruction  # noqa: PLC0415
-    from pyg_crysdiff.benchmark.requests import run_requests  # noqa: PLC0415
-    from pyg_crysdiff.benchmark.run import run_benchmark  # noqa: PLC0415
+    from pyg_crysdiff.benchmark.target_sweep import run_requests  # noqa: PLC0415
 
     return {
         "optimisation": run_benchmark,
@@ -177,7 +177,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _settings(args: argparse.Namespace) -> Settings:
     from pyg_crysdiff.benchmark.settings import Settings  # noqa: PLC0415
-    from pyg_crysdiff.models.shipped import find_checkpoint  # noqa: PLC0415
+    from pyg_crysdiff.models.pretrained import find_checkpoint  # noqa: PLC0415
 
     resolved = Settings.resolve(
         args.dataset,

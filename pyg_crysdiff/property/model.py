@@ -22,10 +22,10 @@ from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.errors import first_line
-from pyg_crysdiff.evaluation.property_graphs import Edges, bonds, build_graph, neighbours
 from pyg_crysdiff.evaluation.validity import structural_problem
-from pyg_crysdiff.models.shipped import check_finite
+from pyg_crysdiff.models.pretrained import check_finite
 from pyg_crysdiff.parallel import parallel_map
+from pyg_crysdiff.property.graphs import Edges, bonds, build_graph, neighbours
 from pyg_crysdiff.storage import replacing
 
 _MAX_ELEMENT = 94  # rows of DimeNet's embedding table

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pyg_crysdiff.data import BrokenEntry, Crystal
-from pyg_crysdiff.evaluation.selection import select
+from pyg_crysdiff.property.selection import select
 
 SALT = ([[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17])
 ARGON = ([[0, 0, 0], [0.5, 0.5, 0.5]], [11, 18])  # no compound

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyg_crysdiff.diffusion.known import Known
+from pyg_crysdiff.diffusion.inpainting import Inpainting
 from pyg_crysdiff.diffusion.noise import CrystalNoise, crystal_seed
 from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
 from pyg_crysdiff.sampling.composition import draw_composition
@@ -23,7 +23,7 @@ def known_batch(
     indices: Sequence[int],
     sizes: Sequence[int],
     seed: int,
-) -> Known:
+) -> Inpainting:
     """Return what is given of the crystals with these indices, on the model's device.
 
     Args:
@@ -57,7 +57,7 @@ def known_batch(
         return torch.as_tensor(np.concatenate(chosen), device=device)
 
     lattice = gathered([p.lattice for p in plans])
-    return Known(
+    return Inpainting(
         noise=CrystalNoise(seeds, sizes, device),
         allowed=torch.as_tensor(np.concatenate([p.allowed for p in plans]), device=device),
         coordinates=gathered([p.frac_coords for p in plans]),

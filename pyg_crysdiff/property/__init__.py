@@ -1,0 +1,1 @@
+"""Prediction of properties by DimeNet++: to judge crystals or to choose among them."""
