@@ -1,4 +1,5 @@
 from .harness import evaluate
+from .predictor import PropertyPredictor
 from .protocol import TASKS, Entry, Evaluation, Protocol
 from .results import Estimate, Results, Row
 from .stability import Stability
@@ -8,6 +9,7 @@ __all__ = [
     "Entry",
     "Estimate",
     "Evaluation",
+    "PropertyPredictor",
     "Protocol",
     "Results",
     "Row",
