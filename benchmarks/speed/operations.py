@@ -1,4 +1,4 @@
-"""Arithmetic of matrix products, those inside the C kernel included."""
+"""Count the arithmetic of matrix products, including those inside the C kernel."""
 
 from __future__ import annotations
 
