@@ -9,6 +9,7 @@ from typing import Any
 from pyg_crysdiff.benchmark.names import file_stem
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import Crystal
+from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.sampling import Control, sample
 from pyg_crysdiff.sampling.request import Target
@@ -30,6 +31,11 @@ def sizes(settings: Settings, target: Target) -> Any:
     return "distribution" if target is None else settings.num_atoms
 
 
+def sampler_options(sampler: Sampler) -> dict[str, Any]:
+    """Return the keywords by which :func:`pyg_crysdiff.sampling.sample` takes a sampler."""
+    return sampler.to_dict()
+
+
 def draw(
     settings: Settings, name: str, model: LoadedModel, target: Target, progress: bool
 ) -> tuple[list[Crystal], dict[str, Any]]:
@@ -45,14 +51,14 @@ def draw(
     Returns:
         The crystals; the sampler's settings and, where they came in one go, its seconds.
     """
-    sampler: dict[str, Any] = settings.sampler()
+    sampler = sampler_options(settings.sampler)
     control = Control()
     if target is not None:
         control = Control(
             charge_neutral=settings.charge_neutral, num_elements=settings.num_elements
         )
     if isinstance(model.model, StructRepDiff):  # nothing to correct, and steps of its own
-        sampler = {"steps": settings.structrepdiff_steps}
+        sampler = {"steps": settings.structrepdiff_sampler.steps}
     folder = settings.out / "samples" / file_stem(name)
     clock = _Clock(folder)
     crystals = sample(
