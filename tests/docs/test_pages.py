@@ -18,7 +18,9 @@ def load_runner():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["own_data", "extending", "several_machines", "drop_in"])
+@pytest.mark.parametrize(
+    "page", ["quickstart", "own_data", "extending", "several_machines", "drop_in"]
+)
 def test_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert os.environ["CRYSDIFF_CACHE"]
