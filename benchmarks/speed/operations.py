@@ -1,4 +1,4 @@
-"""Arithmetic of matrix products, those inside the C kernel included."""
+"""Count the arithmetic of matrix products, including those inside the C kernel."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ def matrix_operations(call: Callable[[], Any]) -> int:
     inside = 0
     kernel = pair_attention._call
 
-    def counted(direction: str, layout: Any, inputs: Any, arguments: Any) -> None:
+    def counted(
+        direction: str, layout: Any, inputs: pair_attention.AttentionInputs, arguments: Any
+    ) -> None:
         nonlocal inside
-        sines, by_sines = inputs[2], inputs[4]
-        inside += 2 * 2 * sines.numel() * by_sines.size(1)
+        inside += 2 * 2 * inputs.sines.numel() * inputs.by_sines.size(1)
         kernel(direction, layout, inputs, arguments)
 
     with patch.object(pair_attention, "_call", counted), FlopCounterMode(display=False) as counter:

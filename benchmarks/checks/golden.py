@@ -1,6 +1,6 @@
 """Compare the harness with reference values of the original scripts, value by value.
 
-    python benchmarks/golden.py FOLDER
+    python benchmarks/checks/golden.py FOLDER
 
 FOLDER holds JSON files that name their inputs (npz with frac_coords, atom_types, lengths, angles,
 num_atoms) and hold the metrics, validity vectors and nearest distances that CDVAE's

@@ -1,6 +1,6 @@
 """Time the harness against the original way, side by side in one run.
 
-    python benchmarks/harness_speed.py SAMPLES REFERENCE [--num 1000] [--reference-num 1000]
+    python benchmarks/speed/harness_speed.py SAMPLES REFERENCE [--num 1000] [--reference-num 1000]
 
 The original way: one crystal after the other through pymatgen and matminer as CDVAE's
 ``compute_metrics.py`` does (validity, SMACT by enumeration, CrystalNN "ops" and Magpie
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,6 +31,7 @@ from pymatgen.core import Element
 from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 from smact.screening import pauling_test
+from timing import peak_gib
 
 from pyg_crysdiff.data import Crystal, read_crystals
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
@@ -146,7 +146,7 @@ def main() -> None:
         "seconds": seconds,
         "ratio_cold": seconds["original"] / seconds["cold"],
         "ratio_warm": seconds["original"] / seconds["warm"],
-        "peak_GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak_GiB": peak_gib(),
     }  # fmt: skip
     if args.large:
         code = _LARGE.format(n=args.large)

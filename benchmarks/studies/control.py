@@ -1,6 +1,6 @@
 """Do samples obey hard constraints, and what does that cost in validity and time?
 
-    python benchmarks/control.py RUN/last.ckpt --num-samples 500 --json control.json
+    python benchmarks/studies/control.py RUN/last.ckpt --num-samples 500 --json control.json
 
 Constraints are built from the model's own training set: its commonest elements and sizes.
 """

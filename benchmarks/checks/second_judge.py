@@ -1,6 +1,6 @@
 r"""A second, independent judge: CHGNet's relaxed energies of generated crystals.
 
-    python benchmarks/second_judge.py cds=SAMPLES --dataset carbon24 --data-root DATA \
+    python benchmarks/checks/second_judge.py cds=SAMPLES --dataset carbon24 --data-root DATA \
         --split val-as-train --num 100
 
 For sets of one element, whose property is an energy per atom: CHGNet's energies of the training

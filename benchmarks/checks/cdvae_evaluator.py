@@ -1,6 +1,6 @@
 """Compare a converted CDVAE property evaluator with CDVAE's own code on real crystals.
 
-    python benchmarks/cdvae_evaluator.py CHECKOUT --data-root DATA
+    python benchmarks/checks/cdvae_evaluator.py CHECKOUT --data-root DATA
 
 Builds CDVAE's ``CrystGNN_Supervise`` from an unmodified checkout, by default with random weights,
 writes it as CDVAE's training does, and compares the predictions of CDVAE's ``prop_model_eval`` path

@@ -1,6 +1,6 @@
 """Quality against the number of denoiser evaluations, for a trained model.
 
-    python benchmarks/few_steps.py RUN/last.ckpt --dataset carbon24 --data-root DATA \
+    python benchmarks/studies/few_steps.py RUN/last.ckpt --dataset carbon24 --data-root DATA \
         --split val-as-train --evaluator FILE --num-samples 300 --out few_steps
 
 Every sampler makes the same numbers of crystals from the same seeds, with the target (for the

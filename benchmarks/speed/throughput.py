@@ -1,37 +1,38 @@
-"""Time our model against peers': same crystals, same batch, same threads, one run.
+"""Time our model against peers: the same crystals, batch size and threads, in one run.
 
-    python benchmarks/throughput.py --data-root DATA --peer diffcsp=CHECKOUT \
+    python benchmarks/speed/throughput.py --data-root DATA --peer diffcsp=CHECKOUT \
         --peer mattergen=CHECKOUT --peer crystalite=CHECKOUT --out throughput.json
-    python benchmarks/throughput.py --scaling            # cost by atoms and by number of crystals
+    python benchmarks/speed/throughput.py --scaling  # cost by atoms and by number of crystals
 
-Each side is measured in a child process of its own, in turns (ours, peer, ours, peer, ...), so
-that a change of the machine's speed meets both. Measured: training steps (forward, backward, clip,
-optimiser), denoiser evaluations, and sampling. A peer's sampling is the number of network calls of
-its published sampler times their cost, which leaves out what it does besides: a bound in its
-favour. Ours is a stretch of the reverse process, all of it, extrapolated: at equal steps (T = 1000,
-predictor and corrector) and with the few-step sampler (--few-steps, renewing), whose quality
-benchmarks/few_steps.py compares. Printed: structures/s of both, ratios, peak memory, and for ours
-the share of the machine's measured rate of matrix products. Each model has its published or default
+Each side is measured in a process of its own. The sides take turns (ours, peer, ours, peer, ...),
+so that a change of the machine's speed meets both. Each model has its published or default
 configuration and random weights.
+
+Three things are timed: training steps (forward, backward, clipping, optimiser), evaluations of the
+denoiser, and sampling. A peer's sampling time is the number of network calls of its published
+sampler times the cost of one. This leaves out all else that its sampler does, which favours the
+peer. For ours a stretch of the whole reverse process is timed and extrapolated, once at equal steps
+(T = 1000, predictor and corrector) and once with the few-step sampler (--few-steps, renewing),
+whose quality benchmarks/studies/few_steps.py compares.
+
+Printed are structures per second of both, their ratios and the peak memory; for ours also the share
+of the rate of matrix products that this machine reaches.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics as stats
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from operations import matrix_operations
+from throughput_scaling import scaling
 from throughput_sides import PEERS, T, ours
+from timing import child, matrix_rate, peak_gib, rate_of
 
 from pyg_crysdiff.data import load_dataset
 from pyg_crysdiff.platform import choose_device, keep_freed_memory
@@ -43,8 +44,6 @@ def main() -> None:
     """Measure, print and write ratios."""
     args = parse()
     if args.scaling:
-        from throughput_scaling import scaling
-
         table = scaling(args)
     elif args.side:
         print(json.dumps(measure(args)))
@@ -133,15 +132,6 @@ def compare(dataset: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def child(side: str, *options: str) -> dict[str, Any]:
-    """Run one measurement in a process of its own."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--side", side, *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"{' '.join([side, *options])} failed:\n{done.stderr[-2000:]}")
-    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
-
-
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Measure one side on one data set."""
     torch.set_num_threads(args.threads)
@@ -173,8 +163,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
             rate = rate_of(side.reverse(*setting), args.batch, args.seconds)
             result[key] = rate / setting[1]
         result |= against_roofline(side, result, args.batch)
-    # The child's own peak, in GiB (ru_maxrss is in KiB on Linux).
-    result["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    result["peak_gib"] = peak_gib()
     return result
 
 
@@ -186,27 +175,8 @@ def against_roofline(side: Any, rates: dict[str, float], batch: int) -> dict[str
         out[f"{key}_gflops"] = matrix_operations(partial(call, 0)) * rate / batch / 1e9
     dtype = torch.bfloat16 if side.precision == "bf16-mixed" else torch.float32
     device = next(side.model.parameters()).device
-    a, b = (torch.randn(2048, 2048, device=device).to(dtype) for _ in range(2))
-    out["machine_gflops"] = 2 * 2048**3 * rate_of(lambda _: a @ b, 1, 1.0) / 1e9
+    out["machine_gflops"] = matrix_rate(device, dtype)
     return out
-
-
-def rate_of(call: Callable[[int], Any], batch: int, at_least: float) -> float:
-    """Structures per second of repeated calls, after two to warm up."""
-    call(0), call(1)
-    wait()
-    count, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < at_least or count < 3:
-        call(count)
-        wait()
-        count += 1
-    return batch * count / elapsed
-
-
-def wait() -> None:
-    """Wait for the device."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Epoch and sampling times for sets of the size of Perov-5, Carbon-24 and MP-20, on any device.
 
-    python benchmarks/epochs.py --device cuda                   # made-up crystals of the same sizes
-    python benchmarks/epochs.py --device cuda --data-root DATA  # the sets themselves
+    python benchmarks/speed/epochs.py --device cuda  # made-up crystals of the same sizes
+    python benchmarks/speed/epochs.py --device cuda --data-root DATA  # the sets themselves
 
 One script for a GPU: the resident batches, the training step and the samplers that `crysdiff train`
 and `crysdiff sample` use, with the share of the device's rate of matrix products and the peak of
@@ -13,16 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from operations import matrix_operations
-from throughput import rate_of, wait
 from throughput_scaling import made_up
 from throughput_sides import T
+from timing import matrix_rate, rate_of, wait
 from torch_geometric.data import Data
 
 from pyg_crysdiff.data import load_dataset
@@ -112,7 +111,8 @@ def measure(
         "epoch_s": epoch,
         f"minutes_for_{args.epochs}_epochs": epoch * args.epochs / 60,
         "gflops": gflops,
-        "share_of_matrix_rate": gflops / matrix_rate(device, half),
+        "share_of_matrix_rate": gflops
+        / matrix_rate(device, torch.bfloat16 if half else torch.float32),
     }
     sizes = [int(d.num_nodes or 0) for d in items[: args.samples]]
     condition = {key: torch.zeros(len(sizes), device=device) for key in wanted}
@@ -149,16 +149,6 @@ def along(states: Any, count: int, seconds: float) -> float:
         if time.perf_counter() - start > seconds:
             break
     return count * steps / (time.perf_counter() - start)
-
-
-def matrix_rate(device: torch.device, half: bool) -> float:
-    """GFLOP/s of large matrix products."""
-    n = 8192 if device.type == "cuda" else 2048
-    a, b = (torch.randn(n, n, device=device) for _ in range(2))
-    if half:
-        a, b = a.bfloat16(), b.bfloat16()
-    multiply: Callable[[int], Any] = lambda _: a @ b  # noqa: E731
-    return 2 * n**3 * rate_of(multiply, 1, 1.0) / 1e9
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Nothing in a checkout is edited: its configuration files are read and only the l
 network is changed, as a user would. Every pipeline trains on the same real crystals with its own
 loss, and samples with its own sampler.
 
-    python benchmarks/drop_in.py --dataset perov5 --data-root DATA --split val-as-train \
+    python benchmarks/checks/drop_in.py --dataset perov5 --data-root DATA --split val-as-train \
         --peer diffcsp=CHECKOUT --peer mattergen=CHECKOUT --peer omatg=CHECKOUT --json drop_in.json
 
 OMatG needs `pip install torchdiffeq torchsde lmdb jsonargparse`; what else is missing is stood in
@@ -30,12 +30,12 @@ from typing import Any
 import numpy as np
 import torch
 from omegaconf import OmegaConf
-from peer_data import diffcsp_data, limit_density, mattergen_data
 from torch import Tensor, nn
 from torch_geometric.data import Batch, Data
 from torch_geometric.loader import DataLoader
 
 from pyg_crysdiff import adapters
+from pyg_crysdiff.adapters.data import diffcsp_data, limit_density, mattergen_data
 from pyg_crysdiff.baselines.shims import install_shims
 from pyg_crysdiff.data import Crystal, load_dataset
 from pyg_crysdiff.evaluation.validity import structural_problem

@@ -1,6 +1,6 @@
-"""What benchmarks/throughput.py times: our model and peers, each at its published configuration.
+"""What throughput.py times: our model and peers, each in its published configuration.
 
-A side is built from the same crystals and offers the same things. Peers come from the user's own
+All sides are built from the same crystals and offer the same calls. Peers come from the user's own
 checkouts, with nothing in them edited; missing compiled packages are stood in for
 (:mod:`pyg_crysdiff.baselines.shims`).
 """
@@ -16,10 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peer_data import cell, diffcsp_data, limit_density, mattergen_data
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
+from pyg_crysdiff.adapters.data import (
+    diffcsp_data,
+    lengths_and_cosines,
+    limit_density,
+    mattergen_data,
+)
 from pyg_crysdiff.baselines.shims import install_shims
 from pyg_crysdiff.data.properties import names_of, property_of
 from pyg_crysdiff.data.statistics import DataStatistics
@@ -197,7 +202,7 @@ def crystalite(items: list[Data], checkout: Path) -> Side:
         for row, d in enumerate(part):
             n = len(d.atomic_numbers)
             types[row, :n], coordinates[row, :n] = d.atomic_numbers, d.frac_coords
-            lengths, cosines = cell(d)
+            lengths, cosines = lengths_and_cosines(d)
             cells[row] = torch.cat([lengths.log(), cosines])
         mask = types == 0
         return {

@@ -1,7 +1,7 @@
 """Quality against the size of the training set, everything else equal.
 
-    python benchmarks/learning_curve.py --dataset perov5 --data-root DATA --split val-as-train \
-        --model cds --fractions 0.25,0.5,1 --budget 12 --evaluator FILE
+    python benchmarks/studies/learning_curve.py --dataset perov5 --data-root DATA \
+        --split val-as-train --model cds --fractions 0.25,0.5,1 --budget 12 --evaluator FILE
 
 One model per share of the training set (smaller shares are parts of larger ones), each with the
 same training time, sampled with the data set's settings of configs/benchmark.yaml and judged by the

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 from typing import Any
 
 import torch
 from throughput_sides import ours
+from timing import child, peak_gib, rate_of
 from torch_geometric.data import Data
 
 from pyg_crysdiff.data.properties import set_properties
@@ -28,8 +28,6 @@ _PAIRS = 12_800  # pairs of atoms per batch, the same for all sizes
 def scaling(args: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure crystals of equal size, then samples of growing number; each in its own process."""
     if args.side is None:
-        from throughput import child  # which imports this module when it is asked to
-
         rows = [child(f"atoms:{n}") for n in ATOMS]
         print(
             f"{'atoms':>8}{'batch':>8}{'training/s':>12}{'denoiser/s':>12}{'us/pair':>9}{'GiB':>7}"
@@ -51,8 +49,6 @@ def scaling(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def atoms(n: int, args: argparse.Namespace) -> dict[str, Any]:
     """Train and evaluate on made-up crystals of n atoms, batches of about equal pairs."""
-    from throughput import rate_of
-
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     keep_freed_memory()
@@ -67,7 +63,7 @@ def atoms(n: int, args: argparse.Namespace) -> dict[str, Any]:
         "train": train,
         "evaluate": evaluate,
         "us_per_pair": 1e6 / (train * n * n),
-        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak_gib": peak_gib(),
     }
 
 
@@ -94,7 +90,7 @@ def crystals(count: int, args: argparse.Namespace) -> dict[str, Any]:
         "crystals": count,
         "batches": len(batches),
         "seconds": time.perf_counter() - start,
-        "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak_gib": peak_gib(),
     }
 
 

@@ -1,6 +1,6 @@
 """Cost of the EAD descriptor and its gradient: against atoms, against the cutoff, and in memory.
 
-    python benchmarks/descriptor_cost.py DATA/mpts_52/val.csv.gz
+    python benchmarks/speed/descriptor_cost.py DATA/mpts_52/val.csv.gz
 
 Reads crystals of growing size from any file of structures, and times a value and a gradient of the
 full descriptor (three widths, 200 centres) on one thread. Peak memory is that of this process at
@@ -11,20 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 from pathlib import Path
 
 import torch
+from timing import peak_gib
 
 from pyg_crysdiff.data import Crystal, read_crystals
 from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
 from pyg_crysdiff.structrepdiff.objective import pool
-
-
-def peak_gib() -> float:
-    """Return the peak resident memory of this process in GiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def measure(crystal: Crystal, cutoff: float, repeats: int) -> dict[str, float]:
