@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -183,13 +184,15 @@ class PairTerms(nn.Module):
         return weight, out.bias + out.weight @ self.beta_bias.flatten()
 
     def naive(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return alpha (P, H) and beta (P, H, head_dim) of any rows of features, as eqs 12 and 13.
+        """Return alpha (P, H) and beta (P, H, head_dim) of rows of features (P, inputs).
 
-        The reference for tests.
-
-        Args:
-            features: Sines, cosines and features of the crystal, (P, inputs).
+        Goes with the next release: :func:`pyg_crysdiff.nn.reference.pair_terms` is eqs 12 and 13.
         """
+        warnings.warn(
+            "PairTerms.naive goes with the next release; use pyg_crysdiff.nn.reference.pair_terms",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         hidden = F.silu(self.first(features)).view(len(features), 2, self.num_heads, -1)
         alpha = torch.einsum("phc,hc->ph", hidden[:, 0], self.alpha_weight)
         beta = torch.einsum("phc,hcd->phd", hidden[:, 1], self.beta_weight) + self.beta_bias
