@@ -1,4 +1,4 @@
-"""The denoiser: a Transformer with relative positions over the fully connected crystal graph."""
+"""The network itself: a Transformer over the atoms of a crystal that predicts their noise."""
 
 from __future__ import annotations
 
