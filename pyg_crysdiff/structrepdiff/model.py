@@ -1,4 +1,4 @@
-"""StructRepDiff: a diffusion model of representations, and crystals from them."""
+"""The model to train and sample: diffusion of representations, and crystals made from them."""
 
 from __future__ import annotations
 
