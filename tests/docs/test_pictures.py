@@ -45,6 +45,23 @@ def test_numbers_of_the_pictures_name_where_they_come_from():
         assert found.get("judge") or found.get("conditions"), path.name
 
 
+def test_numbers_of_the_pictures_are_those_of_the_results_page(script):
+    page = (ROOT / "docs" / "results.md").read_text()
+    throughput = script.load("throughput")
+    for machine in ("without_bf16", "with_bf16"):
+        for row in throughput[machine]["rows"]:
+            ours, peer = row["training_ours"], row["training_diffcsp"]
+            batch = f"{row['dataset']}, {row['batch']:,}"
+            assert f"| {batch} | {ours:g} / {peer:g} = {row['training_ratio']:.1f} |" in page
+    for row in script.load("few_steps")["rows"]:
+        rates = [f"{row[key]['value']:.3f}".removeprefix("0") for key in ("sr5", "sr10", "sr15")]
+        line = next(
+            line for line in page.replace("*", "").splitlines()
+            if f"| {row['calls']:,} |" in line and all(rate in line for rate in rates)
+        )  # fmt: skip
+        assert f"{row['property_distance']['value']:.3f}".removeprefix("0") in line
+
+
 def test_crystals_are_samples_of_one_seed():
     crystals = read(ROOT / "benchmarks" / "results" / "pictures" / "crystals.extxyz", ":")
     assert len(crystals) == 12
