@@ -69,7 +69,6 @@ def _score(
     args: argparse.Namespace, files: Sequence[NamedFile], protocol: Any, facts: dict[str, Any]
 ) -> None:
     from pyg_crysdiff.evaluation.cache import scored  # noqa: PLC0415
-    from pyg_crysdiff.evaluation.definitions import definition  # noqa: PLC0415
     from pyg_crysdiff.evaluation.results import Results, Row  # noqa: PLC0415
 
     rows = []
@@ -79,14 +78,12 @@ def _score(
         details = {"num_samples": len(entries)}
         rows.append(Row(file.name, "measured", file.path, found.metrics, details))
         _show(file.name, len(entries), found)
-    keys = dict.fromkeys(key for row in rows for key in row.metrics)
-    Results(
+    Results.of(
+        rows,
         dataset=str(args.reference or ""),
         split=facts.pop("split", ""),
         seed=args.seed,
         task=args.task,
-        rows=rows,
-        definitions={key: definition(key) for key in keys},
         settings=facts,
     ).save(args.out / "results.json")
     say(f"{args.out / 'results.json'}")

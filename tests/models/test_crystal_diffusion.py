@@ -147,7 +147,7 @@ def test_sizes_follow_the_histograms(statistics):
 
 
 def test_sizes_given_the_target(generator):
-    data = toy_set(60)
+    data = list(toy_set(60))
     for item in data:  # small crystals have low energy
         set_properties(item, {"energy": float(item.num_atoms)})
     statistics = DataStatistics.from_dataset(data, ["energy"])
@@ -158,7 +158,7 @@ def test_sizes_given_the_target(generator):
 
 
 def test_bad_property_names_the_crystal():
-    data = toy_set(3)
+    data = list(toy_set(3))
     set_properties(data[1], {"energy": 1e39})  # beyond single precision
     with pytest.raises(ValueError, match=r"row 1.*infinite"):
         DataStatistics.from_dataset(data, ["energy"])
@@ -167,7 +167,7 @@ def test_bad_property_names_the_crystal():
 
 
 def test_statistics_are_those_of_the_known_values():
-    data = toy_set(12)
+    data = list(toy_set(12))
     known = DataStatistics.from_dataset(data[:8], ["energy"]).properties["energy"]
     for item in data[8:]:
         set_properties(item, {"energy": float("nan")})
