@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,15 +89,11 @@ class JointDiffusion(nn.Module):
     def corrupt(self, clean: CrystalState, t: Tensor, noise: Mapping[str, Tensor]) -> CrystalState:
         """Sample q(M_t | M_0) with one time per crystal, t of shape (B,)."""
         atom_t = t[clean.batch]
-        return replace(
-            clean,
-            **{
-                name: self.field(name).corrupt(
-                    getattr(clean, name), t if name == "lattice" else atom_t, noise[name]
-                )
-                for name in FIELDS
-            },
-        )
+        noisy: dict[str, Any] = {}
+        for name in FIELDS:
+            times = t if name == "lattice" else atom_t
+            noisy[name] = self.field(name).corrupt(getattr(clean, name), times, noise[name])
+        return replace(clean, **noisy)
 
     def losses(
         self,
@@ -130,7 +127,7 @@ class JointDiffusion(nn.Module):
         device = states["lattice"].device
         num_atoms = num_atoms.to(device)
         batch = torch.repeat_interleave(torch.arange(len(num_atoms), device=device), num_atoms)
-        return CrystalState(**states, num_atoms=num_atoms, batch=batch)
+        return CrystalState(**states, num_atoms=num_atoms, batch=batch, time=self.num_steps)
 
     def reverse(
         self,
@@ -145,22 +142,22 @@ class JointDiffusion(nn.Module):
         At each time the coordinates first make the sampler's corrector moves at fixed t, each
         with a network call of its own; then all fields step to the next time with one more call
         (DiffCSP, arXiv 2309.04475, Algorithm 2). More than one corrector move draws further noise
-        from the same streams.
+        from the same streams. All crystals have the same time, which ``state.time`` tells.
 
         Args:
             state: State at T.
             denoise: The network with condition and guidance bound to it.
             noise: Noise source of these crystals.
             sampler: Times and kind of the steps.
-            inpainting: What is given of the crystals.
+            inpainting: What is given of the crystals, in units of the process.
         """
         earlier: dict[str, Earlier | None] = {}
         times = sampler.times(self.num_steps)
+        state = replace(state, time=times[0])
         if inpainting is not None:
             state = inpainting.begin(self, state, times[0])
         for t, s in itertools.pairwise(times):
-            # Expanded: the network may take from it that all crystals have the same time.
-            crystal_t = state.num_atoms.new_tensor([t]).expand(len(state.num_atoms))
+            crystal_t = torch.full_like(state.num_atoms, t)
             atom_t = crystal_t[state.batch]
             numbers = noise.step()
             for move in range(sampler.corrector_steps):
@@ -187,7 +184,7 @@ class JointDiffusion(nn.Module):
                     numbers[name],
                     earlier.get(name),
                 )
-            state = replace(state, **stepped)
+            state = replace(state, **stepped, time=s)
             if inpainting is not None:
                 state = inpainting.hold(self, state, s)
             yield s, state

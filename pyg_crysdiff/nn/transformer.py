@@ -12,6 +12,7 @@ from torch_geometric.data import Batch, Data
 from pyg_crysdiff.nn.attention import AttentionBlock, AttentionTerms, AttentionWeights
 from pyg_crysdiff.nn.conditioners import CDI
 from pyg_crysdiff.nn.conditioning import ConditionEmbedding, Conditioner
+from pyg_crysdiff.nn.denoiser import Contexts
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.pairs import pair_features
 
@@ -24,9 +25,10 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 @dataclass(frozen=True)
 class Context:
-    """What time and condition are to the network; depends on no atom, so it can be kept.
+    """Everything computed from time and condition alone.
 
-    One row stands for all crystals where time and condition are the same for all of them.
+    It does not depend on the atoms, so a sampler computes it once and reuses it. One row stands
+    for all crystals where time and condition are the same for all of them.
 
     Attributes:
         z_c: Condition vector, (B, dim) or (1, dim).
@@ -142,7 +144,7 @@ class CrystalTransformer(nn.Module):
         """Return what :meth:`forward` makes of t and condition alone."""
         return self.contexts()(t, condition)
 
-    def contexts(self) -> Callable[[Tensor, Mapping[str, Tensor] | None], Context]:
+    def contexts(self) -> Contexts:
         """Return :meth:`context` for weights that stay as they are, whose products it keeps."""
         weights = self._weights()
         return lambda t, condition: self._context(self.condition_embedding(t, condition), weights)
