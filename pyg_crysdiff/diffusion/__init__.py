@@ -9,6 +9,7 @@ from pyg_crysdiff.diffusion.field import FieldDiffusion
 from pyg_crysdiff.diffusion.joint import JointDiffusion
 from pyg_crysdiff.diffusion.lattice import LatticeDDPM
 from pyg_crysdiff.diffusion.noise import CrystalNoise, crystal_seed
+from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.diffusion.schedules import cosine_alpha_bar, geometric_sigma, sampling_times
 from pyg_crysdiff.diffusion.species import UniformD3PM
 from pyg_crysdiff.diffusion.state import FIELDS, CrystalState, Prediction
@@ -21,6 +22,7 @@ __all__ = [
     "JointDiffusion",
     "LatticeDDPM",
     "Prediction",
+    "Sampler",
     "UniformD3PM",
     "WrappedNormalDiffusion",
     "cosine_alpha_bar",

@@ -3,9 +3,11 @@
 from typing import Any
 
 from pyg_crysdiff._renamed import renamed
-from pyg_crysdiff.models.build import Generator, build_model, build_process, resolve_conditioner
+from pyg_crysdiff.models.build import build_model, resolve_conditioner
 from pyg_crysdiff.models.checkpoint import LoadedModel, export_checkpoint, load_checkpoint
 from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
+from pyg_crysdiff.models.generator import Generator
+from pyg_crysdiff.models.joint import build_process
 from pyg_crysdiff.models.pretrained import pretrained_names
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from pyg_crysdiff.nn.conditioners import CDI, CDS, AdaCDI, AdaCDS, AdaLN
 from pyg_crysdiff.nn.conditioning import ConditionEmbedding, Conditioner
-from pyg_crysdiff.nn.denoiser import Denoiser
+from pyg_crysdiff.nn.denoiser import CachingDenoiser, Denoiser
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.transformer import CrystalTransformer
 
@@ -12,6 +12,7 @@ __all__ = [
     "AdaCDI",
     "AdaCDS",
     "AdaLN",
+    "CachingDenoiser",
     "ConditionEmbedding",
     "Conditioner",
     "CrystalTransformer",

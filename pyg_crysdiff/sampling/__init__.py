@@ -1,5 +1,6 @@
 """Sampling: what is asked for, the run, and the files it leaves."""
 
+from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.sampling.control import Control, Template
 from pyg_crysdiff.sampling.pipeline import sample
 from pyg_crysdiff.sampling.request import Sizes, resolve_target
@@ -9,6 +10,7 @@ from pyg_crysdiff.sampling.symmetrise import symmetrised, write_symmetrised
 __all__ = [
     "Control",
     "SampleStore",
+    "Sampler",
     "Sizes",
     "Template",
     "resolve_target",
