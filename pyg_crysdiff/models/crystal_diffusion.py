@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch, Data, InMemoryDataset
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
@@ -18,6 +17,9 @@ from pyg_crysdiff.diffusion.species import GivenSpecies
 from pyg_crysdiff.diffusion.state import CrystalState, Denoise, Prediction
 from pyg_crysdiff.nn.denoiser import Denoiser
 from pyg_crysdiff.nn.layout import PairLayout
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data, InMemoryDataset
 
 LatticeUnits = Literal["angstrom", "scaled", "per_atom"]
 _MAX_ATOMIC_NUMBER = 118

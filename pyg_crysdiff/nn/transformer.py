@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch, Data
 
 from pyg_crysdiff.nn.attention import AttentionBlock, AttentionTerms, AttentionWeights
 from pyg_crysdiff.nn.conditioners import CDI
 from pyg_crysdiff.nn.conditioning import ConditionEmbedding, Conditioner
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.pairs import pair_features
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data
 
 ConditionerFactory = Callable[..., Conditioner]
 

@@ -1,0 +1,18 @@
+from .conditioners import CDI, CDS, AdaCDI, AdaCDS, AdaLN
+from .conditioning import ConditionEmbedding, Conditioner
+from .denoiser import Denoiser
+from .layout import PairLayout
+from .transformer import CrystalTransformer
+
+__all__ = [
+    "CDI",
+    "CDS",
+    "AdaCDI",
+    "AdaCDS",
+    "AdaLN",
+    "ConditionEmbedding",
+    "Conditioner",
+    "CrystalTransformer",
+    "Denoiser",
+    "PairLayout",
+]

@@ -1,0 +1,16 @@
+from .control import Control, Template
+from .pipeline import sample
+from .request import Sizes, resolve_target
+from .store import SampleStore
+from .symmetrise import symmetrised, write_symmetrised
+
+__all__ = [
+    "Control",
+    "SampleStore",
+    "Sizes",
+    "Template",
+    "resolve_target",
+    "sample",
+    "symmetrised",
+    "write_symmetrised",
+]
