@@ -5,10 +5,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch, Data
 
 from pyg_crysdiff.nn.attention import AttentionBlock, AttentionTerms, AttentionWeights
 from pyg_crysdiff.nn.conditioners import CDI
@@ -16,6 +16,9 @@ from pyg_crysdiff.nn.conditioning import ConditionEmbedding, Conditioner
 from pyg_crysdiff.nn.denoiser import Contexts
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.pairs import pair_features
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data
 
 ConditionerFactory = Callable[..., Conditioner]
 
