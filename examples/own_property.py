@@ -25,8 +25,12 @@ def main() -> None:
     # Any list of pymatgen Structures or ASE Atoms, or of the package's own Crystals, will do.
     structures = [crystal.to_structure() for crystal in load_dataset("demo", "train").crystals()]
     density = [float(structure.density) for structure in structures]  # g/cm^3
-    train = CrystalDataset.from_crystals(structures[:700], {"density": density[:700]})
-    val = CrystalDataset.from_crystals(structures[700:], {"density": density[700:]})
+    train, val = (
+        CrystalDataset.from_crystals(
+            [structures[k] for k in rows], {"density": [density[k] for k in rows]}
+        )
+        for rows in ([k for k in range(len(density)) if k % 10], range(0, len(density), 10))
+    )
 
     small = ["denoiser.dim=64", "denoiser.num_blocks=4", "denoiser.pair_hidden=32"]
     settings = ["conditioner=cds", "batch_size=32", "optimizer.lr=3e-3", *small]
