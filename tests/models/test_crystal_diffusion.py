@@ -7,7 +7,7 @@ from torch_geometric.data import Batch
 
 from pyg_crysdiff.data import set_properties
 from pyg_crysdiff.data.statistics import DataStatistics
-from pyg_crysdiff.diffusion import sampling_times
+from pyg_crysdiff.diffusion import Sampler
 from pyg_crysdiff.models import build_model, resolve_conditioner
 from tests.helpers import small_config, toy_set
 
@@ -117,11 +117,11 @@ def test_guidance_mixes_conditional_and_unconditional(dataset, statistics):
 
 def test_generated_crystals_do_not_depend_on_the_batch(statistics):
     model = model_of(statistics)
-    times = sampling_times(20, None)
 
     def last(sizes, seeds):
         condition = {"energy": torch.zeros(len(sizes))}
-        return model.crystals(list(model.generate(sizes, seeds, times, condition))[-1][1])
+        states = model.generate(sizes, seeds, Sampler.preset("paper"), condition)
+        return model.crystals(list(states)[-1][1])
 
     together = last([3, 5, 4], [1, 2, 3])
     for i, (n, seed) in enumerate(((3, 1), (5, 2), (4, 3))):
