@@ -161,7 +161,7 @@ def test_sizes_given_the_target(generator):
 def test_bad_property_names_the_crystal():
     data = list(toy_set(3))
     set_properties(data[1], {"energy": 1e39})  # beyond single precision
-    with pytest.raises(ValueError, match=r"row 1.*infinite"):
+    with pytest.raises(ValueError, match=r"crystal 1.*infinite"):
         DataStatistics.from_dataset(data, ["energy"])
     with pytest.raises(ValueError, match="no property 'colour'"):
         DataStatistics.from_dataset(toy_set(2), ["colour"])
