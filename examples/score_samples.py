@@ -3,8 +3,8 @@
     python examples/score_samples.py                            # a file that it makes itself
     python examples/score_samples.py theirs.pt --known mp20     # CDVAE, DiffCSP, MatterGen, CIF ...
 
-The reference is the test split, novelty is counted against the training split. `demo` comes with the
-package; perov5, carbon24 and mp20 are downloaded from the repository of CDVAE at first use.
+The reference is the test split, novelty is counted against the training split. `demo` comes with
+the package; perov5, carbon24 and mp20 are downloaded from the repository of CDVAE at first use.
 """
 
 import argparse

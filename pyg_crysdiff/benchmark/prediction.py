@@ -16,7 +16,6 @@ from pymatgen.core import Element
 from pyg_crysdiff.baselines import published_rows
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.names import file_stem
-from pyg_crysdiff.benchmark.sampling import sampler_options
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.data import Crystal
@@ -99,7 +98,9 @@ def _row(
         target=None,
         control=Control(formulas=tuple(map(formula_of, truth))),
         seed=settings.seed,
-        **sampler_options(settings.sampler),
+        num_atoms="distribution",
+        guidance=1.0,
+        sampler=settings.sampler,
         device=settings.device,
         out=settings.out / "samples" / file_stem(label),
         progress=progress,

@@ -9,12 +9,10 @@ from typing import Any
 from pyg_crysdiff.benchmark.names import file_stem
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import Crystal
-from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.sampling import Control, sample
 from pyg_crysdiff.sampling.request import Target
 from pyg_crysdiff.storage import read_json, write_json
-from pyg_crysdiff.structrepdiff import StructRepDiff
 
 SECONDS = "seconds.json"
 
@@ -29,11 +27,6 @@ def request(settings: Settings, property_name: str, target: float) -> Target:
 def sizes(settings: Settings, target: Target) -> Any:
     """Return the rule for the numbers of atoms."""
     return "distribution" if target is None else settings.num_atoms
-
-
-def sampler_options(sampler: Sampler) -> dict[str, Any]:
-    """Return the keywords by which :func:`pyg_crysdiff.sampling.sample` takes a sampler."""
-    return sampler.to_dict()
 
 
 def draw(
@@ -51,14 +44,13 @@ def draw(
     Returns:
         The crystals; the sampler's settings and, where they came in one go, its seconds.
     """
-    sampler = sampler_options(settings.sampler)
+    # A model that generates the number of atoms has steps of its own.
+    sampler = settings.sampler if model.model.takes_sizes else settings.structrepdiff_sampler
     control = Control()
     if target is not None:
         control = Control(
             charge_neutral=settings.charge_neutral, num_elements=settings.num_elements
         )
-    if isinstance(model.model, StructRepDiff):  # nothing to correct, and steps of its own
-        sampler = {"steps": settings.structrepdiff_sampler.steps}
     folder = settings.out / "samples" / file_stem(name)
     clock = _Clock(folder)
     crystals = sample(
@@ -69,12 +61,12 @@ def draw(
         control=control or None,
         seed=settings.seed,
         guidance=settings.guidance,
-        **sampler,
+        sampler=sampler,
         device=settings.device,
         out=folder,
         progress=progress,
     )
-    return crystals, {**sampler, **control.describe(), **clock.stop()}
+    return crystals, {**sampler.to_dict(), **control.describe(), **clock.stop()}
 
 
 class _Clock:

@@ -36,7 +36,7 @@ class Settings:
         budget_minutes: Training time per model.
         num_samples: Crystals per row.
         sampler: How the reverse process of the joint family is run.
-        structrepdiff_sampler: The same for StructRepDiff, of which the steps count.
+        structrepdiff_sampler: The same for StructRepDiff, which has no corrector moves.
         guidance: Scale of classifier-free guidance.
         guidances: Scales that the requests task goes through.
         num_atoms: ``distribution`` or ``target``.

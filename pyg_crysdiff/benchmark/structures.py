@@ -74,6 +74,15 @@ def _cell(lattice: np.ndarray) -> go.Scatter3d:
 
 
 def with_images(crystal: Crystal, edge: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+    """Return all atoms to draw: those of the cell, and the images of those on its border.
+
+    Args:
+        crystal: Crystal with N atoms.
+        edge: Distance to a face, in units of the cell, up to which an atom counts as on it.
+
+    Returns:
+        Fractional coordinates (M, 3) from 0 to 1 + edge, and atomic numbers (M,); M >= N.
+    """
     frac = crystal.frac_coords % 1.0
     frac = np.where(frac > 1 - edge / 2, frac - 1, frac)
     out, numbers = [], []

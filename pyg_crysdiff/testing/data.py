@@ -1,4 +1,4 @@
-"""Checks of data sets."""
+"""Check a data set of your own, as training and sampling will read it."""
 
 from __future__ import annotations
 
