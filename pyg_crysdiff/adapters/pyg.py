@@ -1,14 +1,16 @@
-"""A plain PyG loop: batches with PyG's own names in, vectors in Cartesian coordinates out."""
+"""Plain PyG code: our network for batches with PyG's own names and Cartesian coordinates."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
-from torch_geometric.data import Batch, Data
 
 from pyg_crysdiff.adapters.core import ConditionedTransformer, contiguous
 from pyg_crysdiff.nn.conditioning import SinusoidalTime
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data
 
 _NUM_CLASSES = 119
 

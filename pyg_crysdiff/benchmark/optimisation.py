@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-import pyg_crysdiff
 from pyg_crysdiff.baselines import Baseline, LiveRequest, load_baseline, published_rows, run_live
 from pyg_crysdiff.benchmark.evaluators import property_model, thresholds_origin
 from pyg_crysdiff.benchmark.generators import generators
@@ -38,7 +36,6 @@ from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import BrokenEntry, Crystal
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.data.readers import read_and_tell
-from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel
@@ -282,14 +279,12 @@ class _Run:
 
     def _results(self) -> Results:
         published = published_rows(self.settings.dataset, "optimisation")
-        rows = [*self.rows, *published]
-        keys = dict.fromkeys(key for row in rows for key in row.metrics)
-        return Results(
+        return Results.of(
+            [*self.rows, *published],
             dataset=self.train.display_name,
             split=self.train.split_description,
             seed=self.settings.seed,
-            rows=rows,
-            definitions={key: definition(key) for key in keys},
+            task="optimisation",
             settings={
                 "command": " ".join(sys.argv),
                 "property": self.property,
@@ -300,8 +295,6 @@ class _Run:
                 "num_reference": len(self.test),
                 "evaluator": self.evaluator.card,
                 "benchmark": json.loads(json.dumps(asdict(self.settings), default=str)),
-                "version": pyg_crysdiff.__version__,
-                "torch": str(torch.__version__),
                 "python": platform.python_version(),
                 "cores": len(os.sched_getaffinity(0))
                 if hasattr(os, "sched_getaffinity")

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from torch_geometric.data import Batch
 from tqdm import tqdm
 
-import pyg_crysdiff
 from pyg_crysdiff.baselines import published_rows
 from pyg_crysdiff.benchmark.plots import COLOURS, STYLE, save_figure
 from pyg_crysdiff.benchmark.settings import Settings
@@ -24,7 +23,6 @@ from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data import Crystal, CrystalDataset
 from pyg_crysdiff.data.writers import write_extxyz
 from pyg_crysdiff.diffusion.noise import crystal_seed
-from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
 from pyg_crysdiff.evaluation.matching import rms_distances
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
@@ -191,21 +189,17 @@ def _results(
     label = f"StructRepDiff, {settings.search} search"
     rows = [Row(label, "measured", "this run", metrics, details)]
     rows += published_rows(settings.dataset, "reconstruction")
-    keys = dict.fromkeys(key for row in rows for key in row.metrics)
-    return Results(
+    return Results.of(
+        rows,
         dataset=test.display_name,
         split=train.split_description,
         seed=settings.seed,
         task="reconstruction",
-        rows=rows,
-        definitions={key: definition(key) for key in keys},
         settings={
             **facts,
             "num_train": len(train),
             "num_reference": len(test),
             "threads": torch.get_num_threads(),
-            "version": pyg_crysdiff.__version__,
-            "torch": str(torch.__version__),
             "seconds": float(column["seconds"].sum()),
         },
     )

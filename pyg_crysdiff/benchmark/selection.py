@@ -54,10 +54,7 @@ def choose(
         folder: Gets ``samples.extxyz`` with the chosen crystals.
         progress: Show progress bars.
     """
-    facts = [
-        count, settings.symmetrise, settings.copies, target, predictor.card, predictor.mean,
-        predictor.std,
-    ]  # fmt: skip
+    facts = [count, settings.symmetrise, settings.copies, target, *predictor.identity]
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for crystal in candidates:
         digest.update(crystal.digest().encode())

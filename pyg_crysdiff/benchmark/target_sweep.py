@@ -13,9 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import torch
 
-import pyg_crysdiff
 from pyg_crysdiff.benchmark.evaluators import property_model, thresholds_origin
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.range_plots import draw_guidance, draw_requests
@@ -24,7 +22,6 @@ from pyg_crysdiff.benchmark.sampling import draw
 from pyg_crysdiff.benchmark.scoring import score
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data.properties import with_value
-from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
 from pyg_crysdiff.storage import only_writer
@@ -82,17 +79,15 @@ def _run(settings: Settings, say: Say, progress: bool) -> Results:
                     "percentile": percentile, "target": value, "num_samples": len(crystals),
                 }  # fmt: skip
                 rows.append(Row(row, "measured", "this run", found.metrics, details))
-    keys = dict.fromkeys(key for row in rows for key in row.metrics)
-    results = Results(
-        dataset=train.display_name, split=train.split_description, seed=settings.seed,
-        task="requests", rows=rows, definitions={key: definition(key) for key in keys},
+    results = Results.of(
+        rows, dataset=train.display_name, split=train.split_description, seed=settings.seed,
+        task="requests",
         settings={
             "property": name, "target": requests[0],
             "thresholds": protocol.named_thresholds(),
             "thresholds_from": thresholds_origin(train),
             "num_train": len(train), "num_reference": len(test), "evaluator": evaluator.card,
             "num_atoms": settings.num_atoms, **settings.sampler().to_dict(),
-            "version": pyg_crysdiff.__version__, "torch": str(torch.__version__),
             "seconds": round(time.perf_counter() - started, 1),
         },
     )  # fmt: skip

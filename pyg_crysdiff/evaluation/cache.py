@@ -14,6 +14,7 @@ import pandas as pd
 import pyg_crysdiff
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
+from pyg_crysdiff.evaluation.predictor import identity_of
 from pyg_crysdiff.evaluation.results import Estimate
 from pyg_crysdiff.storage import file_digest, read_json, write_json, write_text
 
@@ -36,6 +37,8 @@ def save_evaluation(stem: Path, found: Evaluation, entries: Entries, protocol: P
 def load_evaluation(stem: Path, entries: Entries, protocol: Protocol) -> Evaluation | None:
     """Return what was kept of these entries under this protocol; None if nothing whole is there."""
     path, table = stem.with_name(stem.name + ".json"), stem.with_name(stem.name + ".csv")
+    if protocol.evaluator is not None and identity_of(protocol.evaluator) is None:
+        return None  # nobody knows whether it is the same evaluator
     if not (path.is_file() and table.is_file()):
         return None
     try:
@@ -88,7 +91,7 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         "space_groups": protocol.space_groups,
         "seed": protocol.seed,
         "num_bootstrap": protocol.num_bootstrap,
-        "evaluator": None if evaluator is None else [evaluator.card, evaluator.mean, evaluator.std],
+        "evaluator": None if evaluator is None else identity_of(evaluator),
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
     for group in (entries, protocol.reference, protocol.train):

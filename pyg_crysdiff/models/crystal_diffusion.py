@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Batch, Data, InMemoryDataset
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
@@ -20,6 +19,9 @@ from pyg_crysdiff.diffusion.state import FIELDS, CrystalState, Denoise, Predicti
 from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.nn.denoiser import CachingDenoiser, Contexts, Denoiser
 from pyg_crysdiff.nn.layout import PairLayout
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data, InMemoryDataset
 
 LatticeUnits = Literal["angstrom", "scaled", "per_atom"]
 _MAX_ATOMIC_NUMBER = 118

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch, Data, InMemoryDataset
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.inpainting import Inpainting
 from pyg_crysdiff.diffusion.sampler import PRESETS, Sampler, Solver
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data, InMemoryDataset
 
 
 class Generator(nn.Module, ABC):

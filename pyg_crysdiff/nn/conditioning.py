@@ -1,6 +1,6 @@
-"""How time and wanted properties become a vector, and where that vector enters the network.
+"""How time and wanted properties become a vector, and where that vector can enter the network.
 
-A conditioner is a module with three hooks that the denoiser calls by name and never by type.
+A conditioner is a module with three hooks. The network calls them by name, whatever the class.
 To add one, subclass :class:`Conditioner`, override the hooks you need, and write a YAML with
 its ``_target_`` into ``configs/conditioner/`` (or name it on the command line).
 """
@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch, Data
 
 from pyg_crysdiff.data.properties import property_of
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data
 
 
 class SinusoidalTime(nn.Module):

@@ -1,13 +1,14 @@
-"""The denoiser: a Transformer with relative positions over the fully connected crystal graph."""
+"""The network itself: a Transformer over the atoms of a crystal that predicts their noise."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch, Data
 
 from pyg_crysdiff.nn.attention import AttentionBlock, AttentionTerms, AttentionWeights
 from pyg_crysdiff.nn.conditioners import CDI
@@ -15,6 +16,9 @@ from pyg_crysdiff.nn.conditioning import ConditionEmbedding, Conditioner
 from pyg_crysdiff.nn.denoiser import Contexts
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.pairs import pair_features
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data
 
 ConditionerFactory = Callable[..., Conditioner]
 
@@ -27,8 +31,8 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 class Context:
     """Everything computed from time and condition alone.
 
-    It does not depend on the atoms, so a sampler computes it once and reuses it. One row stands
-    for all crystals where time and condition are the same for all of them.
+    It does not depend on the atoms, so a sampler computes it once and reuses it. Where time and
+    condition are the same for all crystals, one row stands for all of them.
 
     Attributes:
         z_c: Condition vector, (B, dim) or (1, dim).
@@ -194,11 +198,13 @@ class CrystalTransformer(nn.Module):
     def forward_batch(
         self, batch: Batch | Data, t: Tensor, condition: Mapping[str, Tensor] | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Denoise a PyG batch with ``species``, ``frac_coords``, ``lattice`` and ``num_atoms``.
-
-        ``species`` are class indices or weights; use
-        :class:`pyg_crysdiff.models.CrystalDiffusion` for batches of atomic numbers.
-        """
+        """Denoise a PyG batch; goes with the next release, in favour of :meth:`forward`."""
+        warnings.warn(
+            "CrystalTransformer.forward_batch goes with the next release; call the network with "
+            "batch.species, batch.frac_coords, batch.lattice and batch.num_atoms",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         return self(batch.species, batch.frac_coords, batch.lattice, batch.num_atoms, t, condition)
 
     def _embed(self, species: Tensor) -> Tensor:

@@ -1,15 +1,14 @@
-"""StructRepDiff: a diffusion model of representations, and crystals from them."""
+"""The model to train and sample: diffusion of representations, and crystals made from them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Batch, Data, InMemoryDataset
 from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import Crystal
@@ -25,6 +24,9 @@ from pyg_crysdiff.structrepdiff.representation import Representation
 from pyg_crysdiff.structrepdiff.search import Search
 from pyg_crysdiff.structrepdiff.symmetry import group_frequencies
 from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data, InMemoryDataset
 
 _CHUNK = 64
 
@@ -130,6 +132,8 @@ class StructRepDiff(Generator):
         return out[0], out[1]
 
     def _represent(self, dataset: InMemoryDataset, progress: bool) -> list[Data]:
+        from torch_geometric.data import Batch, Data  # noqa: PLC0415  (takes seconds to import)
+
         out = []
         bar = tqdm(total=len(dataset), desc="representations", disable=not progress, leave=False)
         for start in range(0, len(dataset), _CHUNK):

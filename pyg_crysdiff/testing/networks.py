@@ -1,4 +1,4 @@
-"""Checks of denoisers and conditioners."""
+"""Check a denoiser or a conditioner of your own."""
 
 from __future__ import annotations
 

@@ -11,18 +11,13 @@ from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, Proper
 from pyg_crysdiff.sampling import Sampler, sample
 from pyg_crysdiff.training import train
 from tests.conftest import make_crystal
-from tests.helpers import same_weights, small_config, toy_set
+from tests.helpers import same_weights, small_config, toy_sets
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    import pyg_crysdiff.training.trainer as training
-
-    patch = pytest.MonkeyPatch()
-    patch.setattr(training, "load_data", lambda *_: (toy_set(24), toy_set(6, 1), ["energy"]))
-    out = train(small_config(max_epochs=1), tmp_path_factory.mktemp("run"), progress=False)
-    patch.undo()
-    return out.checkpoint
+    folder = tmp_path_factory.mktemp("run")
+    return train(small_config(max_epochs=1), folder, data=toy_sets(), progress=False).checkpoint
 
 
 @pytest.mark.parametrize("half", [False, True])

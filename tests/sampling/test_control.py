@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from pymatgen.core import Composition
 
-import pyg_crysdiff.training.trainer as training
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.sampling import Control, Sampler, Template, sample, symmetrised, write_symmetrised
@@ -16,7 +15,7 @@ from pyg_crysdiff.sampling.composition import (
 )
 from pyg_crysdiff.sampling.control import Planner
 from pyg_crysdiff.training import train
-from tests.helpers import small_config, toy_set
+from tests.helpers import small_config, toy_sets
 
 TITANATE = Crystal(
     np.eye(3) * 3.9,
@@ -27,11 +26,8 @@ ELEMENTS = (6, 8, 22, 38)  # of the toy set: C, O, Ti, Sr
 
 
 def fitted(folder, **process):
-    patch = pytest.MonkeyPatch()
-    patch.setattr(training, "load_data", lambda *_: (toy_set(24), toy_set(6, 1), ["energy"]))
-    out = train(small_config(process, max_epochs=1), folder, progress=False).checkpoint
-    patch.undo()
-    return out
+    config = small_config(process, max_epochs=1)
+    return train(config, folder, data=toy_sets(), progress=False).checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-import pyg_crysdiff.training.trainer as training
 from pyg_crysdiff.data import read_crystals
 from pyg_crysdiff.data.statistics import PropertyStatistics
 from pyg_crysdiff.models import CrystalDiffusion, load_checkpoint
@@ -16,19 +15,15 @@ from pyg_crysdiff.sampling import batches as module
 from pyg_crysdiff.sampling.request import draw_target
 from pyg_crysdiff.sampling.store import SampleStore
 from pyg_crysdiff.training import train
-from tests.helpers import small_config, toy_set
+from tests.helpers import small_config, toy_sets
 
 FIVE = Sampler.of("paper", steps=5)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setattr(training, "load_data", lambda *_: (toy_set(24), toy_set(6, 1), ["energy"]))
     folder = tmp_path_factory.mktemp("run")
-    out = train(small_config(max_epochs=2), folder, progress=False).checkpoint
-    patch.undo()
-    return out
+    return train(small_config(max_epochs=2), folder, data=toy_sets(), progress=False).checkpoint
 
 
 def draw(checkpoint, count=6, **options):

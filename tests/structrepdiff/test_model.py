@@ -17,8 +17,8 @@ from pyg_crysdiff.models import build_model, load_checkpoint
 from pyg_crysdiff.nn import CDI, CDS, Conditioner
 from pyg_crysdiff.sampling import Sampler, sample
 from pyg_crysdiff.structrepdiff.unet import LinearAttention, RepresentationUNet
-from pyg_crysdiff.training import compose_config, train
-from tests.helpers import toy_set
+from pyg_crysdiff.training import compose_config, fit
+from tests.helpers import toy_set, toy_sets
 
 SMALL = [
     "family=structrepdiff", "unet.dim=16", "unet.num_stages=2", "unet.num_heads=2",
@@ -88,13 +88,7 @@ def test_gaussian_diffusion_samples_a_gaussian_with_the_analytic_noise(generator
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("structrepdiff")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "pyg_crysdiff.training.trainer.load_data",
-            lambda *_: (toy_set(24), toy_set(8, seed=1), ["energy"]),
-        )
-        config = compose_config([*SMALL, "max_epochs=40"])
-        return train(config, folder, progress=False)
+    return fit([*SMALL, "max_epochs=40"], folder, data=toy_sets(), progress=False)
 
 
 def test_training_standardises_and_learns(trained):

@@ -203,7 +203,7 @@ def test_data_sets():
     assert_dataset(load_dataset("demo", "test"), ["formation_energy_per_atom"])
 
     def spoiled(**changes):
-        items = toy_set(3)
+        items = list(toy_set(3))
         for name, value in changes.items():
             items[1][name] = value
         return items
