@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -31,7 +30,7 @@ from pyg_crysdiff.property.model import (
     PeriodicDimeNet,
     PropertyModel,
 )
-from pyg_crysdiff.storage import check_same, only_writer
+from pyg_crysdiff.storage import check_same, digest_of, only_writer
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
 from pyg_crysdiff.training.checkpoints import LAST, WholeCheckpoints, resumable
 from pyg_crysdiff.training.divergence import FiniteSteps
@@ -238,10 +237,7 @@ def _known(crystals: Sequence[Crystal], property_name: str) -> list[Crystal]:
 
 
 def _digest(crystals: Sequence[Crystal], values: np.ndarray) -> str:
-    digest = hashlib.sha256(values.tobytes())
-    for c in crystals:
-        digest.update(c.digest().encode())
-    return digest.hexdigest()[:16]
+    return digest_of([values.tobytes(), *(c.digest() for c in crystals)])[:16]
 
 
 def _same(model: PropertyModel, card: Mapping[str, Any], path: Path) -> PropertyModel:
