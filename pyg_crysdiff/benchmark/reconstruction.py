@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch_geometric.data import Batch
-from tqdm import tqdm
 
 import pyg_crysdiff
 from pyg_crysdiff.baselines import published_rows
@@ -28,6 +27,7 @@ from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
 from pyg_crysdiff.evaluation.matching import rms_distances
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
+from pyg_crysdiff.progress import bar
 from pyg_crysdiff.storage import JsonLines, only_writer, write_json, write_text
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Representation
@@ -103,7 +103,7 @@ def _reconstruct_all(
     wanted = [k for k in chosen if k not in known]
     frequencies = group_frequencies(train.crystals()) if wanted else {}
     reconstructor = Reconstructor(representation.ead, search, frequencies)
-    for k in tqdm(wanted, desc="reconstruction", disable=not progress):
+    for k in bar(wanted, label="reconstruction", show=progress, leave=True):
         start = time.perf_counter()
         values = representation(Batch.from_data_list([test[k]]))
         parts = representation.parts(values)

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatgen.analysis.phase_diagram import PDEntry
 from pymatgen.core import Composition
-from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.hull import Hull, counts, read_entries
 from pyg_crysdiff.parallel import parallel_map
+from pyg_crysdiff.progress import bar
 from pyg_crysdiff.storage import JsonLines
 
 _CHUNK = 32
@@ -177,18 +177,17 @@ def _kept(
             known |= _finished(found)
     keys = [c.digest() for c in crystals]
     missing = [i for i, key in enumerate(keys) if key not in known]
-    bar = tqdm(total=len(missing), desc=tag, disable=not progress or not missing, leave=False)
-    for start in range(0, len(missing), _CHUNK):
-        part = missing[start : start + _CHUNK]
-        rows = parallel_map(
-            work, [crystals[i] for i in part], num_workers=settings.num_workers, progress=False,
-            serial_below=4, chunksize=1,
-        )  # fmt: skip
-        known |= {keys[i]: row for i, row in zip(part, rows, strict=True)}
-        if file is not None:
-            JsonLines(file).add([keys[i], known[keys[i]]] for i in part)
-        bar.update(len(part))
-    bar.close()
+    with bar(label=tag, total=len(missing), show=progress and bool(missing)) as shown:
+        for start in range(0, len(missing), _CHUNK):
+            part = missing[start : start + _CHUNK]
+            rows = parallel_map(
+                work, [crystals[i] for i in part], num_workers=settings.num_workers,
+                progress=False, serial_below=4, chunksize=1,
+            )  # fmt: skip
+            known |= {keys[i]: row for i, row in zip(part, rows, strict=True)}
+            if file is not None:
+                JsonLines(file).add([keys[i], known[keys[i]]] for i in part)
+            shown.update(len(part))
     for key in keys:
         yield known[key]
 

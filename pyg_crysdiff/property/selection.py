@@ -15,11 +15,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from pymatgen.core import Structure
-from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.evaluation.uniqueness import Key, matches_any, matching_key
+from pyg_crysdiff.progress import bar
 from pyg_crysdiff.property.model import PropertyModel
 
 
@@ -72,7 +72,7 @@ def select(
             old[key].append(structure)
     kept: dict[Key, list[tuple[Structure, list[int]]]] = defaultdict(list)
     chosen: list[int] = []
-    with tqdm(total=count, desc="selecting", disable=not progress, leave=False) as bar:
+    with bar(label="selecting", total=count, show=progress) as shown:
         for index in order:
             crystal = candidates[index]
             assert isinstance(crystal, Crystal)  # others have no prediction
@@ -85,7 +85,7 @@ def select(
                 if copies and key is not None and not _takes(kept[key], structure, index, copies):
                     continue
             chosen.append(index)
-            bar.update()
+            shown.update()
             if len(chosen) == count:
                 break
     return chosen

@@ -13,16 +13,15 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
-from tqdm import tqdm
 
 import pyg_crysdiff
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.platform import choose_device, choose_devices
+from pyg_crysdiff.progress import bar
 from pyg_crysdiff.property.graphs import PropertyGraph, property_graph
 from pyg_crysdiff.property.model import (
     PRESETS,
@@ -35,6 +34,7 @@ from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
 from pyg_crysdiff.training.checkpoints import LAST, WholeCheckpoints, resumable
 from pyg_crysdiff.training.divergence import FiniteSteps
 from pyg_crysdiff.training.lightning_output import quiet_lightning
+from pyg_crysdiff.training.progress_bar import TrainingBar
 from pyg_crysdiff.training.samplers import EpochOrder
 
 log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def _train(
         network = PeriodicDimeNet(config)
     graphs = [
         property_graph(crystals[i], config.cutoff, config.max_neighbours, (values[i] - mean) / std)
-        for i in tqdm(train, desc="building graphs", disable=not progress, leave=False)
+        for i in bar(train, label="building graphs", show=progress)
     ]
     budget = Budget(length.max_epochs, length.budget_minutes)
     module = _Module(network, length.lr, budget.progress)
@@ -191,7 +191,7 @@ def _run(
 ) -> int:
     """Train, leave the averaged weights in the network, and return the number of epochs."""
     where = choose_device(device)
-    bar = [TQDMProgressBar(refresh_rate=5)] if progress else []
+    shown = [TrainingBar(budget.progress)] if progress else []
     with quiet_lightning():
         trainer = pl.Trainer(
             accelerator="gpu" if where.type == "cuda" else where.type,
@@ -199,7 +199,7 @@ def _run(
             max_epochs=length.max_epochs,
             gradient_clip_val=1.0,
             use_distributed_sampler=False,
-            callbacks=[warmed_ema(0.998), budget, FiniteSteps(), *bar, SaveLast(out_dir, 10)],
+            callbacks=[warmed_ema(0.998), budget, FiniteSteps(), *shown, SaveLast(out_dir, 10)],
             plugins=[WholeCheckpoints()],
             logger=False,
             enable_checkpointing=True,
