@@ -7,14 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, OverrideParseException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from pyg_crysdiff.overrides import literal_override
-
 T = TypeVar("T")
 
 
@@ -43,6 +35,15 @@ def compose_config(overrides: Sequence[str] = ()) -> dict[str, Any]:
     Raises:
         ValueError: If a key or a choice does not exist, or a required value is missing.
     """
+    # Sampling takes classes from this module, and needs none of this.
+    from hydra import compose, initialize_config_dir  # noqa: PLC0415
+    from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
+    from hydra.errors import HydraException, OverrideParseException  # noqa: PLC0415
+    from omegaconf import OmegaConf  # noqa: PLC0415
+    from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
+
+    from pyg_crysdiff.overrides import literal_override  # noqa: PLC0415
+
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
@@ -62,6 +63,8 @@ def compose_config(overrides: Sequence[str] = ()) -> dict[str, Any]:
 
 def load_table(name: str) -> dict[str, Any]:
     """Return one of the YAML files beside ``train.yaml`` as plain containers."""
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
     plain = OmegaConf.to_container(OmegaConf.load(config_folder() / name), resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}

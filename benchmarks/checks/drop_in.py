@@ -347,8 +347,8 @@ def cspnet_inside(items: list[Data], checkout: Path, args: argparse.Namespace) -
 
     from pyg_crysdiff.configuration import compose_config
     from pyg_crysdiff.data.statistics import DataStatistics
-    from pyg_crysdiff.models import CrystalDiffusion
-    from pyg_crysdiff.models.build import build_process
+    from pyg_crysdiff.diffusion.sampler import Sampler
+    from pyg_crysdiff.models import CrystalDiffusion, build_process
 
     statistics = DataStatistics.from_dataset(items)
     process = build_process(compose_config([])["process"], statistics)
@@ -361,8 +361,8 @@ def cspnet_inside(items: list[Data], checkout: Path, args: argparse.Namespace) -
 
     def sample() -> list[Crystal]:
         sizes = [len(d.atomic_numbers) for d in items[: args.samples]]
-        times = np.linspace(process.num_steps, 0, args.sampling_steps + 1).astype(int).tolist()
-        final = list(model.generate(sizes, list(range(len(sizes))), times))[-1][1]
+        sampler = Sampler.of("paper", steps=args.sampling_steps)
+        final = list(model.generate(sizes, list(range(len(sizes))), sampler))[-1][1]
         return model.crystals(final)
 
     batches = _forever(items, args.batch_size)

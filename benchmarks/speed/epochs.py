@@ -28,7 +28,7 @@ from pyg_crysdiff.data import load_dataset
 from pyg_crysdiff.data.properties import names_of
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.noise import crystal_seed
-from pyg_crysdiff.diffusion.schedules import sampling_times
+from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.models.build import build_model
 from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
 from pyg_crysdiff.training import compose_config
@@ -116,17 +116,15 @@ def measure(
     }
     sizes = [int(d.num_nodes or 0) for d in items[: args.samples]]
     condition = {key: torch.zeros(len(sizes), device=device) for key in wanted}
-    for label, solver, steps, moves in (
-        ("sampling_T1000_per_s", "ancestral", T, 1),
-        ("few_steps_per_s", "renewing", args.few_steps, 0),
-    ):
+    samplers = {
+        "sampling_T1000_per_s": Sampler("ancestral", T, corrector_steps=1),
+        "few_steps_per_s": Sampler("renewing", args.few_steps),
+    }
+    for label, sampler in samplers.items():
         seeds = [crystal_seed(0, i) for i in range(len(sizes))]
-        times = sampling_times(T, steps)
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            states = model.generate(
-                sizes, seeds, times, condition, corrector_steps=moves, solver=solver
-            )
-            row[label] = along(states, len(sizes), args.seconds) / steps
+            states = model.generate(sizes, seeds, sampler, condition)
+            row[label] = along(states, len(sizes), args.seconds) / len(sampler.times(T)[1:])
     if device.type == "cuda":
         row["peak_gib"] = torch.cuda.max_memory_allocated(device) / 2**30
     return row

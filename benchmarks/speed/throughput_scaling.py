@@ -15,6 +15,7 @@ from torch_geometric.data import Data
 from pyg_crysdiff.data.properties import set_properties
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.noise import crystal_seed
+from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.models.build import build_model
 from pyg_crysdiff.platform import choose_device, keep_freed_memory
 from pyg_crysdiff.sampling.batches import cut_batches
@@ -84,7 +85,7 @@ def crystals(count: int, args: argparse.Namespace) -> dict[str, Any]:
         seeds = [crystal_seed(0, i) for i in batch]
         with torch.autocast(device.type, torch.bfloat16, enabled=args.precision != "32-true"):
             # one step of one evaluation, from T to clean
-            for _ in model.generate(own, seeds, [1000, 0], condition, corrector_steps=0):
+            for _ in model.generate(own, seeds, Sampler("ancestral", 1), condition):
                 pass
     return {
         "crystals": count,

@@ -28,9 +28,8 @@ from pyg_crysdiff.adapters.data import (
 from pyg_crysdiff.baselines.shims import install_shims
 from pyg_crysdiff.data.properties import names_of, property_of
 from pyg_crysdiff.data.statistics import DataStatistics
-from pyg_crysdiff.diffusion.joint import Solver
 from pyg_crysdiff.diffusion.noise import crystal_seed
-from pyg_crysdiff.diffusion.schedules import sampling_times
+from pyg_crysdiff.diffusion.sampler import Sampler, Solver
 from pyg_crysdiff.models.build import build_model
 from pyg_crysdiff.platform import choose_precision
 from pyg_crysdiff.training import compose_config
@@ -92,14 +91,12 @@ def ours(items: list[Data], conditioner: str, precision: str, device: torch.devi
         sizes = states[0].num_atoms.tolist()
         target = {k: v[:1].expand(len(v)) for k, v in conditions[0].items()}  # one for all
         seeds = [crystal_seed(0, i) for i in range(len(sizes))]
+        sampler = Sampler(solver, steps, corrector_steps=moves)
 
         def run() -> Iterator[Any]:
             while True:
                 with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                    yield from model.generate(
-                        sizes, seeds, sampling_times(T, steps), target,
-                        corrector_steps=moves, solver=solver,
-                    )  # fmt: skip
+                    yield from model.generate(sizes, seeds, sampler, target)
 
         along = run()
         return lambda _: next(along)

@@ -21,7 +21,7 @@ from pyg_crysdiff.data import Crystal, read_crystals
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.evaluation.validity import structural_problem
 from pyg_crysdiff.models import load_checkpoint
-from pyg_crysdiff.sampling import Control, Template, sample
+from pyg_crysdiff.sampling import Control, Sampler, Template, sample
 
 Check = Callable[[Crystal], bool]
 
@@ -45,8 +45,9 @@ def main() -> None:
     for name, control, options, obeys in constraints(args):
         start = time.perf_counter()
         crystals = sample(
-            model, args.num_samples, target=None, control=control, steps=args.steps,
-            seed=args.seed, progress=False, **options,
+            model, args.num_samples, target=None, control=control,
+            sampler=Sampler.of("paper", steps=args.steps), guidance=1.0,
+            seed=args.seed, progress=False, **{"num_atoms": "distribution", **options},
         )  # fmt: skip
         seconds = time.perf_counter() - start
         struct = [structural_problem(c) is None for c in crystals]

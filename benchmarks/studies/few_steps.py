@@ -30,7 +30,7 @@ from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.property.model import PropertyModel
-from pyg_crysdiff.sampling import sample
+from pyg_crysdiff.sampling import Sampler, sample
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -89,13 +89,7 @@ def measure(
 ) -> dict[str, Any]:
     """Sample with one sampler from all seeds, and score: means of values and of their bounds."""
     solver, steps, moves, spacing = [*text.split(":"), "uniform"][:4]
-    options = {
-        "solver": solver,
-        "steps": int(steps),
-        "corrector_steps": int(moves),
-        "spacing": spacing,
-        "guidance": args.guidance,
-    }
+    sampler = Sampler(solver, int(steps), spacing, int(moves))
     row: dict[str, Any] = {"sampler": text, "evaluations": int(steps) * (1 + int(moves))}
     for kind, target in (("conditional", "min"), ("free", None)):
         sizes = settings.num_atoms if target else "distribution"
@@ -109,7 +103,7 @@ def measure(
             start = time.perf_counter()
             crystals = sample(
                 model, args.num_samples, target=target, num_atoms=sizes, out=folder,
-                seed=seed, progress=True, **options,
+                seed=seed, sampler=sampler, guidance=args.guidance, progress=True,
             )  # fmt: skip
             seconds += kept_seconds(folder, time.perf_counter() - start)
             found.append(evaluate(crystals, Protocol(**protocol, **task)).metrics)

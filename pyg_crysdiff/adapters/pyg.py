@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
-from torch_geometric.data import Batch, Data
 
 from pyg_crysdiff.adapters.core import ConditionedTransformer, contiguous
 from pyg_crysdiff.nn.conditioning import SinusoidalTime
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data
 
 _NUM_CLASSES = 119
 

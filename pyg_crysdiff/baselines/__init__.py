@@ -1,18 +1,5 @@
 """Other methods: their published numbers, their sample files and, for some, their live code."""
 
-from pyg_crysdiff.baselines.baseline import (
-    Baseline,
-    baseline_names,
-    load_baseline,
-    published_rows,
-)
-from pyg_crysdiff.baselines.live import LiveRequest, run_live
+import lazy_loader
 
-__all__ = [
-    "Baseline",
-    "LiveRequest",
-    "baseline_names",
-    "load_baseline",
-    "published_rows",
-    "run_live",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

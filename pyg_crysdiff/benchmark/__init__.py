@@ -1,5 +1,5 @@
 """The benchmark: train, generate towards a property, score, compare."""
 
-from pyg_crysdiff.benchmark.settings import Settings
+import lazy_loader
 
-__all__ = ["Settings"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -43,7 +43,6 @@ from pyg_crysdiff.platform import choose_device
 from pyg_crysdiff.property.model import PropertyModel
 from pyg_crysdiff.sampling.request import Target
 from pyg_crysdiff.storage import only_writer
-from pyg_crysdiff.structrepdiff import StructRepDiff
 
 Say = Callable[[str], None]
 UNCONDITIONAL = "unconditional"
@@ -175,7 +174,6 @@ class _Run:
         if self.property not in model.model.statistics.properties:
             raise ValueError(f"{model.path} was not trained with the property {self.property!r}")
         settings = self.settings
-        represented = isinstance(model.model, StructRepDiff)
         for target in (request(settings, self.property, self.target), None):
             name = label if target is not None else f"{label}, {UNCONDITIONAL}"
             self.say(f"{name}: {settings.num_samples} crystals")
@@ -185,7 +183,7 @@ class _Run:
                 "checkpoint": model.digest,
                 **sampled,
                 "guidance": settings.guidance if target else None,
-                "num_atoms": "generated" if represented else sizes(settings, target),
+                "num_atoms": sizes(settings, target) if model.model.takes_sizes else "generated",
                 "target": target,
             }
             self._score(name, crystals, "this run", details)

@@ -12,7 +12,7 @@ import numpy as np
 from pyg_crysdiff.benchmark.names import check_names
 from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data import DATASETS, CrystalDataset, load_dataset
-from pyg_crysdiff.diffusion.joint import Solver
+from pyg_crysdiff.diffusion.sampler import Sampler, Solver
 from pyg_crysdiff.diffusion.schedules import Spacing
 from pyg_crysdiff.overrides import text_override
 
@@ -135,10 +135,10 @@ class Settings:
             values["num_elements"] = tuple(values["num_elements"])
         return cls(dataset=dataset, **values)
 
-    def sampler(self) -> dict[str, Any]:
-        """Return the options of :func:`pyg_crysdiff.sampling.sample` that make its sampler."""
+    def sampler(self) -> Sampler:
+        """Return the sampler of the joint family."""
         names = ("steps", "corrector_steps", "renewal", "solver", "spacing")
-        return {name: getattr(self, name) for name in names}
+        return Sampler(**{name: getattr(self, name) for name in names})
 
     def data_options(self) -> dict[str, Any]:
         """Return the options of ``load_dataset`` besides the split."""

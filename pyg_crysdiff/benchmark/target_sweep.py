@@ -87,7 +87,7 @@ def _run(settings: Settings, say: Say, progress: bool) -> Results:
             "thresholds": protocol.named_thresholds(),
             "thresholds_from": thresholds_origin(train),
             "num_train": len(train), "num_reference": len(test), "evaluator": evaluator.card,
-            "num_atoms": settings.num_atoms, **settings.sampler(),
+            "num_atoms": settings.num_atoms, **settings.sampler().to_dict(),
             "seconds": round(time.perf_counter() - started, 1),
         },
     )  # fmt: skip

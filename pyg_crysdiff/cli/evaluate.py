@@ -120,11 +120,10 @@ def _relax_part(args: argparse.Namespace, files: Sequence[NamedFile], protocol: 
 
 def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     from pyg_crysdiff.evaluation.harness import Protocol  # noqa: PLC0415
-    from pyg_crysdiff.property.cdvae import load_evaluator  # noqa: PLC0415
 
     reference, reference_set = _crystals(args.reference, "test", args)
     train, train_set = _crystals(args.train, "train", args)
-    evaluator = None if args.evaluator is None else load_evaluator(args.evaluator)
+    evaluator = _evaluator(args.evaluator)
     named = reference_set or train_set
     cutoffs = dict(reference_set.coverage_cutoffs) if reference_set is not None else {}
     if args.cutoffs:
@@ -159,6 +158,14 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     return protocol, facts
 
 
+def _evaluator(path: Path | None) -> Any:
+    if path is None:
+        return None
+    from pyg_crysdiff.property.cdvae import load_evaluator  # noqa: PLC0415  (imports PyG)
+
+    return load_evaluator(path)
+
+
 def _stability(args: argparse.Namespace) -> Any:
     if not args.stability:
         return None
@@ -181,11 +188,13 @@ def _cache_folder() -> Path:
 
 def _crystals(name: str | None, split: str, args: argparse.Namespace) -> tuple[list[Any], Any]:
     """Crystals of a named data set's part, or of any readable file."""
-    from pyg_crysdiff.data import DATASETS, load_dataset  # noqa: PLC0415
+    from pyg_crysdiff.data.names import DATASET_NAMES  # noqa: PLC0415
 
     if name is None:
         return [], None
-    if name in DATASETS:
+    if name in DATASET_NAMES:
+        from pyg_crysdiff.data import load_dataset  # noqa: PLC0415  (imports PyG)
+
         dataset = load_dataset(name, split, **data_options(args))
         return dataset.crystals(), dataset
     return list(read_references(name)), None

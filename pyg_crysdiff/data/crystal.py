@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
-from torch_geometric.data import Data
 
 from pyg_crysdiff.data.properties import set_properties
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import ArrayLike, NDArray
     from pymatgen.core import IStructure, Structure
+    from torch_geometric.data import Data
+
 
 CrystalLike: TypeAlias = "Crystal | IStructure | Atoms"
 _MOST_POINTS = 1e6
@@ -126,6 +127,8 @@ class Crystal:
             properties: Scalar properties, name to value; NaN where it is not known.
             **more: The same, where the names are Python's.
         """
+        from torch_geometric.data import Data  # noqa: PLC0415  (takes seconds to import)
+
         dtype = torch.get_default_dtype()
         data = Data(
             atomic_numbers=torch.from_numpy(self.atomic_numbers.copy()),

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
-from torch_geometric.data import Batch, Data
 
 if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data
+
     from pyg_crysdiff.data.crystal import Crystal
     from pyg_crysdiff.data.dataset import CrystalDataset
 
-D = TypeVar("D", bound=Data)
+D = TypeVar("D", bound="Data")
 _FIELDS = {"atomic_numbers", "frac_coords", "lattice", "num_atoms", "num_nodes", "ptr", "face"}
 
 

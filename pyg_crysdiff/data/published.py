@@ -13,6 +13,7 @@ from torch_geometric.data import Data
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.dataset import CrystalDataset
 from pyg_crysdiff.data.download import fetch
+from pyg_crysdiff.data.names import DATASET_NAMES
 from pyg_crysdiff.data.parse_cache import Parsed
 from pyg_crysdiff.data.splits import find_table, random_split
 from pyg_crysdiff.storage import user_path
@@ -285,12 +286,8 @@ class Demo(CrystalDataset):
         return np.flatnonzero(split == self.split)
 
 
-DATASETS: dict[str, type[CrystalDataset]] = {
-    "demo": Demo,
-    "carbon24": Carbon24,
-    "perov5": Perov5,
-    "mp20": MP20,
-}
+_CLASSES: tuple[type[CrystalDataset], ...] = (Demo, Carbon24, Perov5, MP20)
+DATASETS = dict(zip(DATASET_NAMES, _CLASSES, strict=True))
 
 
 def load_dataset(name: str | Path, split: str = "train", **options: Any) -> CrystalDataset:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch_geometric.data import Data
 
 from pyg_crysdiff.data.properties import property_of
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data
 
 _NUM_BINS = 20
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
-import ase.io
 import numpy as np
 import torch
 
@@ -38,6 +37,8 @@ def crystal_to_cif(crystal: Crystal) -> str:
 
 def crystals_to_extxyz(crystals: Sequence[Crystal]) -> str:
     """Return extended XYZ text, a frame for each crystal with its ``info`` in the comment line."""
+    import ase.io  # noqa: PLC0415
+
     text = StringIO()
     ase.io.write(text, [c.oriented().to_ase() for c in crystals], format="extxyz")
     return text.getvalue()

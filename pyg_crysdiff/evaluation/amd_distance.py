@@ -8,7 +8,6 @@ from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.distribution import reduced_formula
@@ -81,6 +80,8 @@ def nearest_known(
 
 def _distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Chebyshev distances; infinite where a vector is not known."""
+    from scipy.spatial.distance import cdist  # noqa: PLC0415
+
     out = cdist(a, b, "chebyshev")
     out[np.isnan(a).any(1)] = np.inf
     out[:, np.isnan(b).any(1)] = np.inf

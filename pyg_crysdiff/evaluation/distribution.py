@@ -7,7 +7,6 @@ import warnings
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import constants
-from scipy.stats import wasserstein_distance
 
 from pyg_crysdiff.data.crystal import Crystal
 
@@ -77,6 +76,8 @@ def earth_movers_distance(generated: ArrayLike, reference: ArrayLike) -> float:
     Source: ``get_density_wdist`` and ``get_num_elem_wdist`` in CDVAE's ``compute_metrics.py``.
     That script draws 1,000 valid crystals without a seed; here all valid ones are used.
     """
+    from scipy.stats import wasserstein_distance  # noqa: PLC0415
+
     a, b = (np.asarray(x, dtype=np.float64) for x in (generated, reference))
     a, b = a[np.isfinite(a)], b[np.isfinite(b)]
     if len(a) == 0 or len(b) == 0:

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pyg_crysdiff.evaluation import metrics as measured
 from pyg_crysdiff.evaluation.definitions import definition
-from pyg_crysdiff.evaluation.fingerprints import fingerprint_crystals
 from pyg_crysdiff.evaluation.protocol import TASKS, Entry, Evaluation, Protocol
 from pyg_crysdiff.evaluation.table import describe
 
@@ -54,10 +52,15 @@ def _scores(samples: Sequence[Entry], protocol: Protocol) -> Evaluation:
     # CDVAE's validity asks for fingerprints; they cost something, so only where COV is wanted.
     prints = None
     if protocol.cutoffs and protocol.reference:
+        from pyg_crysdiff.evaluation.fingerprints import fingerprint_crystals  # noqa: PLC0415
+
         prints = fingerprint_crystals(
             samples, num_workers=protocol.num_workers, progress=protocol.progress
         )
     table = describe(samples, protocol, prints)
+    # SciPy's statistics take a second to import; nothing before this needs them.
+    from pyg_crysdiff.evaluation import metrics as measured  # noqa: PLC0415
+
     found = measured.validity_metrics(table, protocol)
     found |= measured.distribution_metrics(table, protocol)
     if prints is not None:

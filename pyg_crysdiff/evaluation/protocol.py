@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.predictor import PropertyPredictor
-from pyg_crysdiff.evaluation.results import Estimate
-from pyg_crysdiff.evaluation.stability import Stability
 from pyg_crysdiff.evaluation.success import PERCENTILES, percentile_thresholds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pyg_crysdiff.evaluation.results import Estimate
+    from pyg_crysdiff.evaluation.stability import Stability
 
 TASKS = ("generation", "reconstruction", "optimisation")
 Entry = Crystal | BrokenEntry

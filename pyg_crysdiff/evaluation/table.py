@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,12 +14,13 @@ from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation import amd_distance
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.evaluation.distribution import density, num_elements, reduced_formula, space_group
-from pyg_crysdiff.evaluation.fingerprints import Fingerprints
 from pyg_crysdiff.evaluation.protocol import Entry, Protocol
-from pyg_crysdiff.evaluation.stability import stability_columns
 from pyg_crysdiff.evaluation.uniqueness import first_occurrences, novel
 from pyg_crysdiff.evaluation.validity import structural_problem
 from pyg_crysdiff.parallel import parallel_map
+
+if TYPE_CHECKING:
+    from pyg_crysdiff.evaluation.fingerprints import Fingerprints
 
 
 def describe(
@@ -48,6 +49,8 @@ def describe(
     if protocol.uniqueness and protocol.task != "reconstruction":
         columns |= _repetition(chosen, protocol)
     if protocol.stability is not None:
+        from pyg_crysdiff.evaluation.stability import stability_columns  # noqa: PLC0415
+
         phases = [*protocol.reference, *protocol.train]
         columns |= stability_columns(chosen, phases, protocol.stability, protocol.progress)
     for name, values in columns.items():

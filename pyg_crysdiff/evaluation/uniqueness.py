@@ -6,15 +6,18 @@ import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Structure
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.distribution import reduced_formula
 from pyg_crysdiff.parallel import parallel_map
+
+if TYPE_CHECKING:
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+    from pymatgen.core import Structure
 
 # pymatgen's defaults, written out since they decide the result.
 LTOL, STOL, ANGLE_TOL = 0.2, 0.3, 5.0
@@ -113,6 +116,8 @@ def _keyed(
 
 
 def _matcher() -> StructureMatcher:
+    from pymatgen.analysis.structure_matcher import StructureMatcher  # noqa: PLC0415
+
     return StructureMatcher(LTOL, STOL, ANGLE_TOL, primitive_cell=False)
 
 

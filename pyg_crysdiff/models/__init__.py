@@ -2,24 +2,13 @@
 
 from typing import Any
 
-from pyg_crysdiff._renamed import renamed
-from pyg_crysdiff.models.build import Generator, build_model, build_process, resolve_conditioner
-from pyg_crysdiff.models.checkpoint import LoadedModel, export_checkpoint, load_checkpoint
-from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
-from pyg_crysdiff.models.pretrained import pretrained_names
+import lazy_loader
 
-__all__ = [
-    "CrystalDiffusion",
-    "Generator",
-    "LoadedModel",
-    "build_model",
-    "build_process",
-    "export_checkpoint",
-    "load_checkpoint",
-    "pretrained_names",
-    "resolve_conditioner",
-]
+from pyg_crysdiff._renamed import renamed
+
+_lazy, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_OLD_NAMES = {"shipped_names": "pretrained_names"}
 
 
 def __getattr__(name: str) -> Any:
-    return globals()[renamed(__name__, {"shipped_names": "pretrained_names"}, name)]
+    return _lazy(renamed(__name__, _OLD_NAMES, name) if name in _OLD_NAMES else name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import torch
 from pyg_crysdiff import storage
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.errors import first_line
-from pyg_crysdiff.models.build import PACKAGE, Generator, build_denoiser, build_model
+from pyg_crysdiff.models.build import PACKAGE, build_denoiser, build_model
+from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.models.pretrained import (
     check_finite,
     export_weights,
     find_checkpoint,
     read_weights,
 )
+from pyg_crysdiff.models.shapes import weight_shapes
 
 FORMAT = 1
 KEY = "pyg_crysdiff"
@@ -129,25 +132,10 @@ def _build(
     statistics = DataStatistics.from_dict(packed["statistics"])
     prefix = "denoiser."
     found = {k.removeprefix(prefix): v.shape for k, v in weights.items() if k.startswith(prefix)}
-    shapes = _shapes(config, statistics, trusted) or found
+    shapes = weight_shapes(partial(build_denoiser, config, statistics, trusted)) or found
     if different := sorted(k for k in {*shapes, *found} if shapes.get(k) != found.get(k)):
         raise ValueError(f"its weights do not fit its configuration (different: {different[:3]})")
     return build_model(config, statistics, trusted)
-
-
-def _shapes(
-    config: Mapping[str, Any], statistics: DataStatistics, trusted: Sequence[str]
-) -> dict[str, torch.Size] | None:
-    """Return the shapes of the network's weights, without taking memory for them.
-
-    None where a conditioner from elsewhere needs numbers while it is made.
-    """
-    try:
-        with torch.device("meta"):
-            denoiser = build_denoiser(config, statistics, trusted)
-    except (RuntimeError, NotImplementedError):
-        return None
-    return {name: tensor.shape for name, tensor in denoiser.state_dict().items()}
 
 
 def _numbers(value: Any) -> Iterator[float]:

@@ -1,20 +1,5 @@
 """Networks: the crystal Transformer and its conditioners."""
 
-from pyg_crysdiff.nn.conditioners import CDI, CDS, AdaCDI, AdaCDS, AdaLN
-from pyg_crysdiff.nn.conditioning import ConditionEmbedding, Conditioner
-from pyg_crysdiff.nn.denoiser import Denoiser
-from pyg_crysdiff.nn.layout import PairLayout
-from pyg_crysdiff.nn.transformer import CrystalTransformer
+import lazy_loader
 
-__all__ = [
-    "CDI",
-    "CDS",
-    "AdaCDI",
-    "AdaCDS",
-    "AdaLN",
-    "ConditionEmbedding",
-    "Conditioner",
-    "CrystalTransformer",
-    "Denoiser",
-    "PairLayout",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

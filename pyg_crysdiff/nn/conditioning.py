@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch, Data
 
 from pyg_crysdiff.data.properties import property_of
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data
 
 
 class SinusoidalTime(nn.Module):

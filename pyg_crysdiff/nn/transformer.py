@@ -5,16 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch, Data
 
 from pyg_crysdiff.nn.attention import AttentionBlock, AttentionTerms, AttentionWeights
 from pyg_crysdiff.nn.conditioners import CDI
 from pyg_crysdiff.nn.conditioning import ConditionEmbedding, Conditioner
+from pyg_crysdiff.nn.denoiser import Contexts
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.pairs import pair_features
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data
 
 ConditionerFactory = Callable[..., Conditioner]
 
@@ -144,7 +148,7 @@ class CrystalTransformer(nn.Module):
         """Return what :meth:`forward` makes of t and condition alone."""
         return self.contexts()(t, condition)
 
-    def contexts(self) -> Callable[[Tensor, Mapping[str, Tensor] | None], Context]:
+    def contexts(self) -> Contexts:
         """Return :meth:`context` for weights that stay as they are, whose products it keeps."""
         weights = self._weights()
         return lambda t, condition: self._context(self.condition_embedding(t, condition), weights)

@@ -1,18 +1,5 @@
 """Sampling: what is asked for, the run, and the files it leaves."""
 
-from pyg_crysdiff.sampling.control import Control, Template
-from pyg_crysdiff.sampling.pipeline import sample
-from pyg_crysdiff.sampling.request import Sizes, resolve_target
-from pyg_crysdiff.sampling.store import SampleStore
-from pyg_crysdiff.sampling.symmetrise import symmetrised, write_symmetrised
+import lazy_loader
 
-__all__ = [
-    "Control",
-    "SampleStore",
-    "Sizes",
-    "Template",
-    "resolve_target",
-    "sample",
-    "symmetrised",
-    "write_symmetrised",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

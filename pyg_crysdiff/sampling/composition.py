@@ -12,7 +12,6 @@ from unicodedata import normalize
 import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Composition, Element
-from scipy.optimize import linear_sum_assignment
 
 from pyg_crysdiff.sampling.limits import MAX_ATOMS
 
@@ -166,6 +165,8 @@ def draw_composition(
             classes = _draw(p, rule.most_elements, rng)
             if classes is not None and rule.accepts(numbers[classes]):
                 return classes
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415
+
     species = np.asarray(fallback)
     cost = -np.log(np.maximum(probabilities[:, species], 1e-300))
     cost[probabilities[:, species] == 0] = 1e6

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pymatgen.io.cif import CifWriter
-from pymatgen.symmetry.analyzer import SpacegroupAnalyzer, SymmetryUndeterminedError
-
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.writers import crystal_to_cif, write_extxyz
 from pyg_crysdiff.evaluation.validity import structural_problem
@@ -41,17 +38,19 @@ def _refined(crystal: Crystal, symprec: float, primitive: bool) -> tuple[Crystal
     # pymatgen and spglib do not come to an end on cells that are no crystals.
     if structural_problem(crystal) is not None or not crystal.reducible:
         return None
+    from pymatgen.symmetry import analyzer as symmetry  # noqa: PLC0415
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            analyzer = SpacegroupAnalyzer(crystal.to_structure(), symprec=symprec)
+            analyzer = symmetry.SpacegroupAnalyzer(crystal.to_structure(), symprec=symprec)
             ideal = (
                 analyzer.get_primitive_standard_structure()
                 if primitive
                 else analyzer.get_refined_structure()
             )
             cell = Crystal.from_structure(ideal)
-        except (SymmetryUndeterminedError, ValueError, TypeError, AttributeError):
+        except (symmetry.SymmetryUndeterminedError, ValueError, TypeError, AttributeError):
             return None
     return cell, analyzer.get_space_group_symbol(), analyzer.get_space_group_number()
 
@@ -81,6 +80,8 @@ def write_symmetrised(
 def _cif(copy: Crystal, symprec: float) -> str:
     if copy.info["space_group_number"] == 1:
         return crystal_to_cif(copy)
+    from pymatgen.io.cif import CifWriter  # noqa: PLC0415
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return str(CifWriter(copy.to_structure(), symprec=symprec))

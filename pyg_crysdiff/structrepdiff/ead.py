@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from copy import copy
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from torch_geometric.data import Batch, Data
 
 from pyg_crysdiff.structrepdiff.neighbours import NeighbourPairs, neighbour_pairs
 from pyg_crysdiff.structrepdiff.radial import GaussianSums
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data
 
 _PAIRS_AT_ONCE = 300_000
 _CENTRES = tuple(0.1 * k for k in range(200))

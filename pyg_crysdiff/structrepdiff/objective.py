@@ -7,7 +7,6 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torch_geometric.utils import segment
 
 from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
 from pyg_crysdiff.structrepdiff.neighbours import NeighbourPairs, neighbour_pairs
@@ -86,6 +85,8 @@ _FIELDS = ("positions", "numbers", "lattice", "sizes", "crystal", "closest")
 
 def pool(per_atom: Tensor, sizes: Tensor) -> Tensor:
     """Return the largest and the smallest value over the atoms of each crystal, (B, 2 D)."""
+    from torch_geometric.utils import segment  # noqa: PLC0415  (takes seconds to import)
+
     ptr = torch.cat([sizes.new_zeros(1), torch.cumsum(sizes, 0)])
     return torch.cat([segment(per_atom, ptr, "max"), segment(per_atom, ptr, "min")], 1)
 

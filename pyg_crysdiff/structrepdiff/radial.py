@@ -8,7 +8,6 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from scipy.linalg import solve_banded
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -34,6 +33,8 @@ class GaussianSums(nn.Module):
     """
 
     def __init__(self, eta: Sequence[float], centres: Sequence[float], cutoff: float) -> None:
+        from scipy.linalg import solve_banded  # noqa: PLC0415
+
         super().__init__()
         self.cutoff = cutoff
         self.step = 1 / math.sqrt(2 * max(eta)) / _NODES_PER_WIDTH

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch_geometric.data import Batch, Data
 
 from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
 from pyg_crysdiff.structrepdiff.neighbours import neighbour_pairs
 from pyg_crysdiff.structrepdiff.objective import pool
 from pyg_crysdiff.structrepdiff.starts import Array, Frame
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Batch, Data
 
 _SMALLEST_ANGLE = 20.0
 _SHORTEST_LENGTH = 1.5

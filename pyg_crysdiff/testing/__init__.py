@@ -9,8 +9,6 @@ Each function raises :class:`AssertionError` with what is wrong and what would b
         assert_conditioner(MyConditioner)
 """
 
-from pyg_crysdiff.testing.data import assert_dataset
-from pyg_crysdiff.testing.networks import assert_conditioner, assert_denoiser
-from pyg_crysdiff.testing.processes import assert_process
+import lazy_loader
 
-__all__ = ["assert_conditioner", "assert_dataset", "assert_denoiser", "assert_process"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

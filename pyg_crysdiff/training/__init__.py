@@ -1,6 +1,8 @@
 """Training with Lightning and Hydra."""
 
-from pyg_crysdiff.configuration import compose_config, config_folder
-from pyg_crysdiff.training.trainer import FitResult, fit, resume, train
+import lazy_loader
 
-__all__ = ["FitResult", "compose_config", "config_folder", "fit", "resume", "train"]
+from pyg_crysdiff.configuration import compose_config, config_folder
+
+__getattr__, __dir__, _lazy = lazy_loader.attach_stub(__name__, __file__)
+__all__ = ["compose_config", "config_folder", *_lazy]  # noqa: PLE0604

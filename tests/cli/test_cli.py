@@ -138,9 +138,9 @@ def test_export_sample_select(tmp_path, capsys):
     main(["export", str(run / "last.ckpt"), "--out", str(shared), "--facts", str(facts)])
     samples = tmp_path / "samples"
     main(["sample", "--checkpoint", str(shared), "-n", "6", "--target", "min:10",
-          "--spacing", "edm", "--out", str(samples)])  # fmt: skip
+          "--out", str(samples)])  # fmt: skip
     request = json.loads((samples / "request.json").read_text())
-    assert (request["steps"], request["solver"], request["spacing"]) == (4, "renewing", "edm")
+    assert (request["steps"], request["solver"]) == (4, "renewing")
     predictor = tmp_path / "p.safetensors"
     config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
     torch.manual_seed(0)

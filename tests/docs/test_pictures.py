@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,26 @@ def test_numbers_of_the_pictures_name_where_they_come_from():
         found = json.loads(path.read_text())
         assert found.get("commands") or "crysdiff benchmark" in found["command"], path.name
         assert found.get("judge") or found.get("conditions"), path.name
+
+
+def test_numbers_of_the_pictures_are_those_of_the_results_page(script):
+    page = (ROOT / "docs" / "results.md").read_text()
+    throughput = script.load("throughput")
+    printed = [
+        (name, *map(float, re.findall(r"[\d.]+", training)))
+        for name, training in re.findall(r"^\| (\S+, [\d,]+) \| ([\d./= ]+) \|", page, re.MULTILINE)
+    ]
+    for machine in ("without_bf16", "with_bf16"):
+        for row in throughput[machine]["rows"]:
+            training = [row[f"training_{key}"] for key in ("ours", "diffcsp", "ratio")]
+            assert (f"{row['dataset']}, {row['batch']:,}", *training) in printed
+    for row in script.load("few_steps")["rows"]:
+        rates = [f"{row[key]['value']:.3f}".removeprefix("0") for key in ("sr5", "sr10", "sr15")]
+        line = next(
+            line for line in page.replace("*", "").splitlines()
+            if f"| {row['calls']:,} |" in line and all(rate in line for rate in rates)
+        )  # fmt: skip
+        assert f"{row['property_distance']['value']:.3f}".removeprefix("0") in line
 
 
 def test_crystals_are_samples_of_one_seed():

@@ -6,7 +6,7 @@ from pymatgen.core import Composition
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
-from pyg_crysdiff.sampling import Control, Template, sample, symmetrised, write_symmetrised
+from pyg_crysdiff.sampling import Control, Sampler, Template, sample, symmetrised, write_symmetrised
 from pyg_crysdiff.sampling.composition import (
     CompositionRule,
     draw_composition,
@@ -41,7 +41,8 @@ def csp_checkpoint(tmp_path_factory):
 
 
 def draw(checkpoint, control, count=8, **options):
-    options = {"steps": 6, "device": "cpu", "progress": False, "target": None, **options}
+    sampler = Sampler.of("paper", steps=6)
+    options = {"sampler": sampler, "device": "cpu", "progress": False, "target": None, **options}
     return sample(checkpoint, count, control=control, **options)
 
 

@@ -15,7 +15,7 @@ from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.gaussian import GaussianDDPM
 from pyg_crysdiff.models import build_model, load_checkpoint
 from pyg_crysdiff.nn import CDI, CDS, Conditioner
-from pyg_crysdiff.sampling import sample
+from pyg_crysdiff.sampling import Sampler, sample
 from pyg_crysdiff.structrepdiff.unet import LinearAttention, RepresentationUNet
 from pyg_crysdiff.training import compose_config, fit
 from tests.helpers import toy_set, toy_sets
@@ -117,7 +117,8 @@ def test_training_standardises_and_learns(trained):
 
 
 def test_sampling_is_seeded_resumable_and_says_how_well_it_reconstructs(trained, tmp_path):
-    options = {"target": {"energy": 1.5}, "steps": 5, "progress": False, "guidance": 1.5}
+    sampler = Sampler("ancestral", 5)
+    options = {"target": {"energy": 1.5}, "sampler": sampler, "progress": False, "guidance": 1.5}
     first = sample(trained.checkpoint, 3, out=tmp_path / "a", **options)
     again = sample(trained.checkpoint, 3, out=tmp_path / "b", batch_size=1, **options)
     for one, two in zip(first, again, strict=True):
@@ -131,6 +132,29 @@ def test_sampling_is_seeded_resumable_and_says_how_well_it_reconstructs(trained,
     np.testing.assert_array_equal(resumed[2].frac_coords, first[2].frac_coords)
     with pytest.raises(ValueError, match="number of atoms itself"):
         sample(trained.checkpoint, 1, num_atoms=4, **options)
+
+
+def test_the_family_says_which_samplers_it_follows(trained):
+    model = load_checkpoint(trained.checkpoint).model
+    assert model.sampler("paper") == Sampler("ancestral", None)
+    assert model.sampler("fast") == model.sampler() == Sampler("ancestral", model.num_steps)
+    assert model.sampler(steps=5) == Sampler("ancestral", 5)
+    assert model.sampler(solver="flow", steps=4) == Sampler("flow", 4)
+    for sampler, message in (
+        (Sampler(steps=5), "cannot make 'renewing' steps; choose the solver from"),
+        (Sampler("ancestral", 5, corrector_steps=1), "has no corrector moves"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sample(trained.checkpoint, 1, sampler=sampler, progress=False)
+
+
+def test_old_keywords_still_drop_what_the_family_lacks(trained):
+    with pytest.warns(DeprecationWarning, match="steps, solver, renewal of sample"):
+        (crystal,) = sample(
+            trained.checkpoint, 1, steps=3, solver="renewing", renewal=0.5, progress=False
+        )
+    told = [crystal.info[name] for name in ("solver", "steps", "corrector_steps", "renewal")]
+    assert told == ["renewing", 3, 0, 0.0]
 
 
 def test_unknown_family_is_refused():

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.formats.cif_text import Block, read_block, split_blocks
@@ -188,6 +187,8 @@ def _check_hydrogens(block: Block, labels: list[str]) -> None:
 
 
 def _check_places(coords: NDArray[np.float64], labels: list[str]) -> None:
+    from scipy.spatial import cKDTree  # noqa: PLC0415
+
     inside = coords % 1.0 % 1.0
     pairs = cKDTree(inside, boxsize=1.0).query_pairs(_SAME_PLACE, p=np.inf)
     if pairs:

@@ -1,18 +1,5 @@
 """Fingerprints of structure and composition, the ruler behind coverage (COV, AMSD)."""
 
-from pyg_crysdiff.evaluation.fingerprints.crystals import (
-    COMPOSITION_DIM,
-    STRUCTURE_DIM,
-    Fingerprints,
-    fingerprint_crystals,
-)
-from pyg_crysdiff.evaluation.fingerprints.magpie import MAGPIE_PROPERTIES, composition_fingerprint
+import lazy_loader
 
-__all__ = [
-    "COMPOSITION_DIM",
-    "MAGPIE_PROPERTIES",
-    "STRUCTURE_DIM",
-    "Fingerprints",
-    "composition_fingerprint",
-    "fingerprint_crystals",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

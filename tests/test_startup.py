@@ -1,0 +1,56 @@
+"""What the commands load: sampling and scoring a file wait for nothing that they do not use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyg_crysdiff.data.names import DATASET_NAMES
+from pyg_crysdiff.data.published import DATASETS
+
+# Each of them takes a second or more to import, or brings another one along.
+SLOW = (
+    "torch_geometric", "torch._dynamo", "lightning", "hydra", "sympy", "matplotlib", "plotly",
+)  # fmt: skip
+RUN = """
+import sys
+from pyg_crysdiff.cli import main
+main(sys.argv[2:])
+print("loaded:", *[name for name in sys.argv[1].split(",") if name in sys.modules])
+"""
+
+
+def loaded(folder: Path, slow: tuple[str, ...], *arguments: str) -> list[str]:
+    """Return which of the modules a command of the command line has loaded."""
+    command = [sys.executable, "-c", RUN, ",".join(slow), *arguments]
+    out = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+    return out.splitlines()[-1].split()[1:]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """Folder with samples of one command, and what this command has loaded."""
+    folder = tmp_path_factory.mktemp("startup")
+    sample = ("sample", "--checkpoint", "perov5-cds", "-n", "1", "--num-atoms", "2", "--steps", "1")
+    # The trial of the attention kernels takes a gradient, for which PyTorch loads sympy.
+    return folder, loaded(folder, tuple(m for m in SLOW if m != "sympy"), *sample)
+
+
+def test_sampling_loads_neither_pyg_nor_lightning(samples: tuple[Path, list[str]]) -> None:
+    folder, found = samples
+    assert (folder / "samples" / "samples.pt").is_file()
+    assert found == []
+
+
+def test_scoring_a_file_loads_neither_pyg_nor_lightning(samples: tuple[Path, list[str]]) -> None:
+    folder, _ = samples
+    file = "samples/samples.pt"
+    assert loaded(folder, SLOW, "evaluate", file, "--reference", file, "--workers", "0") == []
+    assert (folder / "scores" / "results.json").is_file()
+
+
+def test_names_of_data_sets_are_those_of_their_classes() -> None:
+    assert tuple(DATASETS) == DATASET_NAMES
