@@ -19,6 +19,7 @@ from tqdm import tqdm
 from pyg_crysdiff.baselines import published_rows
 from pyg_crysdiff.benchmark.plots import COLOURS, STYLE, save_figure
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data import Crystal, CrystalDataset
 from pyg_crysdiff.data.writers import write_extxyz
@@ -51,7 +52,8 @@ def run_reconstruction(
 
 def _run(settings: Settings, say: Say, progress: bool) -> Results:
     out = settings.out
-    train, test = settings.load("train"), settings.load("test")
+    data = Splits(settings)
+    train, test = data.train, data.test
     chosen = settings.chosen(len(test))
     facts = _facts(settings)
     say(f"{len(chosen)} test crystals of {test.display_name}, search {settings.search}")

@@ -45,9 +45,7 @@ def draw(
         The crystals; the sampler's settings and, where they came in one go, its seconds.
     """
     # A model that generates the number of atoms has steps of its own.
-    sampler = settings.sampler()
-    if not model.model.takes_sizes:
-        sampler = model.model.sampler("fast", steps=settings.structrepdiff_steps)
+    sampler = settings.sampler if model.model.takes_sizes else settings.structrepdiff_sampler
     control = Control()
     if target is not None:
         control = Control(
