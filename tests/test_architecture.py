@@ -16,14 +16,13 @@ HEAVY = {"torch", "lightning", "pymatgen", "torch_geometric", "hydra"}
 
 # Room to the rooms that it may use, from the ground floor up. Single modules beside the rooms
 # (storage, platform, ...) are tools that all may use, and use no room.
-MODELS = {"data", "diffusion", "nn", "structrepdiff"}
-GENERATORS = MODELS | {"models"}
+GENERATORS = {"data", "diffusion", "nn", "models", "structrepdiff"}
 MAY_USE = {
     "data": set(),
     "diffusion": set(),
     "nn": {"data"},
-    "structrepdiff": {"data", "diffusion", "nn"},
-    "models": MODELS,
+    "models": {"data", "diffusion", "nn"},  # families register by name: models/build.py
+    "structrepdiff": {"data", "diffusion", "nn", "models"},
     "training": GENERATORS,
     "evaluation": {"data"},
     "property": GENERATORS | {"evaluation", "training"},

@@ -41,13 +41,14 @@ def test_state_and_back_is_the_same_crystal(dataset, statistics, units):
 
 
 def test_estimates_stay_within_the_cells_of_the_training_set(dataset):
-    for data in dataset:  # cubes of 4 A, one slab of 2 A
+    cubes = list(dataset)
+    for data in cubes:  # of 4 A, one slab of 2 A
         data.lattice = 4 * torch.eye(3).expand_as(data.lattice)
-    dataset[0].lattice = dataset[0].lattice @ torch.diag(torch.tensor([0.5, 1.0, 1.5]))
-    statistics = DataStatistics.from_dataset(dataset, ["energy"])
+    cubes[0].lattice = cubes[0].lattice @ torch.diag(torch.tensor([0.5, 1.0, 1.5]))
+    statistics = DataStatistics.from_dataset(cubes, ["energy"])
     assert statistics.min_width == pytest.approx(2)
-    widths = [2] + [4] * (len(dataset) - 1)
-    shrunk = [w / d.num_nodes ** (1 / 3) for w, d in zip(widths, dataset, strict=True)]
+    widths = [2] + [4] * (len(cubes) - 1)
+    shrunk = [w / d.num_nodes ** (1 / 3) for w, d in zip(widths, cubes, strict=True)]
     assert statistics.min_width_per_atom == pytest.approx(min(shrunk))
     bounds = model_of(statistics, lattice={"units": "angstrom"}).process.field("lattice")
     assert (bounds.max_length, bounds.min_width) == pytest.approx((7.5, 1.6))
@@ -160,7 +161,7 @@ def test_sizes_given_the_target(generator):
 def test_bad_property_names_the_crystal():
     data = list(toy_set(3))
     set_properties(data[1], {"energy": 1e39})  # beyond single precision
-    with pytest.raises(ValueError, match=r"row 1.*infinite"):
+    with pytest.raises(ValueError, match=r"crystal 1.*infinite"):
         DataStatistics.from_dataset(data, ["energy"])
     with pytest.raises(ValueError, match="no property 'colour'"):
         DataStatistics.from_dataset(toy_set(2), ["colour"])
