@@ -18,8 +18,9 @@ COMMANDS = {
     "evaluate": "score sample files of any model",
     "train-evaluator": "train a property evaluator",
     "export": "write a checkpoint to share",
+    "benchmark": "train, sample, score and compare with published methods",
 }
-_COMPUTING = ("train", "sample", "select", "evaluate", "train-evaluator")
+_COMPUTING = ("train", "sample", "select", "evaluate", "train-evaluator", "benchmark")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
