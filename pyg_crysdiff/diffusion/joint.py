@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyg_crysdiff._renamed import renamed
+from pyg_crysdiff.diffusion import sampler as module
 from pyg_crysdiff.diffusion.coordinates import WrappedNormalDiffusion
 from pyg_crysdiff.diffusion.field import FieldDiffusion
 from pyg_crysdiff.diffusion.inpainting import Inpainting
@@ -188,3 +190,8 @@ class JointDiffusion(nn.Module):
             if inpainting is not None:
                 state = inpainting.hold(self, state, s)
             yield s, state
+
+
+def __getattr__(name: str) -> Any:
+    known = {"Solver": "pyg_crysdiff.diffusion.sampler.Solver"}
+    return getattr(module, renamed(__name__, known, name).rpartition(".")[2])

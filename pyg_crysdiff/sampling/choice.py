@@ -134,7 +134,7 @@ def _by_old_keywords(model: Generator, old: OldSampler) -> Sampler:
     What is not named is the preset ``paper``'s. A model without corrector moves makes none, and
     one that cannot renew makes ordinary steps.
     """
-    if unknown := sorted(set(old) - set(OldSampler.__annotations__)):
+    if unknown := sorted(set(old) - OldSampler.__optional_keys__):
         raise TypeError(f"sample() got an unexpected keyword argument {unknown[0]!r}")
     sampler = replace(PRESETS["paper"], **old)
     warnings.warn(

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Element
 
-from pyg_crysdiff.data.published import DATASETS
-from pyg_crysdiff.data.units import UNITS
+from pyg_crysdiff.data.units import unit_of
 from pyg_crysdiff.models.checkpoint import LoadedModel
 from pyg_crysdiff.sampling.choice import recommended
 
@@ -57,12 +56,12 @@ def summarise(loaded: LoadedModel) -> dict[str, Any]:
 def _training_set(loaded: LoadedModel) -> dict[str, Any]:
     """Return properties, elements and sizes of the training set."""
     statistics = loaded.model.statistics
-    published = loaded.config.get("data", {}).get("name") in DATASETS
+    dataset = loaded.config.get("data", {}).get("name")
     sizes = np.repeat(list(statistics.num_atoms), list(statistics.num_atoms.values()))
     return {
         "properties": {
             name: {
-                "unit": UNITS.get(name) if published else None,
+                "unit": unit_of(dataset, name),
                 "minimum": p.minimum,
                 "mean": p.mean,
                 "maximum": p.maximum,

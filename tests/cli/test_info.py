@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from pyg_crysdiff.cli import main
+from pyg_crysdiff.data import DATASETS
+from pyg_crysdiff.data import units as module
 from pyg_crysdiff.models import load_checkpoint, pretrained, pretrained_names
 from pyg_crysdiff.sampling.summary import summarise
 
@@ -75,6 +77,15 @@ def test_units_are_those_of_known_data_sets_only_and_any_card_is_read(capsys):
     assert {p["unit"] for p in facts["trained_on"]["properties"].values()} == {None}
     assert facts["trained_on"]["dataset"] is None
     json.dumps(facts)
+
+
+def test_units_name_published_sets_and_their_columns():
+    for dataset, units in module._UNITS.items():
+        known = DATASETS[dataset]
+        assert set(units) <= {known.property_name, *getattr(known, "columns", ())}
+        assert module.unit_of(dataset, known.property_name) is not None
+    assert set(module._UNITS) == set(DATASETS)
+    assert module.unit_of(None, "band_gap") is None
 
 
 def test_cards_are_read_without_torch():

@@ -47,8 +47,12 @@ def test_the_joint_family_stands_without_the_other():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_builder_of_the_process_is_found_under_its_old_name():
+def test_what_moved_is_found_under_its_old_name():
+    from pyg_crysdiff.diffusion import joint, sampler
     from pyg_crysdiff.models import build, build_process
+
+    with pytest.warns(DeprecationWarning, match=r"Solver is pyg_crysdiff.diffusion.sampler.Solver"):
+        assert joint.Solver is sampler.Solver
 
     with pytest.warns(DeprecationWarning, match="build_process is pyg_crysdiff.models.build_proc"):
         assert build.build_process is build_process
