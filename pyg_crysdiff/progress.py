@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
@@ -16,9 +16,11 @@ T = TypeVar("T")
 
 FIRST, LONGEST = 10.0, 300.0  # seconds until the first line, and at most between two
 _SLOWER = 1.5  # each pause is longer than the one before by this factor
-_COUNTS = "{desc}: {n_fmt} of {total_fmt} ({percentage:.0f} %), {rate_fmt}"
+_COUNTS = "{desc}: {n_fmt} of {total_fmt} {unit} ({percentage:.0f} %)"
+_ALL = "{desc}: {n_fmt} {unit}"
 _SHARE = "{desc}: {percentage:.0f} %{postfix}"
 _TIMES = ", {elapsed} so far, {remaining} left"
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"  # without counts
 
 
 def bar(
@@ -45,13 +47,12 @@ def bar(
         counts: Show the number of items; without, the share that is done and tqdm's ``postfix``.
         **options: Further arguments of tqdm.
     """
-    cls = tqdm if _drawn_over(sys.stderr) else _Lines
+    options |= {"desc": label, "total": total, "disable": not show, "leave": leave}
+    if not _drawn_over(sys.stderr):
+        return _Lines(items, counts=counts, **{"unit": "items", **options})
     if not counts:
-        options["bar_format"] = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
-    if cls is _Lines:
-        options["bar_format"] = (_COUNTS if counts else _SHARE) + _TIMES
-        options["unit"] = f" {options.get('unit', 'items')}"
-    return cls(items, desc=label, total=total, disable=not show, leave=leave, **options)
+        options["bar_format"] = _BAR
+    return tqdm(items, **options)
 
 
 def _drawn_over(stream: TextIO | None) -> bool:
@@ -62,10 +63,12 @@ def _drawn_over(stream: TextIO | None) -> bool:
 class _Lines(tqdm):
     """A tqdm that writes a line every some seconds, instead of drawing over the one before."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self._shown = False
+    def __init__(self, *args: Any, counts: bool, **options: Any) -> None:
+        self._shown, self._counts = False, counts
         # With a fixed miniters tqdm looks at the clock at every update, and from no other thread.
-        super().__init__(*args, **{**options, "mininterval": FIRST, "delay": FIRST, "miniters": 0})
+        # Without smoothing the rate is that of all items so far.
+        clock = {"mininterval": FIRST, "delay": FIRST, "miniters": 0, "smoothing": 0}
+        super().__init__(*args, **options, **clock, bar_format=_COUNTS)
 
     @staticmethod
     def status_printer(file: TextIO) -> Callable[[str], None]:
@@ -76,6 +79,18 @@ class _Lines(tqdm):
             file.flush()
 
         return write
+
+    @property
+    def format_dict(self) -> MutableMapping[str, Any]:
+        """What a line may say; tqdm's, and ``pace``, the items per second or minute."""
+        found = super().format_dict
+        if self.disable:
+            return found
+        pace, per = (self.n - found["initial"]) / max(found["elapsed"], 1e-9), "s"
+        if pace < 1:
+            pace, per = 60 * pace, "min"
+        found["pace"] = f"{pace:.3g} {self.unit}/{per}"
+        return found
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate; tqdm's own loop takes the pause between two lines for a constant."""
@@ -89,6 +104,11 @@ class _Lines(tqdm):
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         """Write a line, and wait longer for the next."""
         del pos  # a line belongs to no place on the screen
+        done = self.total is not None and self.n >= self.total
+        if self._counts:
+            self.bar_format = _ALL + " in {elapsed}" if done else _COUNTS + ", {pace}" + _TIMES
+        else:
+            self.bar_format = _SHARE + (", in {elapsed}" if done else _TIMES)
         self.sp(str(self) if msg is None else msg)
         self._shown = True
         self.mininterval = min(LONGEST, self.mininterval * _SLOWER)
