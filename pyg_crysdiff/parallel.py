@@ -23,7 +23,8 @@ from typing import TypeVar
 
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.backend import resource_tracker as loky_tracker
-from tqdm import tqdm
+
+from pyg_crysdiff.progress import bar
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -63,18 +64,18 @@ def parallel_map(
     workers = available_cores() if num_workers is None else num_workers
     if workers < 0:
         raise ValueError(f"the number of worker processes must not be negative, got {workers}")
-    with tqdm(total=len(items), desc=label, disable=not progress, leave=False) as bar:
+    with bar(label=label, total=len(items), show=progress) as shown:
         results: list[Out] = []
         if workers <= 1 or len(items) < serial_below:
             for item in items:
                 results.append(work(item))
-                bar.update()
+                shown.update()
             return results
         for processes in (workers, 1):  # one needs the least memory
             try:
                 for found in _mapped(work, items[len(results) :], processes, chunksize):
                     results.append(found)
-                    bar.update()
+                    shown.update()
             except BrokenProcessPool:
                 continue
             return results

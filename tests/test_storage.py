@@ -11,12 +11,18 @@ import time
 import pytest
 
 from pyg_crysdiff.storage import (
+    JsonLines,
     append_text,
     check_same,
+    facts_digest,
     file_name,
+    kept,
     only_writer,
     read_json,
+    read_keyed,
     replacing,
+    whole,
+    whole_lines,
     write_from,
     write_json,
     write_text,
@@ -32,6 +38,19 @@ def test_a_file_is_replaced_whole_or_stays_as_it_was(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["a.json"]
     write_text(path, "[2]\r\n")
     assert path.read_bytes() == b"[2]\r\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes of POSIX")
+def test_a_file_of_a_library_gets_the_mode_of_any_new_file(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "weights.safetensors") as temporary:
+            os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {"weights.safetensors": 0o640, "plain": 0o640}
 
 
 @pytest.mark.parametrize("content", [b"", b'{"a": 1', b"\x00\xff", b"[" * 100_000])
@@ -157,3 +176,50 @@ def test_halves_that_a_killed_writer_left_are_removed(tmp_path):
         left = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.tmp*")}
         assert left == {f"other/{halves[2]}"}
     assert len(list(tmp_path.rglob("a.png"))) == 3
+
+
+def test_results_are_made_once_and_again_where_they_are_damaged_or_of_something_else(tmp_path):
+    path, made = tmp_path / "result.json", []
+
+    def get(key):
+        def make():
+            made.append(key)
+            return {"key": key, "value": len(made)}
+
+        return kept(path, lambda p: read_keyed(p, key), make, write_json)["value"]
+
+    assert [get("a"), get("a"), get("b"), get("b"), get("a")] == [1, 1, 2, 2, 3]
+    path.write_bytes(path.read_bytes()[:-4])
+    assert get("a") == 4
+    assert made == ["a", "b", "a", "a"]
+
+
+def test_want_of_memory_is_no_damage(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, 1)
+
+    def read(_):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        whole(path, read)
+    assert whole(tmp_path / "none.json", read) is None
+
+
+def test_lines_survive_what_a_kill_cut_off(tmp_path):
+    lines = JsonLines(tmp_path / "deep" / "results.jsonl")
+    assert lines.read() == []
+    lines.add([{"a": 1}, {"a": 2}])
+    append_text(lines.path, '{"a": 3')  # cut off
+    assert lines.read() == [{"a": 1}, {"a": 2}]
+    lines.add([{"a": 4}])
+    assert lines.read() == [{"a": 1}, {"a": 2}, {"a": 4}]
+    lines.replace([[5]])
+    assert whole_lines(lines.path) == ["[5]"]
+
+
+def test_digests_tell_settings_and_contents_apart():
+    facts = {"b": [1, 2], "a": None}
+    assert facts_digest(facts) == facts_digest({"a": None, "b": (1, 2)})
+    different = {facts_digest(facts), facts_digest(facts, ["x"]), facts_digest({**facts, "b": [1]})}
+    assert len(different) == 3

@@ -21,11 +21,12 @@ import matplotlib as mpl
 
 from pyg_crysdiff.benchmark.sampling import draw, request
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.property.cdvae import load_evaluator
-from pyg_crysdiff.training import fit
+from pyg_crysdiff.training import train as fit_model
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -41,7 +42,8 @@ def main() -> None:
         args.dataset, out=args.out, data_root=args.data_root, split=args.split,
         budget_minutes=args.budget, num_samples=args.num_samples, seed=args.seed,
     )  # fmt: skip
-    train, test = settings.load("train"), settings.load("test")
+    data = Splits(settings)
+    train, test = data.train, data.test
     evaluator = load_evaluator(args.evaluator)
     name = train.property_name
     assert name is not None
@@ -54,8 +56,8 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for fraction in sorted(args.fractions):
         part = replace(settings, out=args.out / f"{fraction:g}")
-        overrides = [*settings.training_overrides(args.model), f"train_fraction={fraction:g}"]
-        fitted = fit(overrides, part.out / "model")
+        config = {**settings.training_config(args.model), "train_fraction": fraction}
+        fitted = fit_model(config, part.out / "model", data=(train, data.val))
         model = load_checkpoint(fitted.checkpoint)
         row: dict[str, Any] = {
             "fraction": fraction, "crystals": model.card["num_train"], "epochs": fitted.epochs,
@@ -83,7 +85,7 @@ def parse() -> argparse.Namespace:
     add("--dataset", required=True)
     add("--data-root", type=Path)
     add("--split", help="official or val-as-train")
-    add("--model", default="cds", help="conditioner, as --models of benchmarks/run.py")
+    add("--model", default="cds", help="conditioner, as --models of crysdiff benchmark")
     add("--fractions", type=_fractions, default=(0.25, 0.5, 1.0), help="comma-separated")
     add("--budget", type=float, metavar="MINUTES", help="training time per share")
     add("--evaluator", required=True, help="property model that judges")

@@ -8,7 +8,6 @@ the peer's modules ever enter the calling process.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pyg_crysdiff.baselines.baseline import Baseline
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.readers import read_crystals
 from pyg_crysdiff.data.writers import crystal_to_cif
+from pyg_crysdiff.storage import digest_of, read_record, whole, write_json, write_text
 
 GENERATED, OPTIMISED = "samples-generation.pt", "samples-optimisation.pt"
 
@@ -95,10 +95,11 @@ def run_live(
     wanted = {"baseline": baseline.name, "files": files, **asdict(request)}
     wanted = json.loads(json.dumps(wanted))
     done = work / "done.json"
-    if not (done.is_file() and json.loads(done.read_text())["request"] == wanted):
+    record = whole(done, read_record)
+    if record is None or record.get("request") != wanted:
         done.unlink(missing_ok=True)
         _start(baseline, work, wanted)
-    facts = json.loads(done.read_text())["facts"]
+    facts = read_record(done)["facts"]
     samples = {
         task: read_crystals(work / file)
         for task, file in (("generation", GENERATED), ("optimisation", OPTIMISED))
@@ -117,15 +118,14 @@ def _write_table(path: Path, crystals: Sequence[Crystal], property_name: str) ->
         }
     )
     text = frame.to_csv(index=False)
-    path.write_text(text, encoding="utf-8")
-    return hashlib.sha256(text.encode()).hexdigest()
+    write_text(path, text)
+    return digest_of([text])
 
 
 def _start(baseline: Baseline, work: Path, wanted: dict[str, Any]) -> None:
     assert baseline.live is not None
     file = work / "request.json"
-    content = {"runner": baseline.live.runner, "request": wanted}
-    file.write_text(json.dumps(content, indent=2), encoding="utf-8")
+    write_json(file, {"runner": baseline.live.runner, "request": wanted})
     command = [sys.executable, "-m", "pyg_crysdiff.baselines.worker", str(file)]
     log = work / "log.txt"
     with log.open("w", encoding="utf-8") as handle:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 from pyg_crysdiff.baselines.live import LiveRequest
 from pyg_crysdiff.baselines.shims import install_shims
+from pyg_crysdiff.storage import read_json, write_json
 
 
 def main(file: str) -> None:
     """Run one request and write ``done.json`` with its facts."""
-    content = json.loads(Path(file).read_text(encoding="utf-8"))
+    content = read_json(file)
     wanted = dict(content["request"])
     fields = {k: v for k, v in wanted.items() if k in LiveRequest.__dataclass_fields__}
     fields["overrides"] = tuple(fields["overrides"])
@@ -23,10 +23,7 @@ def main(file: str) -> None:
     module, _, function = content["runner"].rpartition(".")
     facts = getattr(importlib.import_module(module), function)(request)
     facts["commit"] = _commit(request.checkout)
-    done = Path(file).with_name("done.json")
-    temporary = done.with_suffix(".part")
-    temporary.write_text(json.dumps({"request": wanted, "facts": facts}, indent=2))
-    temporary.replace(done)
+    write_json(Path(file).with_name("done.json"), {"request": wanted, "facts": facts})
 
 
 def _commit(folder: str) -> str | None:

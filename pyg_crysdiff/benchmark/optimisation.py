@@ -33,6 +33,7 @@ from pyg_crysdiff.benchmark.sampling import draw, request, sizes
 from pyg_crysdiff.benchmark.scoring import score
 from pyg_crysdiff.benchmark.selection import choose, symmetrised_copies
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.data import BrokenEntry, Crystal
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.data.readers import read_and_tell
@@ -78,7 +79,8 @@ class _Run:
     def run(self) -> Results:
         settings = self.settings
         self.say(f"data: {settings.dataset}")
-        self.train, self.test = settings.load("train"), settings.load("test")
+        self.data = Splits(settings)
+        self.train, self.test = self.data.train, self.data.test
         name = self.train.property_name
         if name is None:
             raise ValueError(f"{settings.dataset} has no numeric property to optimise")
@@ -88,7 +90,7 @@ class _Run:
         self.evaluator = self._evaluator()
         self.protocol = self._protocol()
         self._reference_row()
-        for label, model, facts in generators(settings, self.say, self.progress):
+        for label, model, facts in generators(settings, self.data, self.say, self.progress):
             self._sample_model(label, model, facts)
         for label, path in settings.samples:
             self._score(label, read_and_tell(path, self.say), str(path), {})
@@ -257,7 +259,7 @@ class _Run:
             seed=settings.seed,
             device=str(choose_device(settings.device)),
         )
-        val = with_value(settings.load("val").crystals(), self.property)
+        val = with_value(self.data.val.crystals(), self.property)
         samples, facts = run_live(baseline, request, train, val)
         labels = {"optimisation": "", "generation": f", {UNCONDITIONAL}"}
         for task, label in labels.items():

@@ -17,6 +17,7 @@ from pyg_crysdiff.baselines import published_rows
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.names import file_stem
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.evaluation.matching import rms_distances
@@ -45,13 +46,14 @@ def run_prediction(settings: Settings, say: Say = lambda _: None, progress: bool
 
 def _run(settings: Settings, say: Say, progress: bool) -> Results:
     started = time.perf_counter()
-    train, test = settings.load("train"), settings.load("test")
+    data = Splits(settings)
+    train, test = data.train, data.test
     chosen = settings.chosen(len(test))
     truth = [test.crystals()[k] for k in chosen]
     rows = []
     overrides = ("family=csp", "properties=[]", *settings.overrides)
-    own = replace(settings, design_overrides=(), model_overrides={}, overrides=overrides)
-    for label, model, facts in generators(own, say, progress):
+    own = replace(settings, train_design={}, train_model={}, overrides=overrides)
+    for label, model, facts in generators(own, data, say, progress):
         rows.append(_row(settings, label, model, truth, facts, say, progress))
     rows += published_rows(settings.dataset, "prediction")
     results = Results.of(
@@ -65,7 +67,7 @@ def _run(settings: Settings, say: Say, progress: bool) -> Results:
             "num_reference": len(test),
             "num_compositions": len(truth),
             "candidates": settings.candidates,
-            **settings.sampler().to_dict(),
+            **settings.sampler.to_dict(),
             "seconds": round(time.perf_counter() - started, 1),
         },
     )
@@ -98,7 +100,7 @@ def _row(
         seed=settings.seed,
         num_atoms="distribution",
         guidance=1.0,
-        sampler=settings.sampler(),
+        sampler=settings.sampler,
         device=settings.device,
         out=settings.out / "samples" / file_stem(label),
         progress=progress,

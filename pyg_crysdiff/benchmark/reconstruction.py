@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch_geometric.data import Batch
-from tqdm import tqdm
 
 from pyg_crysdiff.baselines import published_rows
 from pyg_crysdiff.benchmark.plots import COLOURS, STYLE, save_figure
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data import Crystal, CrystalDataset
 from pyg_crysdiff.data.writers import write_extxyz
@@ -26,7 +26,8 @@ from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
 from pyg_crysdiff.evaluation.matching import rms_distances
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
-from pyg_crysdiff.storage import append_text, only_writer, write_json, write_text
+from pyg_crysdiff.progress import bar
+from pyg_crysdiff.storage import JsonLines, only_writer, write_json, write_text
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Representation
 from pyg_crysdiff.structrepdiff.search import Search
@@ -51,7 +52,8 @@ def run_reconstruction(
 
 def _run(settings: Settings, say: Say, progress: bool) -> Results:
     out = settings.out
-    train, test = settings.load("train"), settings.load("test")
+    data = Splits(settings)
+    train, test = data.train, data.test
     chosen = settings.chosen(len(test))
     facts = _facts(settings)
     say(f"{len(chosen)} test crystals of {test.display_name}, search {settings.search}")
@@ -92,7 +94,8 @@ def _reconstruct_all(
     progress: bool,
 ) -> list[dict[str, Any]]:
     """Reconstruct one crystal after the other, appending each to a file of JSON lines."""
-    known = _finished(path, facts)
+    lines = JsonLines(path)
+    known = _finished(lines, facts)
     options = {k: v for k, v in facts["descriptor"].items() if k != "name"}
     search = Search.from_config({k: v for k, v in facts["search"].items() if k != "name"})
     elements = sorted({int(z) for k in chosen for z in test[k].atomic_numbers.tolist()})
@@ -100,7 +103,7 @@ def _reconstruct_all(
     wanted = [k for k in chosen if k not in known]
     frequencies = group_frequencies(train.crystals()) if wanted else {}
     reconstructor = Reconstructor(representation.ead, search, frequencies)
-    for k in tqdm(wanted, desc="reconstruction", disable=not progress):
+    for k in bar(wanted, label="reconstruction", show=progress, leave=True):
         start = time.perf_counter()
         values = representation(Batch.from_data_list([test[k]]))
         parts = representation.parts(values)
@@ -117,12 +120,12 @@ def _reconstruct_all(
             "atomic_numbers": frame.atomic_numbers.tolist(),
             "trace": [[n, loss, x.tolist()] for n, loss, x in found.trace],
         }
-        append_text(path, json.dumps(row) + "\n")
+        lines.add([row])
         known[k] = row
     return [known[k] for k in chosen]
 
 
-def _finished(path: Path, facts: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+def _finished(lines: JsonLines, facts: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     """Return the crystals that a run has finished, by index, or begin its file.
 
     A line that a kill cut off goes, with its crystal.
@@ -130,24 +133,16 @@ def _finished(path: Path, facts: Mapping[str, Any]) -> dict[int, dict[str, Any]]
     Raises:
         ValueError: If the file is of a run with other settings.
     """
-    first = json.dumps(facts)
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-    if lines and not _same(lines[0], first):
-        raise ValueError(f"{path} is of a run with other settings; choose another --out")
+    first = json.loads(json.dumps(facts))
+    values = lines.read()
+    if values and values[0] != first:
+        raise ValueError(f"{lines.path} is of a run with other settings; choose another --out")
     known: dict[int, dict[str, Any]] = {}
-    for line in lines[1:]:
-        with suppress(ValueError, LookupError, TypeError):
-            row = json.loads(line)
+    for row in values[1:]:
+        with suppress(LookupError, TypeError):
             known[row["crystal"]] = row
-    write_text(path, "\n".join([first, *map(json.dumps, known.values())]) + "\n")
+    lines.replace([first, *known.values()])
     return known
-
-
-def _same(line: str, facts: str) -> bool:
-    try:
-        return bool(json.loads(line) == json.loads(facts))
-    except ValueError:
-        return False
 
 
 def _crystal(truth: Crystal, found: Mapping[str, Any], step: int = -1) -> Crystal:

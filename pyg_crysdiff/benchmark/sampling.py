@@ -12,7 +12,7 @@ from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.sampling import Control, sample
 from pyg_crysdiff.sampling.request import Target
-from pyg_crysdiff.storage import read_json, write_json
+from pyg_crysdiff.storage import read_json, whole, write_json
 
 SECONDS = "seconds.json"
 
@@ -45,9 +45,7 @@ def draw(
         The crystals; the sampler's settings and, where they came in one go, its seconds.
     """
     # A model that generates the number of atoms has steps of its own.
-    sampler = settings.sampler()
-    if not model.model.takes_sizes:
-        sampler = model.model.sampler("fast", steps=settings.structrepdiff_steps)
+    sampler = settings.sampler if model.model.takes_sizes else settings.structrepdiff_sampler
     control = Control()
     if target is not None:
         control = Control(
@@ -83,7 +81,5 @@ class _Clock:
         """Return what is known, and keep it for the next run with the same samples."""
         if self._fresh:
             write_json(self._file, round(time.perf_counter() - self._start, 1))
-        try:
-            return {"sampling_seconds": float(read_json(self._file))}
-        except (FileNotFoundError, TypeError, ValueError):  # nothing whole is known
-            return {}
+        seconds = whole(self._file, lambda path: float(read_json(path)))
+        return {} if seconds is None else {"sampling_seconds": seconds}

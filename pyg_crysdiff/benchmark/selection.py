@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,7 @@ from pyg_crysdiff.parallel import parallel_map
 from pyg_crysdiff.property.model import PropertyModel
 from pyg_crysdiff.property.selection import select
 from pyg_crysdiff.sampling import symmetrised
-from pyg_crysdiff.storage import read_json, write_json
+from pyg_crysdiff.storage import facts_digest, kept, read_keyed, write_json
 
 
 def symmetrised_copies(
@@ -55,27 +53,23 @@ def choose(
         progress: Show progress bars.
     """
     facts = [count, settings.symmetrise, settings.copies, target, *predictor.identity]
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
-    for crystal in candidates:
-        digest.update(crystal.digest().encode())
-    key = digest.hexdigest()
-    kept = _kept(file, key, len(candidates))
-    if kept is None:
+    key = facts_digest(facts, (crystal.digest() for crystal in candidates))
+
+    def read(path: Path) -> list[int]:
+        best = [int(i) for i in read_keyed(path, key)["chosen"]]
+        if not all(0 <= i < len(candidates) for i in best):
+            raise ValueError(f"{path} is damaged")
+        return best
+
+    def make() -> list[int]:
         pool = _moved(candidates, settings.symmetrise, progress)
-        kept = select(pool, count, predictor, target, copies=settings.copies, progress=progress)
-        write_json(file, {"key": key, "chosen": kept})
-    chosen = [candidates[i] for i in kept]
+        return select(pool, count, predictor, target, copies=settings.copies, progress=progress)
+
+    def write(path: Path, best: list[int]) -> None:
+        write_json(path, {"key": key, "chosen": best})
+
+    chosen = [candidates[i] for i in kept(file, read, make, write)]
     return _written(_moved(chosen, settings.symmetrise, progress), folder)
-
-
-def _kept(file: Path, key: str, count: int) -> list[int] | None:
-    """Return the choice of an earlier run with the same candidates; None if none whole is there."""
-    try:
-        known = read_json(file)
-        chosen = [int(i) for i in known["chosen"]] if known["key"] == key else [-1]
-    except (FileNotFoundError, ValueError, LookupError, TypeError):
-        return None
-    return chosen if all(0 <= i < count for i in chosen) else None
 
 
 def _moved(crystals: Sequence[Crystal], symprec: float, progress: bool) -> list[Crystal]:

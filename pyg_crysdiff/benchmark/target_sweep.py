@@ -21,6 +21,7 @@ from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.sampling import draw
 from pyg_crysdiff.benchmark.scoring import score
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
@@ -46,7 +47,8 @@ def run_requests(settings: Settings, say: Say = lambda _: None, progress: bool =
 
 def _run(settings: Settings, say: Say, progress: bool) -> Results:
     started = time.perf_counter()
-    train, test = settings.load("train"), settings.load("test")
+    data = Splits(settings)
+    train, test = data.train, data.test
     name = train.property_name
     if name is None:
         raise ValueError(f"{settings.dataset} has no numeric property to ask for")
@@ -62,7 +64,7 @@ def _run(settings: Settings, say: Say, progress: bool) -> Results:
     )  # fmt: skip
     rows = [_unasked(values, percentile, value) for percentile, value in requests.items()]
     achieved: dict[tuple[str, float], dict[int, Evaluation]] = {}
-    for label, model, facts in generators(settings, say, progress):
+    for label, model, facts in generators(settings, data, say, progress):
         if name not in model.model.statistics.properties:
             raise ValueError(f"{model.path} was not trained with the property {name!r}")
         for guidance in settings.guidances:
@@ -87,7 +89,7 @@ def _run(settings: Settings, say: Say, progress: bool) -> Results:
             "thresholds": protocol.named_thresholds(),
             "thresholds_from": thresholds_origin(train),
             "num_train": len(train), "num_reference": len(test), "evaluator": evaluator.card,
-            "num_atoms": settings.num_atoms, **settings.sampler().to_dict(),
+            "num_atoms": settings.num_atoms, **settings.sampler.to_dict(),
             "seconds": round(time.perf_counter() - started, 1),
         },
     )  # fmt: skip

@@ -74,8 +74,8 @@ def _add_sampler(parser: argparse.ArgumentParser) -> None:
     """Declare the sampler: a preset, or single values that replace a preset's."""
     add = parser.add_argument_group(
         "sampler",
-        "Default: the checkpoint's card, else fast. A sampler that you name is taken whole: what "
-        "the options leave open comes from the preset, never from the card.",
+        "Default: the checkpoint's card, else fast. A sampler that you name is taken whole:\n"
+        "what the options leave open comes from the preset, never from the card.",
     ).add_argument
     add(
         "--sampler", choices=["fast", "paper"],
@@ -102,7 +102,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     add("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: the best there is)")
     add(
         "--precision", default="auto", choices=["auto", "32-true", "bf16-mixed"],
-        help="default: auto, bf16 where the device computes in it",
+        help="precision of the network (default: auto, bf16 where the device is fast in it)",
     )  # fmt: skip
     add("--trust", action="append", default=[], metavar="PACKAGE", help="own conditioner package")
     add(

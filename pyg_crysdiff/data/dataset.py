@@ -9,8 +9,6 @@ option is never served from an old cache. It holds arrays and JSON alone: nothin
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -27,7 +25,7 @@ from pyg_crysdiff.data.parse_cache import Parsed, load_parsed, save_parsed
 from pyg_crysdiff.data.parsing import convert_entries, read_entries
 from pyg_crysdiff.data.splits import SPLITS, describe_shares, random_split, split_files
 from pyg_crysdiff.platform import cache_folder
-from pyg_crysdiff.storage import content_digest, user_path
+from pyg_crysdiff.storage import content_digest, facts_digest, user_path
 
 log = logging.getLogger(__name__)
 _FORMAT = 2
@@ -267,8 +265,7 @@ class CrystalDataset(InMemoryCrystals):
             "cif_column": self._cif_column,
             "reduce": self._reduce,
         }
-        text = json.dumps(facts, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return facts_digest(facts)[:16]
 
 
 @cache

@@ -9,7 +9,8 @@ import urllib.request
 from pathlib import Path
 
 from filelock import FileLock
-from tqdm import tqdm
+
+from pyg_crysdiff.progress import bar
 
 _CHUNK = 1 << 18
 
@@ -65,18 +66,19 @@ def _append(url: str, part: Path, timeout: float) -> None:
         done = start if resumed else 0
         with (
             part.open("ab" if resumed else "wb") as handle,
-            tqdm(
+            bar(
+                label=f"download {part.stem}",
                 total=done + left or None,
+                leave=True,
                 initial=done,
                 unit="B",
                 unit_scale=True,
-                desc=f"download {part.stem}",
-            ) as bar,
+            ) as shown,
         ):
             received = 0
             while chunk := answer.read(_CHUNK):
                 handle.write(chunk)
                 received += len(chunk)
-                bar.update(len(chunk))
+                shown.update(len(chunk))
     if left and received < left:
         raise ConnectionError(f"the connection broke after {done + received} bytes")

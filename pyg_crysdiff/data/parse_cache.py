@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
-from pyg_crysdiff.storage import load_arrays, replacing
+from pyg_crysdiff.storage import load_arrays, replacing, whole
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,7 @@ def save_parsed(path: Path, parsed: Parsed) -> None:
 
 def load_parsed(path: Path) -> Parsed | None:
     """Read what :func:`save_parsed` wrote; None where there is no such file or it is damaged."""
-    try:
-        return _load(path)
-    except Exception:  # NumPy, zip and JSON raise whatever they meet in damaged bytes
-        return None
+    return whole(path, _load)
 
 
 def _load(path: Path) -> Parsed:

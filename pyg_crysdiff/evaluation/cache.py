@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +14,15 @@ from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
 from pyg_crysdiff.evaluation.predictor import identity_of
 from pyg_crysdiff.evaluation.results import Estimate
-from pyg_crysdiff.storage import file_digest, read_json, write_json, write_text
+from pyg_crysdiff.storage import (
+    digest_of,
+    facts_digest,
+    file_digest,
+    kept,
+    read_keyed,
+    write_json,
+    write_text,
+)
 
 Entries = Sequence[Crystal | BrokenEntry]
 
@@ -24,35 +30,33 @@ Entries = Sequence[Crystal | BrokenEntry]
 def save_evaluation(stem: Path, found: Evaluation, entries: Entries, protocol: Protocol) -> None:
     """Write ``stem.csv`` (one row per entry) and ``stem.json`` (metrics, definitions)."""
     text = found.table.to_csv(index=False)
-    write_text(stem.with_name(stem.name + ".csv"), text)
+    write_text(_table(stem), text)
     content = {
         "key": _key(entries, protocol),
-        "table": hashlib.sha256(text.encode()).hexdigest(),
+        "table": digest_of([text]),
         "metrics": {name: asdict(estimate) for name, estimate in found.metrics.items()},
         "definitions": found.definitions,
     }
-    write_json(stem.with_name(stem.name + ".json"), content)
+    write_json(_record(stem), content)
 
 
-def load_evaluation(stem: Path, entries: Entries, protocol: Protocol) -> Evaluation | None:
-    """Return what was kept of these entries under this protocol; None if nothing whole is there."""
-    path, table = stem.with_name(stem.name + ".json"), stem.with_name(stem.name + ".csv")
-    if protocol.evaluator is not None and identity_of(protocol.evaluator) is None:
-        return None  # nobody knows whether it is the same evaluator
-    if not (path.is_file() and table.is_file()):
-        return None
-    try:
-        content, text = read_json(path), table.read_bytes()
-        if content["key"] != _key(entries, protocol):
-            return None
-        if content["table"] != hashlib.sha256(text).hexdigest():
-            return None
-        metrics = {name: Estimate(**values) for name, values in content["metrics"].items()}
-        definitions = dict(content["definitions"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # damaged
-        return None
+def _read(stem: Path, key: str) -> Evaluation:
+    """Read the two files of an evaluation; raises where one is damaged or of something else."""
+    content, text = read_keyed(_record(stem), key), _table(stem).read_bytes()
+    if content["table"] != digest_of([text]):
+        raise ValueError(f"{_table(stem)} is not the table of this evaluation")
+    metrics = {name: Estimate(**values) for name, values in content["metrics"].items()}
     rows = pd.read_csv(BytesIO(text), keep_default_na=True)
-    return Evaluation(metrics, definitions, rows.fillna({"formula": "", "reason": ""}))
+    table = rows.fillna({"formula": "", "reason": ""})
+    return Evaluation(metrics, dict(content["definitions"]), table)
+
+
+def _record(stem: Path) -> Path:
+    return stem.with_name(stem.name + ".json")
+
+
+def _table(stem: Path) -> Path:
+    return stem.with_name(stem.name + ".csv")
 
 
 def scored(
@@ -66,12 +70,23 @@ def scored(
         protocol: What to measure against.
         before: Called where they have to be scored.
     """
-    found = load_evaluation(stem, entries, protocol)
-    if found is None:
+    key, evaluator = _key(entries, protocol), protocol.evaluator
+
+    def read(_: Path) -> Evaluation:
+        if evaluator is not None and identity_of(evaluator) is None:
+            raise LookupError("nobody knows whether it is the same evaluator")
+        return _read(stem, key)
+
+    def make() -> Evaluation:
         before()
-        found = evaluate(entries, protocol)
-        save_evaluation(stem, found, entries, protocol)
-    return found
+        return evaluate(entries, protocol)
+
+    return kept(
+        _record(stem),
+        read,
+        make,
+        lambda _, found: save_evaluation(stem, found, entries, protocol),
+    )
 
 
 def _key(entries: Entries, protocol: Protocol) -> str:
@@ -93,10 +108,11 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         "num_bootstrap": protocol.num_bootstrap,
         "evaluator": None if evaluator is None else identity_of(evaluator),
     }
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
-    for group in (entries, protocol.reference, protocol.train):
-        digest.update(b"#")
+    return facts_digest(facts, _contents(entries, protocol.reference, protocol.train))
+
+
+def _contents(*groups: Entries) -> Iterator[str]:
+    for group in groups:
+        yield "#"
         for entry in group:
-            text = entry.digest() if isinstance(entry, Crystal) else entry.reason
-            digest.update(f"{text}|".encode())
-    return digest.hexdigest()
+            yield (entry.digest() if isinstance(entry, Crystal) else entry.reason) + "|"

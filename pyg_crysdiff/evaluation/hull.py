@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,8 @@ import numpy as np
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Composition, Element
 
+from pyg_crysdiff.data.archives import read_file
 from pyg_crysdiff.data.crystal import Crystal
-
-_MOST_BYTES = 4 << 30  # all of the Materials Project takes a tenth of it
 
 
 class Hull:
@@ -69,22 +66,14 @@ def read_entries(path: Path) -> list[PDEntry]:
     if not path.is_file():
         raise FileNotFoundError(f"no hull entries at {path}")
     try:
-        items = json.loads(_text(path))
-    except (ValueError, OSError, EOFError, zlib.error, RecursionError) as error:
+        items = json.loads(read_file(path))
+    except (ValueError, OSError, RecursionError) as error:
         raise ValueError(f"{path} is not valid JSON ({error})") from error
     if not isinstance(items, list):
         raise ValueError(f"{path} must hold a JSON list of entries, not a {type(items).__name__}")
     if not items:
         raise ValueError(f"{path} holds no entries")
     return [_entry(item, f"{path}, entry {i}") for i, item in enumerate(items)]
-
-
-def _text(path: Path) -> bytes:
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
-        data: bytes = handle.read(_MOST_BYTES + 1)
-    if len(data) > _MOST_BYTES:
-        raise ValueError(f"more than {_MOST_BYTES >> 30} GiB of text")
-    return data
 
 
 def _entry(item: Any, where: str) -> PDEntry:

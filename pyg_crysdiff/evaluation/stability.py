@@ -7,8 +7,6 @@ in its wheel. Relaxations are slow (seconds each), so each is kept on disk as it
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -21,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatgen.analysis.phase_diagram import PDEntry
 from pymatgen.core import Composition
-from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.hull import Hull, counts, read_entries
 from pyg_crysdiff.parallel import parallel_map
-from pyg_crysdiff.storage import append_text
+from pyg_crysdiff.progress import bar
+from pyg_crysdiff.storage import JsonLines
 
 _CHUNK = 32
 __all__ = [
@@ -176,46 +174,33 @@ def _kept(
     if settings.cache_dir is not None:
         file = settings.cache_dir / f"chgnet-{tag}{suffix}.jsonl"
         for found in [file, *sorted(settings.cache_dir.glob(f"chgnet-{tag}.*-*.jsonl"))]:
-            known |= _read_lines(found)
+            known |= _finished(found)
     keys = [c.digest() for c in crystals]
     missing = [i for i, key in enumerate(keys) if key not in known]
-    bar = tqdm(total=len(missing), desc=tag, disable=not progress or not missing, leave=False)
-    for start in range(0, len(missing), _CHUNK):
-        part = missing[start : start + _CHUNK]
-        rows = parallel_map(
-            work, [crystals[i] for i in part], num_workers=settings.num_workers, progress=False,
-            serial_below=4, chunksize=1,
-        )  # fmt: skip
-        known |= {keys[i]: row for i, row in zip(part, rows, strict=True)}
-        if file is not None:
-            _add_lines(file, [json.dumps([keys[i], known[keys[i]]]) for i in part])
-        bar.update(len(part))
-    bar.close()
+    with bar(label=tag, total=len(missing), show=progress and bool(missing)) as shown:
+        for start in range(0, len(missing), _CHUNK):
+            part = missing[start : start + _CHUNK]
+            rows = parallel_map(
+                work, [crystals[i] for i in part], num_workers=settings.num_workers,
+                progress=False, serial_below=4, chunksize=1,
+            )  # fmt: skip
+            known |= {keys[i]: row for i, row in zip(part, rows, strict=True)}
+            if file is not None:
+                JsonLines(file).add([keys[i], known[keys[i]]] for i in part)
+            shown.update(len(part))
     for key in keys:
         yield known[key]
 
 
-def _read_lines(file: Path) -> dict[str, list[float]]:
-    """Read finished results; a line that was cut off by an interruption or damaged is left out."""
+def _finished(file: Path) -> dict[str, list[float]]:
+    """Read finished results; what is damaged is left out."""
     out: dict[str, list[float]] = {}
-    if file.is_file():
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            with suppress(ValueError, TypeError, RecursionError):
-                key, row = json.loads(line)
-                if isinstance(key, str) and len(row) in (1, 4):
-                    out[key] = [float(x) for x in row]
+    for value in JsonLines(file).read():
+        with suppress(ValueError, TypeError):
+            key, row = value
+            if isinstance(key, str) and len(row) in (1, 4):
+                out[key] = [float(x) for x in row]
     return out
-
-
-def _add_lines(file: Path, lines: Sequence[str]) -> None:
-    """Add lines of results; one that was cut off before them does not swallow the first."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    torn = False
-    if file.is_file() and file.stat().st_size:
-        with file.open("rb") as handle:
-            handle.seek(-1, os.SEEK_END)
-            torn = handle.read(1) != b"\n"
-    append_text(file, "\n" * torn + "\n".join(lines) + "\n")
 
 
 @cache

@@ -18,13 +18,13 @@ from torch import Tensor
 from torch_geometric.data import Batch
 from torch_geometric.nn.models import DimeNetPlusPlus
 from torch_geometric.utils import scatter
-from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.errors import first_line
 from pyg_crysdiff.evaluation.validity import structural_problem
 from pyg_crysdiff.models.pretrained import check_finite
 from pyg_crysdiff.parallel import parallel_map
+from pyg_crysdiff.progress import bar
 from pyg_crysdiff.property.graphs import Edges, bonds, build_graph, neighbours
 from pyg_crysdiff.storage import replacing
 
@@ -181,7 +181,7 @@ class PropertyModel:
         found = [e for e in edges if e is not None]
         device = next(self.network.parameters()).device
         starts = range(0, len(known), batch_size)
-        for start in tqdm(starts, desc="predicting", disable=not progress, leave=False):
+        for start in bar(starts, label="predicting", show=progress):
             part = known[start : start + batch_size]
             graphs = [
                 build_graph(usable[i], e, self.config.graph == "crystalnn")

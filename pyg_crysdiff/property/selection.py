@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 from pymatgen.core import Structure
-from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.evaluation.predictor import PropertyPredictor
 from pyg_crysdiff.evaluation.uniqueness import Key, matches_any, matching_key
+from pyg_crysdiff.progress import bar
 from pyg_crysdiff.property.cdvae import load_evaluator
 
 
@@ -78,7 +78,7 @@ def select(
             old[key].append(structure)
     kept: dict[Key, list[tuple[Structure, list[int]]]] = defaultdict(list)
     chosen: list[int] = []
-    with tqdm(total=count, desc="selecting", disable=not progress, leave=False) as bar:
+    with bar(label="selecting", total=count, show=progress) as shown:
         for index in order:
             crystal = candidates[index]
             assert isinstance(crystal, Crystal)  # others have no prediction
@@ -91,7 +91,7 @@ def select(
                 if copies and key is not None and not _takes(kept[key], structure, index, copies):
                     continue
             chosen.append(index)
-            bar.update()
+            shown.update()
             if len(chosen) == count:
                 break
     return chosen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -14,16 +13,15 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import TQDMProgressBar
 from torch import Tensor
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
-from tqdm import tqdm
 
 import pyg_crysdiff
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.platform import choose_device, choose_devices
+from pyg_crysdiff.progress import bar
 from pyg_crysdiff.property.graphs import PropertyGraph, property_graph
 from pyg_crysdiff.property.model import (
     PRESETS,
@@ -31,11 +29,12 @@ from pyg_crysdiff.property.model import (
     PeriodicDimeNet,
     PropertyModel,
 )
-from pyg_crysdiff.storage import check_same, only_writer
+from pyg_crysdiff.storage import check_same, digest_of, only_writer
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
 from pyg_crysdiff.training.checkpoints import LAST, WholeCheckpoints, resumable
 from pyg_crysdiff.training.divergence import FiniteSteps
 from pyg_crysdiff.training.lightning_output import quiet_lightning
+from pyg_crysdiff.training.progress_bar import TrainingBar
 from pyg_crysdiff.training.samplers import EpochOrder
 
 log = logging.getLogger(__name__)
@@ -138,7 +137,7 @@ def _train(
         network = PeriodicDimeNet(config)
     graphs = [
         property_graph(crystals[i], config.cutoff, config.max_neighbours, (values[i] - mean) / std)
-        for i in tqdm(train, desc="building graphs", disable=not progress, leave=False)
+        for i in bar(train, label="building graphs", show=progress)
     ]
     budget = Budget(length.max_epochs, length.budget_minutes)
     module = _Module(network, length.lr, budget.progress)
@@ -192,7 +191,7 @@ def _run(
 ) -> int:
     """Train, leave the averaged weights in the network, and return the number of epochs."""
     where = choose_device(device)
-    bar = [TQDMProgressBar(refresh_rate=5)] if progress else []
+    shown = [TrainingBar(budget.progress)] if progress else []
     with quiet_lightning():
         trainer = pl.Trainer(
             accelerator="gpu" if where.type == "cuda" else where.type,
@@ -200,7 +199,7 @@ def _run(
             max_epochs=length.max_epochs,
             gradient_clip_val=1.0,
             use_distributed_sampler=False,
-            callbacks=[warmed_ema(0.998), budget, FiniteSteps(), *bar, SaveLast(out_dir, 10)],
+            callbacks=[warmed_ema(0.998), budget, FiniteSteps(), *shown, SaveLast(out_dir, 10)],
             plugins=[WholeCheckpoints()],
             logger=False,
             enable_checkpointing=True,
@@ -238,10 +237,7 @@ def _known(crystals: Sequence[Crystal], property_name: str) -> list[Crystal]:
 
 
 def _digest(crystals: Sequence[Crystal], values: np.ndarray) -> str:
-    digest = hashlib.sha256(values.tobytes())
-    for c in crystals:
-        digest.update(c.digest().encode())
-    return digest.hexdigest()[:16]
+    return digest_of([values.tobytes(), *(c.digest() for c in crystals)])[:16]
 
 
 def _same(model: PropertyModel, card: Mapping[str, Any], path: Path) -> PropertyModel:

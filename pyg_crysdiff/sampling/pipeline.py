@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import torch
-from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
@@ -16,6 +15,7 @@ from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
 from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.platform import choose_device, choose_precision
+from pyg_crysdiff.progress import bar
 from pyg_crysdiff.sampling.batches import cut_batches, within_memory
 from pyg_crysdiff.sampling.choice import OldSampler, choose
 from pyg_crysdiff.sampling.control import Control, Planner
@@ -181,20 +181,19 @@ def _run(
     crystals: list[Crystal] = []
     complete = False
     try:
-        with tqdm(
-            total=len(work) * steps, unit="step", desc="sampling", disable=not progress
-        ) as bar:
+        total = len(work) * steps
+        with bar(label="sampling", total=total, show=progress, leave=True, unit="step") as shown:
             for number, batch in work:
                 done = store.read(number, batch) if store else None
                 if done is None:
                     done = []
                     for step in within_memory(make, batch):
-                        bar.update()
+                        shown.update()
                         done = step
                     if store:
                         store.write(number, batch, done)
                 else:
-                    bar.update(steps)
+                    shown.update(steps)
                 if store and shard is None:
                     store.export(number, batch, done)
                 crystals.extend(done)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -20,6 +19,7 @@ from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.writers import crystal_to_cif, crystals_to_extxyz, save_cdvae
 from pyg_crysdiff.storage import (
     check_same,
+    facts_digest,
     only_writer,
     read_json,
     replacing,
@@ -55,7 +55,7 @@ class SampleStore:
         self._parts = self.folder / "parts"
         self._parts.mkdir(parents=True, exist_ok=True)
         now = {"format": _FORMAT, **request}
-        self._request = hashlib.sha256(json.dumps(now, sort_keys=True).encode()).hexdigest()
+        self._request = facts_digest(now)
         self._frames_end = 0
         self._check(self.folder / "request.json", now)
 
@@ -181,12 +181,14 @@ class SampleStore:
         return True
 
     def _checksum(self, arrays: Mapping[str, NDArray[Any]], indices: Sequence[int]) -> str:
-        digest = hashlib.sha256(json.dumps([self._request, list(indices)]).encode())
-        for name in sorted(arrays):
-            array = arrays[name]
-            digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-        return digest.hexdigest()
+        return facts_digest([self._request, list(indices)], _contents(arrays))
+
+
+def _contents(arrays: Mapping[str, NDArray[Any]]) -> Iterator[str | bytes]:
+    for name in sorted(arrays):
+        array = arrays[name]
+        yield f"{name} {array.dtype} {array.shape}"
+        yield np.ascontiguousarray(array).tobytes()
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.properties import property_of, set_properties
@@ -19,6 +18,7 @@ from pyg_crysdiff.diffusion.inpainting import Inpainting
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.diffusion.sampler import Earlier, Sampler, Solver
 from pyg_crysdiff.models.generator import Generator
+from pyg_crysdiff.progress import bar
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Representation
 from pyg_crysdiff.structrepdiff.search import Search
@@ -135,16 +135,13 @@ class StructRepDiff(Generator):
         from torch_geometric.data import Batch, Data  # noqa: PLC0415  (takes seconds to import)
 
         out = []
-        bar = tqdm(total=len(dataset), desc="representations", disable=not progress, leave=False)
-        for start in range(0, len(dataset), _CHUNK):
+        for start in bar(range(0, len(dataset), _CHUNK), label="representations", show=progress):
             items = [dataset[k] for k in range(start, min(start + _CHUNK, len(dataset)))]
             values = self.representation(Batch.from_data_list(items))
             for item, row in zip(items, values.split(1), strict=True):
                 data = Data(representation=row, num_nodes=1)
                 values = {name: float(property_of(item, name)) for name in self.properties}
                 out.append(set_properties(data, values))
-            bar.update(len(items))
-        bar.close()
         return out
 
     def standardise(self, values: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from pyg_crysdiff.errors import first_line
-from pyg_crysdiff.storage import append_text, replacing, write_text
+from pyg_crysdiff.storage import append_text, replacing, whole_lines, write_text
 from pyg_crysdiff.training.divergence import refuse_non_finite
 
 log = logging.getLogger(__name__)
@@ -170,10 +170,7 @@ class MetricsFile(Logger):
 
     def _rows(self) -> list[dict[str, Any]]:
         """Return the rows on disk that are whole."""
-        if not self.path.is_file():
-            return []
-        text = self.path.read_text(encoding="utf-8", errors="replace")
-        rows = csv.DictReader(text[: text.rfind("\n") + 1].splitlines())
+        rows = csv.DictReader(whole_lines(self.path))
         return [row for row in rows if (row.get("step") or "").isdecimal()]
 
 

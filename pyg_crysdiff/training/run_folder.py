@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,14 @@ from torch_geometric.data import Data, InMemoryDataset
 
 from pyg_crysdiff.data.properties import property_of
 from pyg_crysdiff.data.published import DATASETS
-from pyg_crysdiff.storage import check_same, only_writer, read_record, user_path, write_json
+from pyg_crysdiff.storage import (
+    check_same,
+    digest_of,
+    only_writer,
+    read_record,
+    user_path,
+    write_json,
+)
 from pyg_crysdiff.training.checkpoints import LAST, damage
 
 CONFIG, DATA, FINISHED = "config.json", "data.json", "finished.json"
@@ -96,16 +102,18 @@ def check_data(
 
 def _content(sets: Mapping[str, Sequence[Data]], properties: Sequence[str]) -> str:
     """Return the SHA-256 of all atoms, cells and conditioning properties, in their order."""
-    digest = hashlib.sha256()
+    return digest_of(_parts(sets, properties))
+
+
+def _parts(sets: Mapping[str, Sequence[Data]], properties: Sequence[str]) -> Iterator[str | bytes]:
     for name, data in sets.items():
-        digest.update(name.encode())
+        yield name
         # Without the transform that every access goes through: it may be a random one.
         stored = isinstance(data, InMemoryDataset)
         for item in map(data.get, data.indices()) if stored else data:  # type: ignore[attr-defined]
             values = torch.tensor([float(property_of(item, name)) for name in properties])
             for tensor in (item.atomic_numbers, item.frac_coords, item.lattice, values):
-                digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
+                yield tensor.numpy().tobytes()
 
 
 def recorded(folder: Path) -> tuple[dict[str, Any], Path]:

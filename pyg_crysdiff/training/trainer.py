@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch_geometric.data import InMemoryDataset
 
@@ -30,6 +30,7 @@ from pyg_crysdiff.training.finetune import new_model
 from pyg_crysdiff.training.lightning_output import quiet_lightning
 from pyg_crysdiff.training.loaders import CrystalData
 from pyg_crysdiff.training.module import DiffusionModule
+from pyg_crysdiff.training.progress_bar import TrainingBar
 from pyg_crysdiff.training.run_folder import (
     check_config,
     check_data,
@@ -164,7 +165,7 @@ def _trainer(
     progress: bool,
 ) -> pl.Trainer:
     """Return Lightning's Trainer for a run."""
-    bar = [TQDMProgressBar(refresh_rate=5)] if progress else []
+    bar = [TrainingBar(budget.progress)] if progress else []
     options = config["optimizer"]
     try:
         return pl.Trainer(

@@ -196,7 +196,7 @@ def test_hostile_hulls_are_refused_with_the_entry(kind, tmp_path):
 def test_bombs_and_torn_archives_are_refused(tmp_path, monkeypatch):
     file = tmp_path / "hull.json.gz"
     file.write_bytes(gzip.compress(b"[" + b" " * 10_000 + b"]"))
-    monkeypatch.setattr("pyg_crysdiff.evaluation.hull._MOST_BYTES", 1000)
+    monkeypatch.setattr("pyg_crysdiff.data.archives._ALWAYS_UNPACKED", 1000)
     with pytest.raises(ValueError, match="more than"):
         read_entries(file)
     whole = gzip.compress(

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from torch_geometric.data import Batch
 
 from pyg_crysdiff.data import set_properties
 from pyg_crysdiff.data.statistics import DataStatistics
-from pyg_crysdiff.diffusion import Sampler
+from pyg_crysdiff.diffusion import FIELDS, Sampler
 from pyg_crysdiff.models import build_model, resolve_conditioner
 from tests.helpers import small_config, toy_set
 
@@ -114,6 +115,38 @@ def test_guidance_mixes_conditional_and_unconditional(dataset, statistics):
         assert getattr(zero, name).equal(f)
         torch.testing.assert_close(getattr(two, name), 2 * p - f)
         assert not torch.allclose(f, p)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("values", [[0.5, 0.5], [0.5, 1.0]])
+def test_a_context_serves_all_calls_at_one_time(statistics, monkeypatch, values):
+    model = model_of(statistics)
+    contexts, made = model.denoiser.contexts, []
+
+    def counting():
+        make = contexts()
+
+        def one(t, condition):
+            made.append((int(t[0]), len(t)))
+            return make(t, condition)
+
+        return one
+
+    monkeypatch.setattr(model.denoiser, "contexts", counting)
+    condition = {"energy": torch.tensor(values)}
+    sampler = Sampler("ancestral", 2, corrector_steps=1)
+    last = list(model.generate([2, 3], [0, 1], sampler, condition))[-1][1]
+    # one for two calls; one row where the crystals share the condition
+    rows = 1 if values[0] == values[1] else 2
+    assert made == [(20, rows), (10, rows)]
+    made.clear()
+    call = model.denoise(last.num_atoms, condition)
+    mixed = replace(last, time=None)  # crystals with times of their own
+    t = torch.tensor([3, 7])
+    for name in FIELDS:
+        wanted = getattr(model.predict(mixed, t, condition), name)
+        torch.testing.assert_close(getattr(call(mixed, t), name), wanted)
+    assert set(made) == {(3, 2)}
 
 
 def test_generated_crystals_do_not_depend_on_the_batch(statistics):

@@ -193,8 +193,7 @@ def test_reconstruction_benchmark_leaves_everything_and_resumes(tmp_path):
 
 def test_family_is_chosen_by_the_name_of_the_model(tmp_path):
     settings = Settings.resolve("demo", out=tmp_path)
-    overrides = settings.training_overrides("structrepdiff-cdi")
-    config = compose_config(overrides)
+    config = settings.training_config("structrepdiff-cdi")
     assert config["model"] == "structrepdiff"
     assert config["conditioner"]["_target_"].endswith("CDI")
-    assert compose_config(settings.training_overrides("cds"))["model"] == "joint"
+    assert settings.training_config("cds")["model"] == "joint"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from pyg_crysdiff.evaluation.fingerprints.crystalnn import structure_fingerprint
 from pyg_crysdiff.evaluation.fingerprints.magpie import composition_fingerprint
 from pyg_crysdiff.evaluation.validity import MIN_VOLUME
 from pyg_crysdiff.parallel import parallel_map
-from pyg_crysdiff.storage import load_arrays, replacing
+from pyg_crysdiff.storage import facts_digest, kept, load_arrays, replacing
 
 STRUCTURE_DIM, COMPOSITION_DIM = 61, 132
 _FORMAT = 1
@@ -54,11 +54,16 @@ def fingerprint_crystals(
         cache_dir: Folder for results by content hash of the whole list; None for no cache.
         progress: Show a progress bar.
     """
-    path = None
-    if cache_dir is not None:
-        path = Path(cache_dir) / f"fingerprints-{_digest(crystals)}.npz"
-        if (known := _read(path, len(crystals))) is not None:
-            return known
+    make = partial(_computed, crystals, num_workers, progress)
+    if cache_dir is None:
+        return make()
+    path = Path(cache_dir) / f"fingerprints-{_digest(crystals)}.npz"
+    return kept(path, partial(_read, count=len(crystals)), make, _write)
+
+
+def _computed(
+    crystals: Sequence[Crystal | BrokenEntry], num_workers: int | None, progress: bool
+) -> Fingerprints:
     chunks = [crystals[i : i + _CHUNK] for i in range(0, len(crystals), _CHUNK)]
     rows = parallel_map(
         _fingerprints, chunks, num_workers=num_workers, progress=progress,
@@ -66,26 +71,24 @@ def fingerprint_crystals(
     )  # fmt: skip
     table = np.concatenate(rows) if rows else np.zeros((0, STRUCTURE_DIM + COMPOSITION_DIM))
     ok = np.asarray(np.isfinite(table).all(1))
-    found = Fingerprints(table[:, :STRUCTURE_DIM], table[:, STRUCTURE_DIM:], ok)
-    if path is not None:
-        with replacing(path) as temporary:
-            np.savez_compressed(
-                temporary, structure=found.structure, composition=found.composition, ok=found.ok
-            )
-    return found
+    return Fingerprints(table[:, :STRUCTURE_DIM], table[:, STRUCTURE_DIM:], ok)
 
 
-def _read(path: Path, count: int) -> Fingerprints | None:
-    """Return kept fingerprints of so many entries; None if there are none, or damaged ones."""
-    if not path.is_file():
-        return None
-    try:
-        with load_arrays(path) as known:
-            found = Fingerprints(known["structure"], known["composition"], known["ok"])
-    except Exception:  # numpy raises whatever it meets in damaged bytes
-        return None
+def _write(path: Path, found: Fingerprints) -> None:
+    with replacing(path) as temporary:
+        np.savez_compressed(
+            temporary, structure=found.structure, composition=found.composition, ok=found.ok
+        )
+
+
+def _read(path: Path, count: int) -> Fingerprints:
+    """Return kept fingerprints of so many entries; raises where they are damaged."""
+    with load_arrays(path) as known:
+        found = Fingerprints(known["structure"], known["composition"], known["ok"])
     shapes = [found.structure.shape, found.composition.shape, found.ok.shape]
-    return found if shapes == [(count, STRUCTURE_DIM), (count, COMPOSITION_DIM), (count,)] else None
+    if shapes != [(count, STRUCTURE_DIM), (count, COMPOSITION_DIM), (count,)]:
+        raise ValueError(f"{path} is damaged: shapes {shapes}")
+    return found
 
 
 def _fingerprints(crystals: Sequence[Crystal | BrokenEntry]) -> NDArray[np.float64]:
@@ -108,9 +111,5 @@ def _sound(crystal: Crystal) -> bool:
 
 
 def _digest(crystals: Sequence[Crystal | BrokenEntry]) -> str:
-    digest = hashlib.sha256(str(_FORMAT).encode())
-    for c in crystals:
-        if isinstance(c, Crystal):
-            digest.update(c.digest().encode())
-        digest.update(b"|")
-    return digest.hexdigest()[:24]
+    contents = (c.digest() + "|" if isinstance(c, Crystal) else "|" for c in crystals)
+    return facts_digest(_FORMAT, contents)[:24]

@@ -1,0 +1,102 @@
+"""What a person sees while something runs: a bar on a terminal, now and then a line in a log file.
+
+Everything in this package that shows progress does so through :func:`bar`.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TextIO, TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+FIRST, LONGEST = 10.0, 300.0  # seconds until the first line, and at most between two
+_SLOWER = 1.5  # each pause is longer than the one before by this factor
+_COUNTS = "{desc}: {n_fmt} of {total_fmt} ({percentage:.0f} %), {rate_fmt}"
+_SHARE = "{desc}: {percentage:.0f} %{postfix}"
+_TIMES = ", {elapsed} so far, {remaining} left"
+
+
+def bar(
+    items: Iterable[T] | None = None,
+    *,
+    label: str,
+    show: bool = True,
+    total: float | None = None,
+    leave: bool = False,
+    counts: bool = True,
+    **options: Any,
+) -> tqdm[T]:
+    """Return tqdm's progress bar, which writes lines where nobody sees a bar.
+
+    That is where standard error is a file or a pipe, as under Slurm and in CI. There a line with
+    counts, rate and time left appears after ten seconds, and then less and less often.
+
+    Args:
+        items: What is iterated over; None where :meth:`tqdm.tqdm.update` is called.
+        label: What is being done.
+        show: Whether to show anything.
+        total: Number of items, where ``items`` does not tell.
+        leave: Leave the finished bar on the terminal.
+        counts: Show the number of items; without, the share that is done and tqdm's ``postfix``.
+        **options: Further arguments of tqdm.
+    """
+    cls = tqdm if _drawn_over(sys.stderr) else _Lines
+    if not counts:
+        options["bar_format"] = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
+    if cls is _Lines:
+        options["bar_format"] = (_COUNTS if counts else _SHARE) + _TIMES
+        options["unit"] = f" {options.get('unit', 'items')}"
+    return cls(items, desc=label, total=total, disable=not show, leave=leave, **options)
+
+
+def _drawn_over(stream: TextIO | None) -> bool:
+    """Whether a line can be drawn over another: on a terminal and in a notebook."""
+    return "ipykernel" in sys.modules or bool(stream is not None and stream.isatty())
+
+
+class _Lines(tqdm):
+    """A tqdm that writes a line every some seconds, instead of drawing over the one before."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._shown = False
+        # With a fixed miniters tqdm looks at the clock at every update, and from no other thread.
+        super().__init__(*args, **{**options, "mininterval": FIRST, "delay": FIRST, "miniters": 0})
+
+    @staticmethod
+    def status_printer(file: TextIO) -> Callable[[str], None]:
+        """Return the function that writes a line."""
+
+        def write(text: str) -> None:
+            file.write(" ".join(text.split()) + "\n")  # tqdm fills up with spaces
+            file.flush()
+
+        return write
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate; tqdm's own loop takes the pause between two lines for a constant."""
+        try:
+            for item in self.iterable:
+                yield item
+                self.update()
+        finally:
+            self.close()
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Write a line, and wait longer for the next."""
+        del pos  # a line belongs to no place on the screen
+        self.sp(str(self) if msg is None else msg)
+        self._shown = True
+        self.mininterval = min(LONGEST, self.mininterval * _SLOWER)
+        return True
+
+    def close(self) -> None:
+        """Write the last line where there were others."""
+        if not self.disable and self._shown and self.n != self.last_print_n:
+            self.display()
+        self.delay = math.inf  # what tqdm does to a bar on the screen is then left out
+        super().close()
