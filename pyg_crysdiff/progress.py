@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TextIO, TypeVar
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
-T = TypeVar("T")
-
 FIRST, LONGEST = 10.0, 300.0  # seconds until the first line, and at most between two
 _SLOWER = 1.5  # each pause is longer than the one before by this factor
-_COUNTS = "{desc}: {n_fmt} of {total_fmt} ({percentage:.0f} %), {rate_fmt}"
+_COUNTS = "{desc}: {n_fmt} of {total_fmt} {unit} ({percentage:.0f} %)"
+_ALL = "{desc}: {n_fmt} {unit}"
 _SHARE = "{desc}: {percentage:.0f} %{postfix}"
 _TIMES = ", {elapsed} so far, {remaining} left"
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"  # without counts
 
 
 def bar(
-    items: Iterable[T] | None = None,
+    items: Iterable[Any] | None = None,
     *,
     label: str,
     show: bool = True,
@@ -30,7 +30,7 @@ def bar(
     leave: bool = False,
     counts: bool = True,
     **options: Any,
-) -> tqdm[T]:
+) -> tqdm[Any]:
     """Return tqdm's progress bar, which writes lines where nobody sees a bar.
 
     That is where standard error is a file or a pipe, as under Slurm and in CI. There a line with
@@ -45,13 +45,12 @@ def bar(
         counts: Show the number of items; without, the share that is done and tqdm's ``postfix``.
         **options: Further arguments of tqdm.
     """
-    cls = tqdm if _drawn_over(sys.stderr) else _Lines
+    options |= {"desc": label, "total": total, "disable": not show, "leave": leave}
+    if not _drawn_over(sys.stderr):
+        return _Lines(items, counts=counts, **{"unit": "items", **options})
     if not counts:
-        options["bar_format"] = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"
-    if cls is _Lines:
-        options["bar_format"] = (_COUNTS if counts else _SHARE) + _TIMES
-        options["unit"] = f" {options.get('unit', 'items')}"
-    return cls(items, desc=label, total=total, disable=not show, leave=leave, **options)
+        options["bar_format"] = _BAR
+    return tqdm(items, **options)
 
 
 def _drawn_over(stream: TextIO | None) -> bool:
@@ -62,13 +61,17 @@ def _drawn_over(stream: TextIO | None) -> bool:
 class _Lines(tqdm):
     """A tqdm that writes a line every some seconds, instead of drawing over the one before."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self._shown = False
+    def __init__(self, items: Any, *, counts: bool, **options: Any) -> None:
+        self._shown, self._counts = False, counts
         # With a fixed miniters tqdm looks at the clock at every update, and from no other thread.
-        super().__init__(*args, **{**options, "mininterval": FIRST, "delay": FIRST, "miniters": 0})
+        # Without smoothing the rate is that of all items so far.
+        clock: dict[str, Any] = {
+            "mininterval": FIRST, "delay": FIRST, "miniters": 0, "smoothing": 0,
+        }  # fmt: skip
+        super().__init__(items, bar_format=_COUNTS, **{**options, **clock})
 
     @staticmethod
-    def status_printer(file: TextIO) -> Callable[[str], None]:
+    def status_printer(file: Any) -> Callable[[str], None]:
         """Return the function that writes a line."""
 
         def write(text: str) -> None:
@@ -76,6 +79,18 @@ class _Lines(tqdm):
             file.flush()
 
         return write
+
+    @property
+    def format_dict(self) -> MutableMapping[str, Any]:
+        """What a line may say; tqdm's, and ``pace``, the items per second or minute."""
+        found = super().format_dict
+        if self.disable:
+            return found
+        pace, per = (self.n - found["initial"]) / max(found["elapsed"], 1e-9), "s"
+        if pace < 1:
+            pace, per = 60 * pace, "min"
+        found["pace"] = f"{pace:.3g} {self.unit}/{per}"
+        return found
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate; tqdm's own loop takes the pause between two lines for a constant."""
@@ -86,13 +101,17 @@ class _Lines(tqdm):
         finally:
             self.close()
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Write a line, and wait longer for the next."""
         del pos  # a line belongs to no place on the screen
+        done = self.total is not None and self.n >= self.total
+        if self._counts:
+            self.bar_format = _ALL + " in {elapsed}" if done else _COUNTS + ", {pace}" + _TIMES
+        else:
+            self.bar_format = _SHARE + (", in {elapsed}" if done else _TIMES)
         self.sp(str(self) if msg is None else msg)
         self._shown = True
         self.mininterval = min(LONGEST, self.mininterval * _SLOWER)
-        return True
 
     def close(self) -> None:
         """Write the last line where there were others."""

@@ -234,11 +234,11 @@ def as_crystal(entry: CrystalLike) -> Crystal:
         TypeError: If it is an object of another kind.
         ValueError: If it is no ordered crystal that is periodic in three dimensions.
     """
+    if isinstance(entry, Crystal):
+        return entry
     from ase import Atoms  # noqa: PLC0415
     from pymatgen.core import IStructure  # noqa: PLC0415
 
-    if isinstance(entry, Crystal):
-        return entry
     if isinstance(entry, IStructure):
         return Crystal.from_structure(entry, _plain(entry.properties))
     if isinstance(entry, Atoms):

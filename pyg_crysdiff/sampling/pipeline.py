@@ -182,7 +182,7 @@ def _run(
     complete = False
     try:
         total = len(work) * steps
-        with bar(label="sampling", total=total, show=progress, leave=True, unit="step") as shown:
+        with bar(label="sampling", total=total, show=progress, leave=True, unit="steps") as shown:
             for number, batch in work:
                 done = store.read(number, batch) if store else None
                 if done is None:

@@ -198,12 +198,14 @@ def _trainer(
         raise ValueError(f"bad configuration: {error}") from error
 
 
-def fit(overrides: Sequence[str], out_dir: str | Path, **options: Any) -> FitResult:
+def fit(
+    overrides: Sequence[str], out_dir: str | Path, *, data: Sets | None = None, **options: Any
+) -> FitResult:
     """Compose a configuration from Hydra overrides and :func:`train` with it.
 
     ``fit(["max_epochs=100"], "run", data=(train, val))`` trains on data sets in memory.
     """
-    return train(compose_config(overrides), out_dir, **options)
+    return train(compose_config(overrides), out_dir, data=data, **options)
 
 
 def resume(out_dir: str | Path, **options: Any) -> FitResult:
