@@ -1,4 +1,4 @@
-"""Train, generate towards a property, score, compare: ``python benchmarks/run.py --help``."""
+"""The command ``crysdiff benchmark`` from a source tree: ``python benchmarks/run.py --help``."""
 
 from pyg_crysdiff.cli.benchmark import main
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_OVER_TRAIN = "over_train"  # name of the configuration that settings make
 
 
 def config_folder() -> Path:
@@ -23,14 +24,18 @@ def config_folder() -> Path:
     raise FileNotFoundError("the YAML files of pyg_crysdiff are missing; install it again")
 
 
-def compose_config(overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """Compose ``train.yaml`` with Hydra overrides into plain containers.
+def compose_config(
+    overrides: Sequence[str] = (), settings: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Compose ``train.yaml`` with settings and Hydra overrides into plain containers.
 
     Args:
         overrides: As on the command line, e.g. ``["data=carbon24", "seed=1"]``. A folder of
             your own YAML files is added by ``hydra.searchpath=[file:///path/to/configs]``. Names
             of columns and paths may hold any sign
             (:func:`pyg_crysdiff.overrides.literal_override`).
+        settings: Nested mapping that is merged over ``train.yaml``, e.g.
+            ``{"optimizer": {"lr": 1e-3}}``. Overrides come last and win.
 
     Raises:
         ValueError: If a key or a choice does not exist, or a required value is missing.
@@ -47,7 +52,8 @@ def compose_config(overrides: Sequence[str] = ()) -> dict[str, Any]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            config = compose("train", overrides=[literal_override(text) for text in overrides])
+            words = [literal_override(text) for text in overrides]
+            config = compose(_primary(settings, words) if settings else "train", overrides=words)
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OverrideParseException as error:
         key, reason = error.override.partition("=")[0], str(error).splitlines()[0]
@@ -59,6 +65,31 @@ def compose_config(overrides: Sequence[str] = ()) -> dict[str, Any]:
         raise ValueError(f"bad configuration: {' '.join(str(error).split())}") from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _primary(settings: Mapping[str, Any], overrides: Sequence[str]) -> str:
+    """Put settings over ``train.yaml`` as a configuration of its own, and return its name.
+
+    Raises:
+        ConfigKeyError: If the configuration has no such key.
+    """
+    from hydra import compose  # noqa: PLC0415
+    from hydra.core.config_store import ConfigStore  # noqa: PLC0415
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
+    groups = {folder.name for folder in config_folder().iterdir() if folder.is_dir()}
+    keys = [text.partition("=")[0].lstrip("+") for text in overrides]
+    choices = [
+        text
+        for key, text in zip(keys, overrides, strict=True)
+        if key in groups or key.startswith("hydra.")
+    ]
+    base = compose("train", overrides=choices)
+    OmegaConf.set_struct(base, True)
+    OmegaConf.merge(base, settings)  # refuses keys that are not there, which composing does not
+    node = {"defaults": ["train", "_self_"], **settings}
+    ConfigStore.instance().store(name=_OVER_TRAIN, node=node)
+    return _OVER_TRAIN
 
 
 def load_table(name: str) -> dict[str, Any]:

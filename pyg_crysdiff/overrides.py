@@ -8,7 +8,6 @@ text, none of that is meant: ``data.properties=[E form (eV/atom)]`` names one co
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
@@ -39,13 +38,6 @@ def literal_override(override: str) -> str:
     return f"{key}={_quoted(value)}"
 
 
-def text_override(key: str, value: str | Sequence[str]) -> str:
-    """Return the override that gives a key this text, or this list of texts, to the letter."""
-    if isinstance(value, str):
-        return f"{key}={_in_quotes(value)}"
-    return f"{key}=[{','.join(_in_quotes(item) for item in value)}]"
-
-
 def _items(text: str) -> list[str]:
     """Cut at the commas outside of brackets and of quotes that begin an entry."""
     items, depth, quote = [""], 0, ""
@@ -70,7 +62,3 @@ def _quoted(text: str) -> str:
         return text
     plain = re.sub(r"\\([\\()\[\]{}:=, \t])", r"\1", text)
     return QuotedString(_LITERAL.sub(r"\${", plain), Quote.single).with_quotes()
-
-
-def _in_quotes(text: str) -> str:
-    return QuotedString(text.replace("${", r"\${"), Quote.single).with_quotes()

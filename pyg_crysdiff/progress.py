@@ -8,11 +8,9 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 
 from tqdm import tqdm
-
-T = TypeVar("T")
 
 FIRST, LONGEST = 10.0, 300.0  # seconds until the first line, and at most between two
 _SLOWER = 1.5  # each pause is longer than the one before by this factor
@@ -24,7 +22,7 @@ _BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"  # w
 
 
 def bar(
-    items: Iterable[T] | None = None,
+    items: Iterable[Any] | None = None,
     *,
     label: str,
     show: bool = True,
@@ -32,7 +30,7 @@ def bar(
     leave: bool = False,
     counts: bool = True,
     **options: Any,
-) -> tqdm[T]:
+) -> tqdm[Any]:
     """Return tqdm's progress bar, which writes lines where nobody sees a bar.
 
     That is where standard error is a file or a pipe, as under Slurm and in CI. There a line with
@@ -63,15 +61,17 @@ def _drawn_over(stream: TextIO | None) -> bool:
 class _Lines(tqdm):
     """A tqdm that writes a line every some seconds, instead of drawing over the one before."""
 
-    def __init__(self, *args: Any, counts: bool, **options: Any) -> None:
+    def __init__(self, items: Any, *, counts: bool, **options: Any) -> None:
         self._shown, self._counts = False, counts
         # With a fixed miniters tqdm looks at the clock at every update, and from no other thread.
         # Without smoothing the rate is that of all items so far.
-        clock = {"mininterval": FIRST, "delay": FIRST, "miniters": 0, "smoothing": 0}
-        super().__init__(*args, **options, **clock, bar_format=_COUNTS)
+        clock: dict[str, Any] = {
+            "mininterval": FIRST, "delay": FIRST, "miniters": 0, "smoothing": 0,
+        }  # fmt: skip
+        super().__init__(items, bar_format=_COUNTS, **{**options, **clock})
 
     @staticmethod
-    def status_printer(file: TextIO) -> Callable[[str], None]:
+    def status_printer(file: Any) -> Callable[[str], None]:
         """Return the function that writes a line."""
 
         def write(text: str) -> None:
@@ -101,7 +101,7 @@ class _Lines(tqdm):
         finally:
             self.close()
 
-    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Write a line, and wait longer for the next."""
         del pos  # a line belongs to no place on the screen
         done = self.total is not None and self.n >= self.total
@@ -112,7 +112,6 @@ class _Lines(tqdm):
         self.sp(str(self) if msg is None else msg)
         self._shown = True
         self.mininterval = min(LONGEST, self.mininterval * _SLOWER)
-        return True
 
     def close(self) -> None:
         """Write the last line where there were others."""

@@ -6,7 +6,11 @@ With --tiny, replacements that the page names in comments make it run in a minut
 
     <!-- tiny: budget_minutes=5 => max_epochs=1 -->
 
+With --only python, the other commands of a page are left out, as those of the README, of which some
+install the package.
+
     python scripts/run_page.py docs/own_data.md --tiny
+    python scripts/run_page.py README.md --tiny --only python
 """
 
 from __future__ import annotations
@@ -23,8 +27,13 @@ _TITLE = re.compile(r'title="([^"]+)"')
 _TINY = re.compile(r"<!-- tiny: (.*?) => (.*?) -->")
 
 
-def run_page(page: Path, tiny: bool = False) -> int:
+def run_page(page: Path, tiny: bool = False, only: str | None = None) -> int:
     """Run a page in the current folder and return the number of executed blocks.
+
+    Args:
+        page: Markdown file.
+        tiny: Make the replacements that the page names.
+        only: Kind of the blocks to execute, ``bash`` or ``python``; None for both.
 
     Raises:
         subprocess.CalledProcessError: If a command fails.
@@ -47,7 +56,7 @@ def run_page(page: Path, tiny: bool = False) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(body, encoding="utf-8")
             print(f"-- wrote {path}", flush=True)
-        elif kind in ("bash", "python"):
+        elif kind in ("bash", "python") and only in (None, kind):
             print(f"-- {kind}: {body.strip().splitlines()[0]} ...", flush=True)
             command = ["bash", "-euo", "pipefail"] if kind == "bash" else [sys.executable, "-"]
             subprocess.run(command, input=body, text=True, check=True, env=env)
@@ -59,5 +68,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("page", type=Path)
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--only", choices=["bash", "python"])
     given = parser.parse_args()
-    print(f"{run_page(given.page.resolve(), given.tiny)} blocks of {given.page.name} ran")
+    ran = run_page(given.page.resolve(), given.tiny, given.only)
+    print(f"{ran} blocks of {given.page.name} ran")

@@ -5,28 +5,19 @@ from copy import deepcopy
 import numpy as np
 import torch
 
-from pyg_crysdiff.data import property_of
+from pyg_crysdiff.data import CrystalDataset, property_of
 from pyg_crysdiff.training import compose_config
 from tests.conftest import make_crystal
 
 
-class ToySet(list):
-    """A list of ``Data`` with what training asks of a data set."""
-
-    display_name = "toy"
-    split_description = "generated"
-    property_names = ("energy",)
-    property_name = "energy"
-
-
-def toy_set(count: int, seed: int = 0) -> ToySet:
+def toy_set(count: int, seed: int = 0) -> CrystalDataset:
     """Random crystals of 2 to 6 atoms with an energy that follows the mean atomic number."""
     rng = np.random.default_rng(seed)
-    out = ToySet()
-    for _ in range(count):
-        crystal = make_crystal(rng, int(rng.integers(2, 7)))
-        out.append(crystal.to_data(energy=float(np.mean(crystal.atomic_numbers) / 10)))
-    return out
+    crystals = [make_crystal(rng, int(rng.integers(2, 7))) for _ in range(count)]
+    energies = [float(np.mean(crystal.atomic_numbers) / 10) for crystal in crystals]
+    return CrystalDataset.from_crystals(
+        crystals, {"energy": energies}, name="toy", split="generated", niggli=False
+    )
 
 
 def energy(data) -> float:
@@ -50,3 +41,8 @@ def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
     """Whether two modules have equal state to the last bit."""
     other = b.state_dict()
     return all(torch.equal(value, other[name]) for name, value in a.state_dict().items())
+
+
+def toy_sets() -> tuple[CrystalDataset, CrystalDataset]:
+    """Training and validation set of most trainings here."""
+    return toy_set(24), toy_set(8, seed=1)

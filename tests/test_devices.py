@@ -8,8 +8,9 @@ import torch
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.platform import DoubleTable, choose_device, choose_devices
 from pyg_crysdiff.training import compose_config, train
-from pyg_crysdiff.training import trainer as run_module
 from tests.helpers import small_config, toy_set
+
+SETS = toy_set(8), toy_set(4)
 
 
 @pytest.fixture
@@ -88,13 +89,12 @@ def test_numbers_that_do_not_fit(devices, device):
         choose_devices(devices, torch.device(device))
 
 
-def test_devices_auto_trains(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "load_data", lambda *_: (toy_set(8), toy_set(4), ["energy"]))
+def test_devices_auto_trains(tmp_path):
     for devices in ("auto", -1, "1"):
         config = small_config(max_epochs=1, devices=devices)
-        assert train(config, tmp_path / str(devices), progress=False).epochs == 1
+        assert train(config, tmp_path / str(devices), data=SETS, progress=False).epochs == 1
     with pytest.raises(ValueError, match="devices=many"):
-        train(small_config(devices="many"), tmp_path / "many", progress=False)
+        train(small_config(devices="many"), tmp_path / "many", data=SETS, progress=False)
 
 
 def test_tables_in_the_precision_of_the_data():
@@ -127,7 +127,6 @@ def test_no_double_precision_goes_with_a_model(name):
 
 def test_training_leaves_the_allocator_of_its_host_alone(tmp_path, monkeypatch):
     libraries = []
-    monkeypatch.setattr(run_module, "load_data", lambda *_: (toy_set(8), toy_set(4), ["energy"]))
     monkeypatch.setattr(ctypes, "CDLL", lambda name, *_: libraries.append(name))
-    train(small_config(max_epochs=1), tmp_path, progress=False)
+    train(small_config(max_epochs=1), tmp_path, data=SETS, progress=False)
     assert "libc.so.6" not in libraries

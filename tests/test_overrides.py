@@ -6,7 +6,6 @@ import pytest
 
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.configuration import compose_config
-from pyg_crysdiff.overrides import text_override
 
 OWN = ["data=own", "data.name=my.csv"]
 STRANGE = [
@@ -30,14 +29,6 @@ def test_paths_come_through_as_they_are_typed(first):
     found = compose_config([*OWN, *(f"{key}={value}" for key, value in given.items())])
     for key, value in given.items():
         assert (found["init"] if "init" in key else found["data"][key[5:]]) == value
-
-
-def test_text_that_a_program_writes_comes_through():
-    names = [*PATHS, "null", "'quoted'", " spaces ", "${oc.env:HOME}", ""]
-    for name in names[-6:]:
-        assert compose_config([*OWN, text_override("data.name", name)])["data"]["name"] == name
-    found = compose_config([*OWN, text_override("data.properties", names)])
-    assert found["data"]["properties"] == names
 
 
 @pytest.mark.parametrize(
@@ -78,10 +69,21 @@ def test_errors_of_the_configuration_are_one_line():
     assert "\n" not in str(error.value)
 
 
-def test_benchmarks_of_data_of_any_name_compose(tmp_path):
+def test_benchmarks_of_data_of_any_name(tmp_path):
     path = tmp_path / "my ${set} (1), Δ.csv"
-    settings = Settings.resolve(str(path), out=Path("x"), properties=("E (eV/atom)", "a,b"))
-    found = compose_config(settings.training_overrides("cds"))
-    assert found["data"]["name"] == str(path)
-    assert found["data"]["properties"] == ["E (eV/atom)", "a,b"]
-    assert found["properties"] == ["E (eV/atom)"]
+    settings = Settings.resolve(str(path), out=Path("x"), properties=("E ${x} (eV/atom)", "a,b"))
+    assert settings.data_options() == {"properties": ["E ${x} (eV/atom)", "a,b"]}
+    assert settings.training_config("cds")["properties"] == ["E ${x} (eV/atom)"]
+
+
+def test_settings_lie_between_the_defaults_and_the_overrides():
+    settings = {"optimizer": {"lr": 0.5, "warmup_steps": 7}, "focus": {"end": "lowest"}}
+    found = compose_config(["optimizer.lr=0.25", "focus.end=highest", "family=csp"], settings)
+    by_words = compose_config(
+        ["optimizer.warmup_steps=7", "optimizer.lr=0.25", "focus={end: highest}", "family=csp"]
+    )
+    assert found == by_words
+    assert compose_config()["optimizer"]["warmup_steps"] == 100  # nothing is left of them
+    for wrong in ({"colour": "red"}, {"optimizer": {"colour": "red"}}):
+        with pytest.raises(ValueError, match="colour"):
+            compose_config([], wrong)

@@ -1,4 +1,4 @@
-"""What all adapters share: the Transformer behind a time embedding of somebody else."""
+"""What all adapters share: our Transformer, given time and condition as one vector."""
 
 from __future__ import annotations
 

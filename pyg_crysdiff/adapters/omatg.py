@@ -1,6 +1,6 @@
 """OMatG (arXiv 2502.02582): our network as the encoder of its ``Model``.
 
-With OMatG installed the class is one of its ``Encoder``s, as its command line demands.
+Where OMatG is installed, the class derives from its ``Encoder``, as its command line demands.
 """
 
 from __future__ import annotations

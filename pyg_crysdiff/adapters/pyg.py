@@ -1,4 +1,4 @@
-"""A plain PyG loop: batches with PyG's own names in, vectors in Cartesian coordinates out."""
+"""Plain PyG code: our network for batches with PyG's own names and Cartesian coordinates."""
 
 from __future__ import annotations
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from pyg_crysdiff.benchmark.names import file_stem
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.models import LoadedModel, load_checkpoint
-from pyg_crysdiff.training import fit
+from pyg_crysdiff.training import train
 
 
 def generators(
-    settings: Settings, say: Callable[[str], None], progress: bool
+    settings: Settings, data: Splits, say: Callable[[str], None], progress: bool
 ) -> Iterator[tuple[str, LoadedModel, dict[str, Any]]]:
     """Yield name, model and facts of its training, one after the other.
 
@@ -21,7 +22,8 @@ def generators(
     for name in settings.models:
         say(f"{name}: training, at most {settings.budget_minutes:g} min")
         folder = settings.out / "models" / file_stem(name)
-        result = fit(settings.training_overrides(name), folder, progress=progress)
+        config = settings.training_config(name)
+        result = train(config, folder, data=(data.train, data.val), progress=progress)
         facts = {
             "training_seconds": round(result.seconds, 1),
             "epochs": result.epochs,

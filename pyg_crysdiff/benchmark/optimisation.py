@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-import pyg_crysdiff
 from pyg_crysdiff.baselines import Baseline, LiveRequest, load_baseline, published_rows, run_live
 from pyg_crysdiff.benchmark.evaluators import property_model, thresholds_origin
 from pyg_crysdiff.benchmark.generators import generators
@@ -35,10 +33,10 @@ from pyg_crysdiff.benchmark.sampling import draw, request, sizes
 from pyg_crysdiff.benchmark.scoring import score
 from pyg_crysdiff.benchmark.selection import choose, symmetrised_copies
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.data import BrokenEntry, Crystal
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.data.readers import read_and_tell
-from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel
@@ -46,7 +44,6 @@ from pyg_crysdiff.platform import choose_device
 from pyg_crysdiff.property.model import PropertyModel
 from pyg_crysdiff.sampling.request import Target
 from pyg_crysdiff.storage import only_writer
-from pyg_crysdiff.structrepdiff import StructRepDiff
 
 Say = Callable[[str], None]
 UNCONDITIONAL = "unconditional"
@@ -82,7 +79,8 @@ class _Run:
     def run(self) -> Results:
         settings = self.settings
         self.say(f"data: {settings.dataset}")
-        self.train, self.test = settings.load("train"), settings.load("test")
+        self.data = Splits(settings)
+        self.train, self.test = self.data.train, self.data.test
         name = self.train.property_name
         if name is None:
             raise ValueError(f"{settings.dataset} has no numeric property to optimise")
@@ -92,7 +90,7 @@ class _Run:
         self.evaluator = self._evaluator()
         self.protocol = self._protocol()
         self._reference_row()
-        for label, model, facts in generators(settings, self.say, self.progress):
+        for label, model, facts in generators(settings, self.data, self.say, self.progress):
             self._sample_model(label, model, facts)
         for label, path in settings.samples:
             self._score(label, read_and_tell(path, self.say), str(path), {})
@@ -178,7 +176,6 @@ class _Run:
         if self.property not in model.model.statistics.properties:
             raise ValueError(f"{model.path} was not trained with the property {self.property!r}")
         settings = self.settings
-        represented = isinstance(model.model, StructRepDiff)
         for target in (request(settings, self.property, self.target), None):
             name = label if target is not None else f"{label}, {UNCONDITIONAL}"
             self.say(f"{name}: {settings.num_samples} crystals")
@@ -188,7 +185,7 @@ class _Run:
                 "checkpoint": model.digest,
                 **sampled,
                 "guidance": settings.guidance if target else None,
-                "num_atoms": "generated" if represented else sizes(settings, target),
+                "num_atoms": sizes(settings, target) if model.model.takes_sizes else "generated",
                 "target": target,
             }
             self._score(name, crystals, "this run", details)
@@ -262,7 +259,7 @@ class _Run:
             seed=settings.seed,
             device=str(choose_device(settings.device)),
         )
-        val = with_value(settings.load("val").crystals(), self.property)
+        val = with_value(self.data.val.crystals(), self.property)
         samples, facts = run_live(baseline, request, train, val)
         labels = {"optimisation": "", "generation": f", {UNCONDITIONAL}"}
         for task, label in labels.items():
@@ -284,14 +281,12 @@ class _Run:
 
     def _results(self) -> Results:
         published = published_rows(self.settings.dataset, "optimisation")
-        rows = [*self.rows, *published]
-        keys = dict.fromkeys(key for row in rows for key in row.metrics)
-        return Results(
+        return Results.of(
+            [*self.rows, *published],
             dataset=self.train.display_name,
             split=self.train.split_description,
             seed=self.settings.seed,
-            rows=rows,
-            definitions={key: definition(key) for key in keys},
+            task="optimisation",
             settings={
                 "command": " ".join(sys.argv),
                 "property": self.property,
@@ -302,8 +297,6 @@ class _Run:
                 "num_reference": len(self.test),
                 "evaluator": self.evaluator.card,
                 "benchmark": json.loads(json.dumps(asdict(self.settings), default=str)),
-                "version": pyg_crysdiff.__version__,
-                "torch": str(torch.__version__),
                 "python": platform.python_version(),
                 "cores": len(os.sched_getaffinity(0))
                 if hasattr(os, "sched_getaffinity")

@@ -11,17 +11,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from pymatgen.core import Element
 
-import pyg_crysdiff
 from pyg_crysdiff.baselines import published_rows
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.names import file_stem
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
-from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.matching import rms_distances
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
 from pyg_crysdiff.evaluation.statistics import mean_estimate
@@ -48,31 +46,28 @@ def run_prediction(settings: Settings, say: Say = lambda _: None, progress: bool
 
 def _run(settings: Settings, say: Say, progress: bool) -> Results:
     started = time.perf_counter()
-    train, test = settings.load("train"), settings.load("test")
+    data = Splits(settings)
+    train, test = data.train, data.test
     chosen = settings.chosen(len(test))
     truth = [test.crystals()[k] for k in chosen]
     rows = []
     overrides = ("family=csp", "properties=[]", *settings.overrides)
-    own = replace(settings, design_overrides=(), model_overrides={}, overrides=overrides)
-    for label, model, facts in generators(own, say, progress):
+    own = replace(settings, train_design={}, train_model={}, overrides=overrides)
+    for label, model, facts in generators(own, data, say, progress):
         rows.append(_row(settings, label, model, truth, facts, say, progress))
     rows += published_rows(settings.dataset, "prediction")
-    keys = dict.fromkeys(key for row in rows for key in row.metrics)
-    results = Results(
+    results = Results.of(
+        rows,
         dataset=test.display_name,
         split=train.split_description,
         seed=settings.seed,
         task="prediction",
-        rows=rows,
-        definitions={key: definition(key) for key in keys},
         settings={
             "num_train": len(train),
             "num_reference": len(test),
             "num_compositions": len(truth),
             "candidates": settings.candidates,
-            **settings.sampler(),
-            "version": pyg_crysdiff.__version__,
-            "torch": str(torch.__version__),
+            **settings.sampler.to_dict(),
             "seconds": round(time.perf_counter() - started, 1),
         },
     )
@@ -103,7 +98,9 @@ def _row(
         target=None,
         control=Control(formulas=tuple(map(formula_of, truth))),
         seed=settings.seed,
-        **settings.sampler(),
+        num_atoms="distribution",
+        guidance=1.0,
+        sampler=settings.sampler,
         device=settings.device,
         out=settings.out / "samples" / file_stem(label),
         progress=progress,

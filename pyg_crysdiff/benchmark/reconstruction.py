@@ -15,15 +15,14 @@ import torch
 from matplotlib.figure import Figure
 from torch_geometric.data import Batch
 
-import pyg_crysdiff
 from pyg_crysdiff.baselines import published_rows
 from pyg_crysdiff.benchmark.plots import COLOURS, STYLE, save_figure
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data import Crystal, CrystalDataset
 from pyg_crysdiff.data.writers import write_extxyz
 from pyg_crysdiff.diffusion.noise import crystal_seed
-from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
 from pyg_crysdiff.evaluation.matching import rms_distances
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
@@ -53,7 +52,8 @@ def run_reconstruction(
 
 def _run(settings: Settings, say: Say, progress: bool) -> Results:
     out = settings.out
-    train, test = settings.load("train"), settings.load("test")
+    data = Splits(settings)
+    train, test = data.train, data.test
     chosen = settings.chosen(len(test))
     facts = _facts(settings)
     say(f"{len(chosen)} test crystals of {test.display_name}, search {settings.search}")
@@ -184,21 +184,17 @@ def _results(
     label = f"StructRepDiff, {settings.search} search"
     rows = [Row(label, "measured", "this run", metrics, details)]
     rows += published_rows(settings.dataset, "reconstruction")
-    keys = dict.fromkeys(key for row in rows for key in row.metrics)
-    return Results(
+    return Results.of(
+        rows,
         dataset=test.display_name,
         split=train.split_description,
         seed=settings.seed,
         task="reconstruction",
-        rows=rows,
-        definitions={key: definition(key) for key in keys},
         settings={
             **facts,
             "num_train": len(train),
             "num_reference": len(test),
             "threads": torch.get_num_threads(),
-            "version": pyg_crysdiff.__version__,
-            "torch": str(torch.__version__),
             "seconds": float(column["seconds"].sum()),
         },
     )

@@ -13,7 +13,6 @@ from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.sampling import Control, sample
 from pyg_crysdiff.sampling.request import Target
 from pyg_crysdiff.storage import read_json, whole, write_json
-from pyg_crysdiff.structrepdiff import StructRepDiff
 
 SECONDS = "seconds.json"
 
@@ -45,14 +44,13 @@ def draw(
     Returns:
         The crystals; the sampler's settings and, where they came in one go, its seconds.
     """
-    sampler: dict[str, Any] = settings.sampler()
+    # A model that generates the number of atoms has steps of its own.
+    sampler = settings.sampler if model.model.takes_sizes else settings.structrepdiff_sampler
     control = Control()
     if target is not None:
         control = Control(
             charge_neutral=settings.charge_neutral, num_elements=settings.num_elements
         )
-    if isinstance(model.model, StructRepDiff):  # nothing to correct, and steps of its own
-        sampler = {"steps": settings.structrepdiff_steps}
     folder = settings.out / "samples" / file_stem(name)
     clock = _Clock(folder)
     crystals = sample(
@@ -63,12 +61,12 @@ def draw(
         control=control or None,
         seed=settings.seed,
         guidance=settings.guidance,
-        **sampler,
+        sampler=sampler,
         device=settings.device,
         out=folder,
         progress=progress,
     )
-    return crystals, {**sampler, **control.describe(), **clock.stop()}
+    return crystals, {**sampler.to_dict(), **control.describe(), **clock.stop()}
 
 
 class _Clock:

@@ -52,10 +52,7 @@ def choose(
         folder: Gets ``samples.extxyz`` with the chosen crystals.
         progress: Show progress bars.
     """
-    facts = [
-        count, settings.symmetrise, settings.copies, target, predictor.card, predictor.mean,
-        predictor.std,
-    ]  # fmt: skip
+    facts = [count, settings.symmetrise, settings.copies, target, *predictor.identity]
     key = facts_digest(facts, (crystal.digest() for crystal in candidates))
 
     def read(path: Path) -> list[int]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from omegaconf import OmegaConf
 
 from pyg_crysdiff.benchmark.names import check_names
-from pyg_crysdiff.configuration import load_table
+from pyg_crysdiff.configuration import compose_config, load_table
 from pyg_crysdiff.data import DATASETS, CrystalDataset, load_dataset
-from pyg_crysdiff.diffusion.joint import Solver
-from pyg_crysdiff.diffusion.schedules import Spacing
-from pyg_crysdiff.overrides import text_override
+from pyg_crysdiff.diffusion.sampler import Sampler
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,8 @@ class Settings:
         properties: Property columns of an own data set.
         budget_minutes: Training time per model.
         num_samples: Crystals per row.
-        steps: Reverse steps.
-        corrector_steps: Corrector moves per step.
-        renewal: Share of the noise that such a move replaces; 0 for Langevin.
-        solver: ``ancestral``, ``renewing`` or ``flow``; see :func:`pyg_crysdiff.sampling.sample`.
-        spacing: Times of the steps, ``uniform``, ``focused`` or ``edm``.
+        sampler: How the reverse process of the joint family is run.
+        structrepdiff_sampler: The same for StructRepDiff, which has no corrector moves.
         guidance: Scale of classifier-free guidance.
         guidances: Scales that the requests task goes through.
         num_atoms: ``distribution`` or ``target``.
@@ -61,11 +58,12 @@ class Settings:
         evaluator_minutes: Training time of the evaluator.
         novelty_of: Valid crystals per row that are compared with the training set; None for all.
         coverage: Compute COV and AMSD, which needs fingerprints.
-        overrides: Hydra overrides of ``train.yaml`` for the joint family.
-        design_overrides: More of them, before these, for models that are asked for a property.
-        model_overrides: The same for single ones of these models, by name.
-        structrepdiff_overrides: The same for StructRepDiff.
-        structrepdiff_steps: Its reverse steps.
+        train: Settings of ``configs/train.yaml`` for training the joint family, nested as there.
+        train_design: More of them for models that are asked for a property; ``train`` wins.
+        train_model: More of them for single ones of these models, by name; they win over
+            ``train_design``, and ``train`` wins over them.
+        train_structrepdiff: Those for training StructRepDiff.
+        overrides: Hydra overrides of ``train.yaml`` for the joint family, which win over all.
         search: Reconstruction task: a file in ``configs/reconstruction``.
         descriptor: Reconstruction task: a file in ``configs/descriptor``.
         candidates: Prediction task: structures per composition.
@@ -85,11 +83,8 @@ class Settings:
     properties: tuple[str, ...] | None = None
     budget_minutes: float = 30.0
     num_samples: int = 1000
-    steps: int = 250
-    corrector_steps: int = 3
-    renewal: float = 0.0
-    solver: Solver = "ancestral"
-    spacing: Spacing = "uniform"
+    sampler: Sampler = field(default_factory=Sampler)
+    structrepdiff_sampler: Sampler = field(default_factory=partial(Sampler, "ancestral", 250))
     guidance: float = 1.0
     guidances: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0)
     num_atoms: str = "distribution"
@@ -106,11 +101,11 @@ class Settings:
     evaluator_minutes: float = 15.0
     novelty_of: int | None = None
     coverage: bool = True
+    train: Mapping[str, Any] = field(default_factory=dict)
+    train_design: Mapping[str, Any] = field(default_factory=dict)
+    train_model: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    train_structrepdiff: Mapping[str, Any] = field(default_factory=dict)
     overrides: tuple[str, ...] = ()
-    design_overrides: tuple[str, ...] = ()
-    model_overrides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    structrepdiff_overrides: tuple[str, ...] = ()
-    structrepdiff_steps: int = 250
     search: str = "thorough"
     descriptor: str = "graded"
     candidates: int = 20
@@ -127,23 +122,19 @@ class Settings:
         own = table.get(dataset, table["own"])
         values = {**table["default"], **own}
         values |= {key: value for key, value in given.items() if value is not None}
-        lists = ("overrides", "design_overrides", "structrepdiff_overrides")
-        for name in ("models", "guidances", *lists):
+        for name in ("models", "guidances"):
             values[name] = tuple(values[name])
-        values["model_overrides"] = {k: tuple(v) for k, v in values["model_overrides"].items()}
+        for name in ("sampler", "structrepdiff_sampler"):
+            values[name] = _sampler(values[name])
         if values.get("num_elements") is not None:
             values["num_elements"] = tuple(values["num_elements"])
         return cls(dataset=dataset, **values)
 
-    def sampler(self) -> dict[str, Any]:
-        """Return the options of :func:`pyg_crysdiff.sampling.sample` that make its sampler."""
-        names = ("steps", "corrector_steps", "renewal", "solver", "spacing")
-        return {name: getattr(self, name) for name in names}
-
     def data_options(self) -> dict[str, Any]:
         """Return the options of ``load_dataset`` besides the split."""
         if self.dataset in DATASETS and self.dataset != "demo":
-            return {"scheme": self.split, "source": self.data_root}
+            root = None if self.data_root is None else str(self.data_root.resolve())
+            return {"scheme": self.split, "source": root}
         if self.data_root is not None or self.split != "official":
             raise ValueError(
                 f"--data-root and --split belong to the published sets, not to {self.dataset!r}"
@@ -160,37 +151,45 @@ class Settings:
         chosen: list[int] = np.sort(order[: self.num_samples]).tolist()
         return chosen
 
-    def training_overrides(self, model: str) -> list[str]:
-        """Return the Hydra overrides for training one model."""
-        if self.dataset in DATASETS:
-            data = [f"data={self.dataset}"]
-        else:
-            data = ["data=own", text_override("data.name", str(Path(self.dataset).resolve()))]
-            if self.properties is not None:
-                data.append(text_override("data.properties", self.properties))
-            if self.properties is not None and len(self.properties) > 1:  # the first is optimised
-                data.append(text_override("properties", self.properties[:1]))
-        if self.dataset in DATASETS and self.dataset != "demo":
-            data.append(f"data.scheme={self.split}")
-            if self.data_root is not None:
-                data.append(text_override("data.source", str(self.data_root.resolve())))
+    def training_config(self, model: str) -> dict[str, Any]:
+        """Return the configuration for training one model; its data are handed over beside it.
+
+        Args:
+            model: As in ``models``.
+
+        Raises:
+            ValueError: If there is no such conditioner or setting, or an override is of the data.
+        """
+        settings: dict[str, Any] = {
+            "seed": self.seed, "budget_minutes": self.budget_minutes, "device": self.device
+        }  # fmt: skip
+        if self.properties is not None and len(self.properties) > 1:  # the first is optimised
+            settings["properties"] = [self.properties[0].replace("${", r"\${")]  # as it is
         family, dash, conditioner = model.rpartition("-")
-        known = dash and family == "structrepdiff"
-        if known:
-            kind = [f"family={family}", f"conditioner={conditioner}"]
-            more = self.structrepdiff_overrides
+        if dash and family == "structrepdiff":
+            choices = [f"family={family}", f"conditioner={conditioner}"]
+            more: tuple[Mapping[str, Any], ...] = (self.train_structrepdiff,)
         else:
-            kind = [f"conditioner={model}"]
-            more = (
-                *self.design_overrides,
-                *self.model_overrides.get(model, ()),
-                *self.overrides,
+            _refuse_data(self.overrides)
+            choices = [f"conditioner={model}", *self.overrides]
+            more = (self.train_design, self.train_model.get(model, {}), self.train)
+        merged = OmegaConf.to_container(OmegaConf.merge(settings, *more))
+        assert isinstance(merged, dict)
+        return compose_config(choices, {str(key): value for key, value in merged.items()})
+
+
+def _sampler(value: Sampler | Mapping[str, Any] | str) -> Sampler:
+    """Return a sampler from what a table may hold: its values, or the name of a preset."""
+    if isinstance(value, str):
+        return Sampler.preset(value)
+    return value if isinstance(value, Sampler) else Sampler.of(**value)
+
+
+def _refuse_data(overrides: Sequence[str]) -> None:
+    for text in overrides:
+        key = text.partition("=")[0].lstrip("+~")
+        if key.split(".")[0] == "data":
+            raise ValueError(
+                f"--set {text}: a benchmark trains on the data that it is given by --dataset, "
+                "--data-root, --split and --properties"
             )
-        return [
-            *data,
-            *kind,
-            f"seed={self.seed}",
-            f"budget_minutes={self.budget_minutes:g}",
-            f"device={self.device}",
-            *more,
-        ]

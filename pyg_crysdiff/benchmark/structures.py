@@ -22,7 +22,7 @@ def structure_figure(crystal: Crystal, height: int = 300) -> str:
         height: Height in pixels.
     """
     traces = [_cell(crystal.lattice)]
-    frac, numbers = _with_images(crystal)
+    frac, numbers = with_images(crystal)
     positions = frac @ crystal.lattice
     for z in np.unique(numbers):
         at = positions[numbers == z]
@@ -73,7 +73,16 @@ def _cell(lattice: np.ndarray) -> go.Scatter3d:
     return go.Scatter3d(x=x, y=y, z=z, mode="lines", line=line, showlegend=False, hoverinfo="skip")
 
 
-def _with_images(crystal: Crystal, edge: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+def with_images(crystal: Crystal, edge: float = 0.05) -> tuple[np.ndarray, np.ndarray]:
+    """Return all atoms to draw: those of the cell, and the images of those on its border.
+
+    Args:
+        crystal: Crystal with N atoms.
+        edge: Distance to a face, in units of the cell, up to which an atom counts as on it.
+
+    Returns:
+        Fractional coordinates (M, 3) from 0 to 1 + edge, and atomic numbers (M,); M >= N.
+    """
     frac = crystal.frac_coords % 1.0
     frac = np.where(frac > 1 - edge / 2, frac - 1, frac)
     out, numbers = [], []

@@ -13,9 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-import torch
 
-import pyg_crysdiff
 from pyg_crysdiff.benchmark.evaluators import property_model, thresholds_origin
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.range_plots import draw_guidance, draw_requests
@@ -23,8 +21,8 @@ from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.sampling import draw
 from pyg_crysdiff.benchmark.scoring import score
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.data.properties import with_value
-from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
 from pyg_crysdiff.storage import only_writer
@@ -49,7 +47,8 @@ def run_requests(settings: Settings, say: Say = lambda _: None, progress: bool =
 
 def _run(settings: Settings, say: Say, progress: bool) -> Results:
     started = time.perf_counter()
-    train, test = settings.load("train"), settings.load("test")
+    data = Splits(settings)
+    train, test = data.train, data.test
     name = train.property_name
     if name is None:
         raise ValueError(f"{settings.dataset} has no numeric property to ask for")
@@ -65,7 +64,7 @@ def _run(settings: Settings, say: Say, progress: bool) -> Results:
     )  # fmt: skip
     rows = [_unasked(values, percentile, value) for percentile, value in requests.items()]
     achieved: dict[tuple[str, float], dict[int, Evaluation]] = {}
-    for label, model, facts in generators(settings, say, progress):
+    for label, model, facts in generators(settings, data, say, progress):
         if name not in model.model.statistics.properties:
             raise ValueError(f"{model.path} was not trained with the property {name!r}")
         for guidance in settings.guidances:
@@ -82,17 +81,15 @@ def _run(settings: Settings, say: Say, progress: bool) -> Results:
                     "percentile": percentile, "target": value, "num_samples": len(crystals),
                 }  # fmt: skip
                 rows.append(Row(row, "measured", "this run", found.metrics, details))
-    keys = dict.fromkeys(key for row in rows for key in row.metrics)
-    results = Results(
-        dataset=train.display_name, split=train.split_description, seed=settings.seed,
-        task="requests", rows=rows, definitions={key: definition(key) for key in keys},
+    results = Results.of(
+        rows, dataset=train.display_name, split=train.split_description, seed=settings.seed,
+        task="requests",
         settings={
             "property": name, "target": requests[0],
             "thresholds": protocol.named_thresholds(),
             "thresholds_from": thresholds_origin(train),
             "num_train": len(train), "num_reference": len(test), "evaluator": evaluator.card,
-            "num_atoms": settings.num_atoms, **settings.sampler(),
-            "version": pyg_crysdiff.__version__, "torch": str(torch.__version__),
+            "num_atoms": settings.num_atoms, **settings.sampler.to_dict(),
             "seconds": round(time.perf_counter() - started, 1),
         },
     )  # fmt: skip

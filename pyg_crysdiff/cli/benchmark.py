@@ -1,4 +1,4 @@
-"""The command line of the benchmark."""
+"""Train, generate towards a property, score, compare with published methods."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pyg_crysdiff.cli.ending import Parser, ending, say
+from pyg_crysdiff.cli.ending import ending, say
 from pyg_crysdiff.cli.numbers import (
     count,
     finite,
@@ -22,6 +22,7 @@ from pyg_crysdiff.cli.numbers import (
 
 if TYPE_CHECKING:
     from pyg_crysdiff.benchmark.settings import Settings
+    from pyg_crysdiff.diffusion.sampler import Sampler
     from pyg_crysdiff.evaluation.results import Results
 
 _TASKS = {
@@ -31,27 +32,32 @@ _TASKS = {
     "requests": "requests",
 }
 _FILES = {"reconstruction": "match_rate.png", "prediction": "tables"}
-_EXAMPLE = """examples:
-  python benchmarks/run.py
-  python benchmarks/run.py --dataset carbon24 --data-root DATA --split val-as-train --budget 30
-  python benchmarks/run.py --dataset perov5 --samples mine=samples.extxyz --models cds
-  python benchmarks/run.py --dataset carbon24 --models cds,structrepdiff-cds
-  python benchmarks/run.py --task reconstruction --dataset carbon24 --num-samples 200
-  python benchmarks/run.py --task prediction --dataset perov5 --models cds --candidates 20
-  python benchmarks/run.py --task requests --dataset perov5 --checkpoint cds=perov5-cds --models ""
-  python benchmarks/run.py --dataset perov5 --baseline cdvae=CHECKOUT --baseline symat=CHECKOUT
+_USAGE = (
+    "crysdiff benchmark [--dataset SET] [--models NAMES] [--budget MINUTES] [--num-samples N] "
+    "[--out DIR] [option ...]"
+)
+EXAMPLE = """examples:
+  crysdiff benchmark
+  crysdiff benchmark --dataset carbon24 --data-root DATA --split val-as-train --budget 30
+  crysdiff benchmark --dataset perov5 --samples mine=samples.extxyz --models cds
+  crysdiff benchmark --dataset carbon24 --models cds,structrepdiff-cds
+  crysdiff benchmark --task reconstruction --dataset carbon24 --num-samples 200
+  crysdiff benchmark --task prediction --dataset perov5 --models cds --candidates 20
+  crysdiff benchmark --task requests --dataset perov5 --checkpoint cds=perov5-cds --models ""
+  crysdiff benchmark --dataset perov5 --baseline cdvae=CHECKOUT --baseline symat=CHECKOUT
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the benchmark from the command line; see ``--help``."""
-    words = sys.argv[1:] if arguments is None else list(arguments)
-    with ending("--debug" in words, also=(RuntimeError,)):
-        args = build_parser().parse_args(words)
-        # Imports take seconds: help and mistakes need none of them.
-        from pyg_crysdiff.platform import keep_freed_memory  # noqa: PLC0415
+    """Run the command ``crysdiff benchmark``; kept for ``benchmarks/run.py``."""
+    from pyg_crysdiff.cli.command import main as command  # noqa: PLC0415
 
-        keep_freed_memory()
+    command(["benchmark", *(sys.argv[1:] if arguments is None else arguments)])
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the benchmark, and show its table."""
+    with ending(args.debug, also=(RuntimeError,)):  # a peer's code that fails
         settings = _settings(args)
         _report(_task(args.task)(settings, lambda line: say(f"== {line}")), args.task, settings)
 
@@ -79,32 +85,32 @@ def _report(results: Results, task: str, settings: Settings) -> None:
     say(f"{seconds:.0f} s; results.json, {files} and samples are in {settings.out}")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser."""
-    parser = Parser(
-        description="Train, generate towards a property, score, compare with published methods.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments, the usual ones first."""
+    parser.usage = _USAGE
     add = parser.add_argument
     add("--dataset", default="demo", help="demo, carbon24, perov5, mp20, or a CSV file or folder")
-    add("--data-root", type=Path, help="folder that already holds the files of a published set")
-    add("--split", choices=["official", "val-as-train"], help="split of a published set")
-    add("--properties", help="own data: property columns, comma-separated; the first is optimised")
-    add(
-        "--task", default="optimisation", choices=list(_TASKS),
-        help="reconstruction: test crystals from their StructRepDiff representations; "
-        "prediction: structures of test compositions; requests: requested versus achieved over "
-        "the whole range, at several strengths of guidance",
-    )  # fmt: skip
-    add("--search", help="reconstruction: fast, thorough, dense or paper")
-    add("--descriptor", help="reconstruction: graded, compact or paper")
-    add("--candidates", type=count, help="prediction: structures per composition")
     add(
         "--models",
         help="conditioners, comma-separated, 'structrepdiff-' before them for that family; "
         "'' for none (default: as in configs/benchmark.yaml, at least cdi,cds)",
     )  # fmt: skip
+    add("--budget", type=positive, metavar="MINUTES", help="training time per model")
+    add("--num-samples", type=count, metavar="N", help="crystals per row; a multiple of ten")
+    add("--out", type=Path, metavar="DIR", help="output; an interrupted run goes on from it")
+    for declare in (_data, _others, _training, _sampler, _request, _choice, _judge, _tasks):
+        declare(parser)
+
+
+def _data(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("data").add_argument
+    add("--data-root", type=Path, help="folder that already holds the files of a published set")
+    add("--split", choices=["official", "val-as-train"], help="split of a published set")
+    add("--properties", help="own data: property columns, comma-separated; the first is optimised")
+
+
+def _others(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("other rows of the table").add_argument
     add("--samples", action="append", default=[], metavar="NAME=FILE", help="score these samples")
     add(
         "--checkpoint",
@@ -119,22 +125,43 @@ def build_parser() -> argparse.ArgumentParser:
         "symat) a checkout, which is trained and sampled here",
     )  # fmt: skip
     add("--baseline-steps", type=count, help="Langevin steps per noise level of a live peer")
-    add("--budget", type=positive, metavar="MINUTES", help="training time per model")
-    add("--num-samples", type=count, help="crystals per row; a multiple of ten")
-    add("--steps", type=count, help="reverse steps of the sampler")
+
+
+def _training(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("training").add_argument
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="override of train.yaml")
+    add("--seed", type=seed, default=0, help="seed of training and sampling (default: 0)")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+
+
+def _sampler(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "sampler",
+        "One of these options replaces the sampler of configs/benchmark.yaml as a whole. What is "
+        "not named then is that of --sampler.",
+    )
+    add = group.add_argument
+    add(
+        "--sampler", choices=["paper", "fast"],
+        help="paper: all steps with a corrector move each; fast: 200 steps, as good",
+    )  # fmt: skip
+    add("--solver", choices=["ancestral", "renewing", "flow"], help="kind of the reverse steps")
+    add("--steps", type=count, help="number of reverse steps")
+    add("--spacing", choices=["uniform", "edm", "focused"], help="times of the reverse steps")
     add("--corrector-steps", type=whole, help="corrector moves of the coordinates per step")
     add("--renewal", type=share, help="share of noise a move replaces; 0 = Langevin")
-    add("--solver", choices=["ancestral", "renewing", "flow"], help="kind of the reverse steps")
-    add("--spacing", choices=["uniform", "edm", "focused"], help="times of the reverse steps")
-    add("--guidance", type=finite, help="scale of classifier-free guidance; 1 = none")
-    add("--guidances", type=_numbers, help="requests: scales to go through, comma-separated")
-    add("--num-atoms", choices=["distribution", "target"], help="sizes: p(N) or p(N | target)")
-    add("--target", type=finite, help="requested property; default: the training minimum")
+
+
+def _request(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what is asked of the models").add_argument
+    add("--target", type=finite, help="requested property (default: the training minimum)")
     add(
         "--request", metavar="min[:PERCENT]",
         help="what is asked of the generator in the search for the minimum: the minimum itself, "
         "or values anywhere in the lowest PERCENT of the training set; also max[:PERCENT]",
     )  # fmt: skip
+    add("--guidance", type=finite, help="scale of classifier-free guidance; 1 = none")
+    add("--num-atoms", choices=["distribution", "target"], help="sizes: p(N) or p(N | target)")
     add(
         "--num-elements", type=whole_range, metavar="2-3",
         help="number of different elements of conditional samples",
@@ -143,6 +170,10 @@ def build_parser() -> argparse.ArgumentParser:
         "--charge-neutral", action=argparse.BooleanOptionalAction,
         help="conditional samples are charge neutral by construction",
     )  # fmt: skip
+
+
+def _choice(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("the best of several draws").add_argument
     add(
         "--draws", type=count, metavar="K",
         help="a further row: of K candidates per crystal the best, by a predictor trained on the "
@@ -156,30 +187,53 @@ def build_parser() -> argparse.ArgumentParser:
     add("--copies", type=whole, help="how often one structure may be chosen; 0 = any number")
     add("--predictor", help="preset or file of that predictor")
     add("--predictor-budget", type=positive, metavar="MINUTES", help="its training time")
+
+
+def _judge(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("scoring").add_argument
     add(
         "--evaluator",
         help="preset (fast, standard, cdvae), a file, or a prop_models folder of CDVAE",
     )
-    add(
-        "--evaluator-budget",
-        type=positive,
-        metavar="MINUTES",
-        help="training time of the evaluator",
-    )
+    add("--evaluator-budget", type=positive, metavar="MINUTES", help="its training time")
     add("--no-coverage", action="store_true", help="leave out COV and AMSD")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="override of train.yaml")
-    add("--seed", type=seed, default=0)
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    add("--out", type=Path, help="output folder; an interrupted run goes on from it")
-    add("--debug", action="store_true", help="show tracebacks")
-    return parser
+
+
+def _tasks(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("other tasks").add_argument
+    add(
+        "--task", default="optimisation", choices=list(_TASKS),
+        help="reconstruction: test crystals from their StructRepDiff representations; "
+        "prediction: structures of test compositions; requests: requested versus achieved over "
+        "the whole range, at several strengths of guidance (default: optimisation)",
+    )  # fmt: skip
+    add("--search", help="reconstruction: fast, thorough, dense or paper")
+    add("--descriptor", help="reconstruction: graded, compact or paper")
+    add("--candidates", type=count, help="prediction: structures per composition")
+    add("--guidances", type=_numbers, help="requests: scales to go through, comma-separated")
+
+
+def _named_sampler(args: argparse.Namespace) -> Sampler | None:
+    """Return the sampler that the options name; None where they name nothing of it."""
+    from pyg_crysdiff.diffusion.sampler import Sampler  # noqa: PLC0415
+
+    named: dict[str, Any] = {
+        "solver": args.solver,
+        "steps": args.steps,
+        "spacing": args.spacing,
+        "corrector_steps": args.corrector_steps,
+        "renewal": args.renewal,
+    }
+    if args.sampler is None and all(value is None for value in named.values()):
+        return None
+    return Sampler.of(args.sampler, **named)
 
 
 def _settings(args: argparse.Namespace) -> Settings:
     from pyg_crysdiff.benchmark.settings import Settings  # noqa: PLC0415
     from pyg_crysdiff.models.pretrained import find_checkpoint  # noqa: PLC0415
 
-    resolved = Settings.resolve(
+    return Settings.resolve(
         args.dataset,
         out=args.out or Path("runs") / f"{_TASKS[args.task]}-{Path(args.dataset).stem}",
         data_root=args.data_root,
@@ -192,11 +246,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         baseline_steps=args.baseline_steps,
         budget_minutes=args.budget,
         num_samples=args.num_samples,
-        steps=args.steps,
-        corrector_steps=args.corrector_steps,
-        renewal=args.renewal,
-        solver=args.solver,
-        spacing=args.spacing,
+        sampler=_named_sampler(args),
         guidance=args.guidance,
         guidances=args.guidances,
         num_atoms=args.num_atoms,
@@ -215,14 +265,10 @@ def _settings(args: argparse.Namespace) -> Settings:
         descriptor=args.descriptor,
         candidates=args.candidates,
         coverage=not args.no_coverage,
+        overrides=tuple(args.set),
         seed=args.seed,
         device=args.device,
     )
-    if args.set:
-        from dataclasses import replace  # noqa: PLC0415
-
-        resolved = replace(resolved, overrides=(*resolved.overrides, *args.set))
-    return resolved
 
 
 def _numbers(text: str) -> tuple[float, ...]:

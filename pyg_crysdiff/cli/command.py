@@ -14,12 +14,14 @@ from pyg_crysdiff.foreign_warnings import silence_foreign_warnings
 COMMANDS = {
     "train": "train a generator",
     "sample": "generate crystals from a checkpoint",
+    "info": "tell what a checkpoint is and how it is sampled",
     "select": "keep the best of many generated crystals",
     "evaluate": "score sample files of any model",
     "train-evaluator": "train a property evaluator",
     "export": "write a checkpoint to share",
+    "benchmark": "train, sample, score and compare with published methods",
 }
-_COMPUTING = ("train", "sample", "select", "evaluate", "train-evaluator")
+_COMPUTING = ("train", "sample", "select", "evaluate", "train-evaluator", "benchmark")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,8 +54,9 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
             epilog=module.EXAMPLE,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.add_argument("--debug", action="store_true", help="show tracebacks")
         module.add_arguments(sub)
+        sub.add_argument("--debug", action="store_true", help="show tracebacks")
+        sub.shorten_usage()
         sub.set_defaults(run=module.run)
     args, rest = parser.parse_known_args(words)
     # argparse takes positional arguments of a subcommand from one place only; overrides may stand

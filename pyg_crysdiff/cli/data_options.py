@@ -8,13 +8,13 @@ from typing import Any
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--data-root`` and ``--split``."""
-    parser.add_argument(
-        "--data-root", type=Path, help="folder that already holds the files of a published set"
-    )
-    parser.add_argument(
-        "--split", choices=["official", "val-as-train"], help="split of a published set"
-    )
+    """Declare ``--data-root`` and ``--split`` in a group of their own."""
+    add = parser.add_argument_group("published data sets").add_argument
+    add("--data-root", type=Path, help="folder that already holds the files")
+    add(
+        "--split", choices=["official", "val-as-train"],
+        help="official files, or the official val file as train and val (default: official)",
+    )  # fmt: skip
 
 
 def data_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -33,6 +33,18 @@ class Parser(argparse.ArgumentParser):
             r"-((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|inf|nan)$", re.I
         )
 
+    def shorten_usage(self) -> None:
+        """Let the usage line name only what must be given; the groups below it list the rest."""
+        words = []
+        for action in self._actions:
+            name = str(action.metavar or action.dest.upper())
+            if not action.option_strings:
+                name += f" [{name} ...]" if action.nargs == "+" else ""
+                words.append(f"[{name}]" if action.nargs in ("?", "*") else name)
+            elif action.required:
+                words.append(f"{action.option_strings[-1]} {name}")
+        self.usage = " ".join([self.prog, *words, "[options]"])
+
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
         self.exit(2, f"error: {message} (see {self.prog} --help)\n")

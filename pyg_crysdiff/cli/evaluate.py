@@ -22,21 +22,42 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
+    """Declare the arguments, the usual ones first."""
     add = parser.add_argument
     add("files", nargs="+", metavar="FILE", help=".pt, extxyz, CIF, zip, tar, CSV, JSON, folder")
     add("--reference", help="data set (its test part) or file")
     add("--train", help="data set (its train part) or file, for novelty and percentiles")
-    add_data_options(parser)
-    add("--task", default="generation", choices=["generation", "reconstruction", "optimisation"])
     add("--evaluator", type=Path, help="evaluator file, or a prop_models folder of CDVAE")
-    add("--starts", type=count, help="starts of an optimisation (default: a tenth of the samples)")
+    add(
+        "--out", type=Path, default=Path("scores"),
+        help="folder of results.json and a table per file (default: scores)",
+    )  # fmt: skip
+    _add_metrics(parser)
+    _add_stability(parser)
+    add_data_options(parser)
+    add = parser.add_argument_group("running").add_argument
+    add("--bootstrap", type=whole, default=1000, help="resamples for the intervals; 0 for none")
+    add("--workers", type=whole, help="processes (default: all cores)")
+    add("--seed", type=seed, default=0, help="seed (default: 0)")
+
+
+def _add_metrics(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what is measured").add_argument
+    add(
+        "--task", default="generation", choices=["generation", "reconstruction", "optimisation"],
+        help="default: generation",
+    )  # fmt: skip
     add("--target", type=finite, help="requested property value")
+    add("--starts", type=count, help="starts of an optimisation (default: a tenth of the samples)")
     add(
         "--cutoffs", nargs=2, type=positive, metavar=("STRUCTURE", "COMPOSITION"),
         help="cut-offs of COV (default: those of the reference data set)",
     )  # fmt: skip
     add("--no-coverage", action="store_true", help="leave out COV and AMSD")
+
+
+def _add_stability(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("stability").add_argument
     add("--stability", action="store_true", help="relax with CHGNet; energy above hull, S.U.N.")
     add("--hull", type=Path, help="JSON of pymatgen entries (default: reference and training set)")
     add("--stable-at", type=finite, default=0.1, help="stable: at most this above it, eV/atom")
@@ -46,10 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only relax part K (from 0) of N into the cache (CRYSDIFF_CACHE), for several jobs "
         "that share it; the same command without --shard then scores",
     )  # fmt: skip
-    add("--bootstrap", type=whole, default=1000, help="resamples for the intervals; 0 for none")
-    add("--workers", type=whole, help="processes (default: all cores)")
-    add("--seed", type=seed, default=0)
-    add("--out", type=Path, default=Path("scores"), help="results.json and a table per file")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -69,7 +86,6 @@ def _score(
     args: argparse.Namespace, files: Sequence[NamedFile], protocol: Any, facts: dict[str, Any]
 ) -> None:
     from pyg_crysdiff.evaluation.cache import scored  # noqa: PLC0415
-    from pyg_crysdiff.evaluation.definitions import definition  # noqa: PLC0415
     from pyg_crysdiff.evaluation.results import Results, Row  # noqa: PLC0415
 
     rows = []
@@ -79,14 +95,12 @@ def _score(
         details = {"num_samples": len(entries)}
         rows.append(Row(file.name, "measured", file.path, found.metrics, details))
         _show(file.name, len(entries), found)
-    keys = dict.fromkeys(key for row in rows for key in row.metrics)
-    Results(
+    Results.of(
+        rows,
         dataset=str(args.reference or ""),
         split=facts.pop("split", ""),
         seed=args.seed,
         task=args.task,
-        rows=rows,
-        definitions={key: definition(key) for key in keys},
         settings=facts,
     ).save(args.out / "results.json")
     say(f"{args.out / 'results.json'}")

@@ -30,64 +30,86 @@ EXAMPLE = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
+    """Declare the arguments, the usual ones first."""
     add = parser.add_argument
     add(
         "--checkpoint", required=True,
         help="file written in training or by crysdiff export, or the name of one that comes with "
-        "the package",
+        "the package (crysdiff info lists them)",
     )  # fmt: skip
-    add("-n", "--num-samples", type=count, default=100)
+    add("-n", "--num-samples", type=count, default=100, help="crystals (default: 100)")
     add(
         "--target", action="append", metavar="NAME=VALUE",
         help="wanted property (repeat for several) or interval NAME=LOW:HIGH; 'min' (training "
         "minimum, default), 'min:5' (anywhere in the lowest 5 %% of it), 'max', 'max:5' or 'none'",
     )  # fmt: skip
+    add("--out", type=Path, default=Path("samples"), help="output folder (default: samples)")
+    add("--seed", type=seed, default=0, help="seed (default: 0)")
+    _add_request(parser)
+    _add_control(parser)
+    _add_sampler(parser)
+    _add_running(parser)
+
+
+def _add_request(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("what is asked for").add_argument
     add(
         "--num-atoms",
-        help="8, 6-24, weights 5:1,10:3, 'distribution' (default) or 'target'",
-    )
-    _add_control(parser)
-    add("--seed", type=seed, default=0)
-    _add_sampler(parser)
-    add("--batch-size", type=count, help="crystals per batch (default: bounded by the memory)")
-    add("--device", default="auto")
-    add("--precision", default="auto", choices=["auto", "32-true", "bf16-mixed"])
+        help="8, 6-24, weights 5:1,10:3, 'distribution' (that of the training set) or 'target' "
+        "(that of training crystals near the target) (default: the checkpoint's card, else "
+        "distribution)",
+    )  # fmt: skip
+    add(
+        "--guidance", type=finite,
+        help="scale of classifier-free guidance; 1 = none (default: the checkpoint's card, else 1)",
+    )  # fmt: skip
     add("--extrapolate", action="store_true", help="allow targets beyond the training range")
+    add(
+        "--symmetrise", type=positive, nargs="?", const=0.1, metavar="SYMPREC",
+        help="also write idealised copies with their space groups (default tolerance 0.1 A)",
+    )  # fmt: skip
+
+
+def _add_sampler(parser: argparse.ArgumentParser) -> None:
+    """Declare the sampler: a preset, or single values that replace a preset's."""
+    add = parser.add_argument_group(
+        "sampler",
+        "Default: the checkpoint's card, else fast. A sampler that you name is taken whole:\n"
+        "what the options leave open comes from the preset, never from the card.",
+    ).add_argument
+    add(
+        "--sampler", choices=["fast", "paper"],
+        help="paper: all steps with a Langevin move each; fast: as good from a tenth of the "
+        "network calls (default for the options below: paper with --solver ancestral, else fast)",
+    )  # fmt: skip
+    add(
+        "--solver", choices=["ancestral", "renewing", "flow"],
+        help="renewing: adds the noise of the coordinates anew in every step; flow: follows the "
+        "probability flow",
+    )  # fmt: skip
+    add("--steps", type=count, help="reverse steps")
+    add("--spacing", choices=["uniform", "edm", "focused"], help="times of the steps")
+    add("--corrector-steps", type=whole, help="moves of the coordinates at fixed time per step")
+    add(
+        "--renewal", type=share,
+        help="share of the noise that a corrector move replaces, e.g. 0.7; 0 = Langevin (DiffCSP)",
+    )  # fmt: skip
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("running").add_argument
+    add("--batch-size", type=count, help="crystals per batch (default: bounded by the memory)")
+    add("--device", default="auto", help="cpu, cuda, cuda:1, ... (default: the best there is)")
+    add(
+        "--precision", default="auto", choices=["auto", "32-true", "bf16-mixed"],
+        help="precision of the network (default: auto, bf16 where the device is fast in it)",
+    )  # fmt: skip
     add("--trust", action="append", default=[], metavar="PACKAGE", help="own conditioner package")
-    add("--out", type=Path, default=Path("samples"), help="output folder (default: samples)")
     add(
         "--shard", metavar="K/N",
         help="generate only part K (from 0) of N, for several processes or machines that share "
         "--out; the same command without --shard collects them",
     )  # fmt: skip
-
-
-def _add_sampler(parser: argparse.ArgumentParser) -> None:
-    """Declare the sampler's options; what is not given comes from the card of the checkpoint."""
-    add = parser.add_argument_group(
-        "sampler; where an option is not given, as the card of a shared checkpoint recommends, or"
-    ).add_argument
-    add("--steps", type=count, help="reverse steps (default: all)")
-    add("--guidance", type=finite, help="classifier-free guidance (default: 1 = none)")
-    add("--corrector-steps", type=whole, help="corrector moves per step (default: 1)")
-    add(
-        "--renewal", type=share,
-        help="share of noise a corrector move replaces, e.g. 0.7 (default: 0 = Langevin, DiffCSP)",
-    )  # fmt: skip
-    add(
-        "--solver", choices=["ancestral", "renewing", "flow"],
-        help="renewing: for few steps without corrector moves; flow: probability flow "
-        "(default: ancestral)",
-    )  # fmt: skip
-    add(
-        "--spacing",
-        choices=["uniform", "edm", "focused"],
-        help="times of the steps (default: uniform)",
-    )
-
-
-_SAMPLER = ("steps", "guidance", "corrector_steps", "renewal", "solver", "spacing")
 
 
 def _add_control(parser: argparse.ArgumentParser) -> None:
@@ -109,38 +131,36 @@ def _add_control(parser: argparse.ArgumentParser) -> None:
         "--keep", default="coordinates,species,lattice",
         help="what of the template is kept (default: %(default)s)",
     )  # fmt: skip
-    add(
-        "--symmetrise", type=positive, nargs="?", const=0.1, metavar="SYMPREC",
-        help="also write idealised copies with their space groups (default tolerance 0.1 A)",
-    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
-    """Sample, and say where the files are."""
+    """Sample, and say with which sampler and where the files are."""
     from pyg_crysdiff.models import load_checkpoint  # noqa: PLC0415
     from pyg_crysdiff.platform import choose_device  # noqa: PLC0415
     from pyg_crysdiff.sampling import sample, write_symmetrised  # noqa: PLC0415
-    from pyg_crysdiff.sampling.request import recommended_sampler  # noqa: PLC0415
+    from pyg_crysdiff.sampling.choice import choose  # noqa: PLC0415
 
     target, control = _target(args.target), _control(args)
     shard = None if args.shard is None else parse_shard(args.shard)
-    given = {name: getattr(args, name) for name in _SAMPLER if getattr(args, name) is not None}
-    if args.num_atoms is not None:
-        given["num_atoms"] = _num_atoms(args.num_atoms)
+    num_atoms = None if args.num_atoms is None else _num_atoms(args.num_atoms)
     model = load_checkpoint(args.checkpoint, choose_device(args.device), args.trust)
+    sampler = _sampler(args, model.model)
+    say(f"sampler: {choose(model, sampler)}")
     crystals = sample(
         model,
         args.num_samples,
         target=target,
+        num_atoms=num_atoms,
         control=control,
         seed=args.seed,
+        sampler=sampler,
+        guidance=args.guidance,
         batch_size=args.batch_size,
         device=args.device,
         precision=args.precision,
         out=args.out,
         shard=shard,
         extrapolate=args.extrapolate,
-        **{**recommended_sampler(model.card), **given},
     )
     if args.shard is not None:
         say(f"part {args.shard}: {len(crystals)} crystals in {args.out}/parts")
@@ -150,6 +170,13 @@ def run(args: argparse.Namespace) -> None:
         copies = write_symmetrised(crystals, args.out, args.symmetrise)
         higher = sum(c.info["space_group_number"] > 1 for c in copies)
         say(f"{higher} of them have symmetry: symmetrised.extxyz, symmetrised/")
+
+
+def _sampler(args: argparse.Namespace, model: Any) -> Any:
+    """Return the sampler of the options: a preset alone by its name, None where none is given."""
+    names = ("solver", "steps", "spacing", "corrector_steps", "renewal")
+    named = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return model.sampler(args.sampler, **named) if named else args.sampler
 
 
 def _control(args: argparse.Namespace) -> Any:

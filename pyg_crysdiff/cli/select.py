@@ -30,10 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "package (perov5-predictor, carbon24-predictor, mp20-predictor)",
     )  # fmt: skip
     add("--target", type=finite, required=True, help="wanted value of its property")
-    add("--copies", type=whole, default=1, help="copies of one structure to keep; 0 = all")
+    add("--out", type=Path, default=Path("selected"), help="output folder (default: selected)")
+    add = parser.add_argument_group("which of them").add_argument
+    add(
+        "--copies", type=whole, default=1,
+        help="copies of one structure to keep; 0 = all (default: 1)",
+    )  # fmt: skip
     add("--new-to", metavar="DATA", help="data set (its train part) or file: none of its crystals")
     add_data_options(parser)
-    add("--out", type=Path, default=Path("selected"), help="output folder (default: selected)")
 
 
 def run(args: argparse.Namespace) -> None:

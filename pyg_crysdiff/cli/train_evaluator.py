@@ -19,16 +19,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
     add("dataset", help="demo, carbon24, perov5, mp20, or a CSV file or folder")
-    add_data_options(parser)
-    add("--part", default="test", choices=["train", "val", "test", "all"], help="part to train on")
+    add(
+        "--part", default="test", choices=["train", "val", "test", "all"],
+        help="part to train on (default: test)",
+    )  # fmt: skip
     add("--property", help="property (default: the data set's own)")
-    add("--preset", default="standard", choices=["fast", "standard", "cdvae"])
-    add("--budget", type=positive, metavar="MINUTES")
-    add("--max-epochs", type=count, default=300)
-    add("--batch-size", type=count, default=32)
-    add("--seed", type=seed, default=0)
-    add("--device", default="auto")
-    add("--out", type=Path, default=Path("runs/evaluator"))
+    add("--preset", default="standard", choices=["fast", "standard", "cdvae"], help="size of the "
+        "network (default: standard)")  # fmt: skip
+    add(
+        "--out", type=Path, default=Path("runs/evaluator"),
+        help="output folder (default: runs/evaluator)",
+    )  # fmt: skip
+    add_data_options(parser)
+    add = parser.add_argument_group("training").add_argument
+    add("--budget", type=positive, metavar="MINUTES", help="time (default: until the last epoch)")
+    add("--max-epochs", type=count, default=300, help="most epochs (default: 300)")
+    add("--batch-size", type=count, default=32, help="crystals per batch (default: 32)")
+    add("--seed", type=seed, default=0, help="seed (default: 0)")
+    add("--device", default="auto", help="cpu, cuda, ... (default: the best there is)")
 
 
 def run(args: argparse.Namespace) -> None:

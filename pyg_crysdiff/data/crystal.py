@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,10 +19,11 @@ from pyg_crysdiff.data.properties import set_properties
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import ArrayLike, NDArray
-    from pymatgen.core import Structure
+    from pymatgen.core import IStructure, Structure
     from torch_geometric.data import Data
 
 
+CrystalLike: TypeAlias = "Crystal | IStructure | Atoms"
 _MOST_POINTS = 1e6
 
 
@@ -79,7 +80,7 @@ class Crystal:
         return cls(matrix, np.asarray(frac_coords), np.asarray(atomic_numbers), info or {})
 
     @classmethod
-    def from_structure(cls, structure: Structure, info: dict[str, Any] | None = None) -> Crystal:
+    def from_structure(cls, structure: IStructure, info: dict[str, Any] | None = None) -> Crystal:
         """Convert an ordered pymatgen ``Structure``.
 
         Raises:
@@ -94,6 +95,20 @@ class Crystal:
                 raise ValueError(f"{site.specie.symbol!r} is no element (a dummy or a vacancy)")
         numbers = np.array([site.specie.Z for site in structure])
         return cls(structure.lattice.matrix.copy(), structure.frac_coords, numbers, info or {})
+
+    @classmethod
+    def from_ase(cls, atoms: Atoms, info: dict[str, Any] | None = None) -> Crystal:
+        """Convert ASE ``Atoms`` that are periodic in three dimensions.
+
+        Raises:
+            ValueError: If a direction is not periodic, or the cell has no volume.
+        """
+        if not all(atoms.pbc):
+            raise ValueError("not periodic in three dimensions (pbc)")
+        if atoms.cell.rank < 3:
+            raise ValueError("the lattice is flat: its three vectors span no cell")
+        frac = atoms.get_scaled_positions(wrap=False)
+        return cls(atoms.cell.array.copy(), frac, atoms.numbers, info or {})
 
     @classmethod
     def from_data(cls, data: Data, info: dict[str, Any] | None = None) -> Crystal:
@@ -206,6 +221,40 @@ class Crystal:
         """Unsigned cell volume in cubic Angstrom."""
         with np.errstate(invalid="ignore"):
             return float(abs(np.linalg.det(self.lattice)))
+
+
+def as_crystal(entry: CrystalLike) -> Crystal:
+    """Return a crystal from an object of this package, of pymatgen or of ASE.
+
+    Args:
+        entry: :class:`Crystal`, which is returned as it is; pymatgen ``Structure``; ASE ``Atoms``.
+            Numbers and texts in the ``properties`` or ``info`` of the latter become ``info``.
+
+    Raises:
+        TypeError: If it is an object of another kind.
+        ValueError: If it is no ordered crystal that is periodic in three dimensions.
+    """
+    if isinstance(entry, Crystal):
+        return entry
+    from ase import Atoms  # noqa: PLC0415
+    from pymatgen.core import IStructure  # noqa: PLC0415
+
+    if isinstance(entry, IStructure):
+        return Crystal.from_structure(entry, _plain(entry.properties))
+    if isinstance(entry, Atoms):
+        return Crystal.from_ase(entry, _plain(entry.info))
+    raise TypeError(
+        f"{type(entry).__name__} is no crystal: give a Crystal, a pymatgen Structure or ASE Atoms"
+    )
+
+
+def _plain(info: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return what can be written as JSON of somebody's facts about a crystal."""
+    single = {
+        str(name): value.item() if isinstance(value, np.generic) else value
+        for name, value in info.items()
+    }
+    return {name: x for name, x in single.items() if isinstance(x, str | int | float)}
 
 
 def _is_oriented(lattice: NDArray[np.float64]) -> bool:

@@ -1,6 +1,6 @@
 """Crystals as a PyG ``InMemoryDataset``, from a user's own files.
 
-The way of the data: source file -> :mod:`parsing` (parallel, bad entries reported) -> one
+Data flow: source file -> :mod:`parsing` (parallel, bad entries reported) -> one
 ``parsed/*.npz`` per file with float64 arrays -> split -> ``Data`` objects in memory. The name of
 that cache carries a digest of the file's content and of all options, so that a changed file or
 option is never served from an old cache. It holds arrays and JSON alone: nothing in it is executed
@@ -13,19 +13,17 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any
 
 import numpy as np
-from torch.utils.data import ConcatDataset
-from torch_geometric.data import Data, InMemoryDataset
+from torch_geometric.data import Data
 
 import pyg_crysdiff
-from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.data.crystal import CrystalLike
+from pyg_crysdiff.data.in_memory import InMemoryCrystals, Properties, parse_objects
 from pyg_crysdiff.data.parse_cache import Parsed, load_parsed, save_parsed
 from pyg_crysdiff.data.parsing import convert_entries, read_entries
-from pyg_crysdiff.data.properties import common_names
-from pyg_crysdiff.data.splits import SPLITS, random_split, split_files
-from pyg_crysdiff.data.target import no_targets
+from pyg_crysdiff.data.splits import SPLITS, describe_shares, random_split, split_files
 from pyg_crysdiff.platform import cache_folder
 from pyg_crysdiff.storage import content_digest, facts_digest, user_path
 
@@ -33,7 +31,7 @@ log = logging.getLogger(__name__)
 _FORMAT = 2
 
 
-class CrystalDataset(InMemoryDataset):
+class CrystalDataset(InMemoryCrystals):
     """A user's own crystals: a CSV with a CIF column or a folder of structure files.
 
     One ``Data`` per crystal with ``atomic_numbers`` (N,), ``frac_coords`` (N, 3) in [0, 1),
@@ -41,6 +39,8 @@ class CrystalDataset(InMemoryDataset):
     order of ``property_names``, NaN where there is no value (read by
     :func:`pyg_crysdiff.data.property_of`), ``material_id`` and ``row`` (number of the entry in its
     file). Cells are Niggli-reduced and in pymatgen's standard orientation.
+
+    :meth:`from_crystals` makes one from objects in memory instead.
 
     A folder that holds ``train.csv`` and ``val.csv`` or ``test.csv`` (or ``.csv.gz``) is taken as
     split; a single file or folder of structures is split by ``fractions`` at random. A validation
@@ -76,10 +76,6 @@ class CrystalDataset(InMemoryDataset):
             or ``strict`` and an entry is bad.
     """
 
-    property_name: str | None = None
-    success_thresholds: tuple[float, float, float] | None = None
-    coverage_cutoffs: ClassVar[dict[str, tuple[float, float]]] = {}
-
     def __init__(
         self,
         root: str | Path | None = None,
@@ -107,6 +103,9 @@ class CrystalDataset(InMemoryDataset):
         self._cif_column, self._fractions, self._seed = cif_column, tuple(fractions), seed
         self._strict, self._workers = strict, num_workers
         self._reduce = {"niggli": niggli, "primitive": primitive}
+        self._name = self.path.stem.removesuffix(".csv")
+        if not split_files(self.path):
+            self._split_text = describe_shares(fractions, seed)
         self._finish(root, transform, pre_transform, pre_filter, force_reload)
 
     def _finish(
@@ -119,64 +118,63 @@ class CrystalDataset(InMemoryDataset):
     ) -> None:
         self._force = force_reload
         folder = str(root or cache_folder() / self._default_folder())
-        super().__init__(folder, transform, pre_transform, pre_filter, log=False)
+        super().__init__(folder, transform, pre_transform, pre_filter)
         parts = [self._parsed(source) for source in self._sources()]
-        self.broken: list[BrokenEntry] = [entry for part in parts for entry in part.broken]
-        names = common_names([part.names for part in parts]) if parts else self._wanted or []
-        self.property_names: list[str] = names
-        self._choose_target(parts, names)
-        self._take(parts)
-
-    def _choose_target(self, parts: Sequence[Parsed], names: Sequence[str]) -> None:
-        self.left_out: dict[str, str] = {}
-        for part in parts:
-            self.left_out |= part.left_out
-        if self._wanted is None:
-            for part in parts:
-                self.left_out |= no_targets(part.names, part.crystals, part.rows)
-        self._of_class = self.property_name is not None
-        if not self._of_class:
-            open_ones = [name for name in names if name not in self.left_out]
-            self.property_name = open_ones[0] if open_ones else None
-
-    def _take(self, parts: Sequence[Parsed]) -> None:
-        """Keep the crystals of this split, in double precision and as ``Data``."""
-        self._records: list[Crystal] = []
-        data: list[Data] = []
-        for part in parts:
-            for i in self._select(len(part.crystals), np.array(part.rows)):
-                crystal = part.crystals[i]
-                item = crystal.to_data({name: crystal.info[name] for name in part.names})
-                item.material_id, item.row = part.ids[i], part.rows[i]
-                if self.pre_filter is not None and not self.pre_filter(item):
-                    continue
-                data.append(item if self.pre_transform is None else self.pre_transform(item))
-                self._records.append(crystal)
-        if not data and self.split != "val":
+        self._fill(parts, [self._select(len(p.crystals), np.array(p.rows)) for p in parts])
+        if len(self) == 0 and self.split != "val":
             raise ValueError(self._nothing_left(sum(len(part.crystals) for part in parts)))
-        self.data, self.slices = self.collate(data) if data else (Data(), {})
 
-    @property
-    def targets(self) -> list[str]:
-        """What a model is conditioned on unless told otherwise: the named properties, or one."""
-        if self._wanted is not None and not self._of_class:
-            return list(self.property_names)
-        return [] if self.property_name is None else [self.property_name]
+    @staticmethod
+    def from_crystals(
+        crystals: Sequence[CrystalLike],
+        properties: Properties = None,
+        *,
+        target: str | None = None,
+        name: str = "crystals",
+        split: str = "as given",
+        transform: Callable[[Data], Data] | None = None,
+        pre_transform: Callable[[Data], Data] | None = None,
+        pre_filter: Callable[[Data], bool] | None = None,
+        niggli: bool = True,
+        primitive: bool = False,
+        num_workers: int | None = None,
+    ) -> CrystalDataset:
+        """Make a data set from objects in memory; nothing is read or written.
+
+        Args:
+            crystals: :class:`Crystal`, pymatgen ``Structure`` or ASE ``Atoms``, also mixed. They
+                may be none, for an empty validation set.
+            properties: Name to values, one per crystal; or names of numbers that the crystals
+                carry in ``info`` (pymatgen: ``properties``), as one name or a list; None for all
+                numbers there. None and NaN stand for an unknown value.
+            target: Property that benchmarks and evaluators take; None for the first.
+            name: Name for tables and cards.
+            split: How these crystals were chosen, for tables and cards.
+            transform: Applied at every access.
+            pre_transform: Applied once, now.
+            pre_filter: Keeps the data for which it returns True.
+            niggli: Reduce cells, as for files.
+            primitive: Reduce to primitive cells first.
+            num_workers: Processes that reduce the cells; None for all cores.
+
+        Raises:
+            ValueError: If an entry is no crystal (the message says which and why), or the
+                properties do not fit.
+        """
+        parsed = parse_objects(
+            crystals, properties, niggli=niggli, primitive=primitive, num_workers=num_workers
+        )
+        made = CrystalDataset.__new__(CrystalDataset)
+        InMemoryCrystals.__init__(made, None, transform, pre_transform, pre_filter)
+        made._name, made._split_text = name, split
+        made._wanted = None if properties is None else list(parsed.names)
+        made._fill([parsed], [np.arange(len(parsed.crystals))])
+        if target is not None and target not in parsed.names:
+            raise ValueError(f"no property {target!r} to be the target; there are {parsed.names}")
+        made.property_name = target or made.property_name
+        return made
 
     # What a subclass with other sources replaces.
-
-    @property
-    def display_name(self) -> str:
-        """Name for tables."""
-        return self.path.stem.removesuffix(".csv")
-
-    @property
-    def split_description(self) -> str:
-        """How the data are split, for tables."""
-        if split_files(self.path):
-            return "as given"
-        shares = "/".join(f"{100 * f:g}" for f in self._fractions)
-        return f"random {shares}, seed {self._seed}"
 
     def _default_folder(self) -> str:
         return "own"
@@ -221,43 +219,6 @@ class CrystalDataset(InMemoryDataset):
         kept = [entry for i, entry in enumerate(found.entries) if i not in lost]
         ids, rows = [entry.material_id for entry in kept], [entry.row for entry in kept]
         return Parsed(crystals, ids, rows, found.names, found.left_out, broken)
-
-    # PyG's dataset protocol.
-
-    @property
-    def raw_file_names(self) -> list[str]:
-        """No raw files of our own: the user's file stays where it is."""
-        return []
-
-    @property
-    def processed_file_names(self) -> list[str]:
-        """Nothing that PyG would read."""
-        return []
-
-    def copy(self, idx: Any = None) -> Self:
-        """Return a deep copy of the data set, or of the part that an index selects."""
-        part = self if idx is None else self.index_select(idx)
-        out = super().copy(idx)
-        assert isinstance(part, CrystalDataset)
-        assert isinstance(out, type(self))
-        out._records = part.crystals()
-        return out
-
-    def __add__(self, other: Any) -> ConcatDataset[Any]:
-        """Return both data sets, one after the other.
-
-        Raises:
-            ValueError: If their properties are not the same.
-        """
-        common_names([self.property_names, getattr(other, "property_names", self.property_names)])
-        return super().__add__(other)
-
-    def crystals(self) -> list[Crystal]:
-        """Return the crystals in double precision, with identifier and properties in ``info``.
-
-        Respects subsets (``dataset[:100]``); transforms are not applied.
-        """
-        return [self._records[i] for i in self.indices()]
 
     def _parsed(self, source: Path) -> Parsed:
         """Take the parsed arrays of a source from the cache, or parse it and keep them there."""

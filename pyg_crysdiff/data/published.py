@@ -302,15 +302,15 @@ def load_dataset(name: str | Path, split: str = "train", **options: Any) -> Crys
     Raises:
         ValueError: If it is neither a name nor a path, or the class has no such option.
     """
-    own = CrystalDataset if user_path(name).exists() else None
-    cls = DATASETS.get(str(name), own)
+    cls = DATASETS.get(str(name)) or (CrystalDataset if user_path(name).exists() else None)
     if cls is None:
         raise ValueError(f"no data set {str(name)!r}; known are {sorted(DATASETS)} and paths")
-    if cls is CrystalDataset:
-        options["path"] = name
+    place: dict[str, Any] = {"path": name} if cls is CrystalDataset else {}
     try:
-        return cls(split=split, **options)
+        opened = cls(split=split, **place, **options)
     except TypeError as error:
         if "unexpected keyword" not in str(error):
             raise
         raise ValueError(f"data set {str(name)!r}: {error}") from error
+    opened.origin = {"name": str(name), **options}
+    return opened

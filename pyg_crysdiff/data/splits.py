@@ -47,3 +47,9 @@ def split_files(path: Path) -> dict[str, Path]:
     found = {name: find_table(path, name) for name in SPLITS} if path.is_dir() else {}
     files = {name: file for name, file in found.items() if file is not None}
     return files if "train" in files and len(files) > 1 else {}
+
+
+def describe_shares(fractions: Sequence[float], seed: int) -> str:
+    """Say in a few words how :func:`random_split` cuts, for tables and cards."""
+    shares = [f"{100 * f:g}" if isinstance(f, Real) else str(f) for f in fractions]
+    return f"random {'/'.join(shares)}, seed {seed}"

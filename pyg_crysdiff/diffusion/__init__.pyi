@@ -7,6 +7,7 @@ from .field import FieldDiffusion
 from .joint import JointDiffusion
 from .lattice import LatticeDDPM
 from .noise import CrystalNoise, crystal_seed
+from .sampler import Sampler
 from .schedules import cosine_alpha_bar, geometric_sigma, sampling_times
 from .species import UniformD3PM
 from .state import FIELDS, CrystalState, Prediction
@@ -19,6 +20,7 @@ __all__ = [
     "JointDiffusion",
     "LatticeDDPM",
     "Prediction",
+    "Sampler",
     "UniformD3PM",
     "WrappedNormalDiffusion",
     "cosine_alpha_bar",

@@ -73,7 +73,6 @@ class WrappedNormalDiffusion(FieldDiffusion):
 
     prior_noise = "uniform"
     noise_dim = 3
-    corrects = True
 
     def __init__(
         self,

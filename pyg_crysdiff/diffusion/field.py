@@ -25,14 +25,14 @@ class FieldDiffusion(nn.Module, ABC):
         prior_noise: Kind of noise that :meth:`prior` takes.
         noise_kind: Kind of noise that :meth:`corrupt` and :meth:`step` take.
         noise_dim: Number of noise values per row.
-        corrects: Whether :meth:`correct` does anything.
+        given: Whether the field is given in sampling, and never generated.
     """
 
     num_steps: int
     prior_noise: NoiseKind = "normal"
     noise_kind: NoiseKind = "normal"
     noise_dim: int = 1
-    corrects: bool = False
+    given: bool = False
 
     @abstractmethod
     def prior(self, noise: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class Inpainting:
 
     def hold(self, process: HasFields, state: CrystalState, t: int) -> CrystalState:
         """Put the given coordinates and lattices back, as noisy as the process is at t."""
-        changed = {}
+        changed: dict[str, Any] = {}
         for name in ("coordinates", "lattice"):
             given = getattr(self, name)
             if given is None:

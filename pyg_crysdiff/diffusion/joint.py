@@ -9,19 +9,20 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pyg_crysdiff._renamed import renamed
+from pyg_crysdiff.diffusion import sampler as module
 from pyg_crysdiff.diffusion.coordinates import WrappedNormalDiffusion
 from pyg_crysdiff.diffusion.field import FieldDiffusion
 from pyg_crysdiff.diffusion.inpainting import Inpainting
 from pyg_crysdiff.diffusion.lattice import LatticeDDPM
 from pyg_crysdiff.diffusion.noise import CrystalNoise
+from pyg_crysdiff.diffusion.sampler import Earlier, Sampler
 from pyg_crysdiff.diffusion.state import FIELDS, CrystalState, Denoise, Prediction
-
-Solver = Literal["ancestral", "renewing", "flow"]
 
 
 class JointDiffusion(nn.Module):
@@ -90,15 +91,11 @@ class JointDiffusion(nn.Module):
     def corrupt(self, clean: CrystalState, t: Tensor, noise: Mapping[str, Tensor]) -> CrystalState:
         """Sample q(M_t | M_0) with one time per crystal, t of shape (B,)."""
         atom_t = t[clean.batch]
-        return replace(
-            clean,
-            **{
-                name: self.field(name).corrupt(
-                    getattr(clean, name), t if name == "lattice" else atom_t, noise[name]
-                )
-                for name in FIELDS
-            },
-        )
+        noisy: dict[str, Any] = {}
+        for name in FIELDS:
+            times = t if name == "lattice" else atom_t
+            noisy[name] = self.field(name).corrupt(getattr(clean, name), times, noise[name])
+        return replace(clean, **noisy)
 
     def losses(
         self,
@@ -132,73 +129,69 @@ class JointDiffusion(nn.Module):
         device = states["lattice"].device
         num_atoms = num_atoms.to(device)
         batch = torch.repeat_interleave(torch.arange(len(num_atoms), device=device), num_atoms)
-        return CrystalState(**states, num_atoms=num_atoms, batch=batch)
+        return CrystalState(**states, num_atoms=num_atoms, batch=batch, time=self.num_steps)
 
     def reverse(
         self,
         state: CrystalState,
         denoise: Denoise,
         noise: CrystalNoise,
-        times: list[int],
-        corrector_steps: int = 1,
-        renewal: float = 0.0,
-        known: Inpainting | None = None,
-        solver: Solver = "ancestral",
+        sampler: Sampler,
+        inpainting: Inpainting | None = None,
     ) -> Iterator[tuple[int, CrystalState]]:
         """Run the reverse process, yielding (s, state at s) after every step.
 
-        At each time the coordinates first make ``corrector_steps`` moves at fixed t (Langevin),
-        each with a network call of its own, then all fields step to the next time with one
-        more call (DiffCSP, arXiv 2309.04475, Algorithm 2). More than one corrector move draws
-        further noise from the same streams.
+        At each time the coordinates first make the sampler's corrector moves at fixed t, each
+        with a network call of its own; then all fields step to the next time with one more call
+        (DiffCSP, arXiv 2309.04475, Algorithm 2). More than one corrector move draws further noise
+        from the same streams. All crystals have the same time, which ``state.time`` tells.
 
         Args:
-            state: State at ``times[0]``.
+            state: State at T.
             denoise: The network with condition and guidance bound to it.
             noise: Noise source of these crystals.
-            times: Strictly descending times, the last one 0.
-            corrector_steps: Corrector moves per time; 0 for the plain predictor.
-            renewal: Kind of these moves; see :meth:`WrappedNormalDiffusion.correct`.
-            known: What is given of the crystals.
-            solver: ``ancestral`` steps sample the posterior; ``renewing`` steps estimate the clean
-                coordinates and make their noise anew (:meth:`WrappedNormalDiffusion.renew`);
-                ``flow`` steps follow the probability flow to second order
-                (:meth:`FieldDiffusion.solve`).
+            sampler: Times and kind of the steps.
+            inpainting: What is given of the crystals, in units of the process.
         """
-        earlier: dict[str, tuple[Tensor, Tensor]] = {}
-        if known is not None:
-            state = known.begin(self, state, times[0])
+        earlier: dict[str, Earlier | None] = {}
+        times = sampler.times(self.num_steps)
+        state = replace(state, time=times[0])
+        if inpainting is not None:
+            state = inpainting.begin(self, state, times[0])
         for t, s in itertools.pairwise(times):
-            # Expanded: the network may take from it that all crystals have the same time.
-            crystal_t = state.num_atoms.new_tensor([t]).expand(len(state.num_atoms))
+            crystal_t = torch.full_like(state.num_atoms, t)
             atom_t = crystal_t[state.batch]
             numbers = noise.step()
-            for move in range(corrector_steps):
+            for move in range(sampler.corrector_steps):
                 z = numbers["corrector"] if move == 0 else noise.step()["corrector"]
                 prediction = denoise(state, crystal_t)
                 moved = self.field("coordinates").correct(
-                    state.coordinates, prediction.coordinates, atom_t, z, renewal
+                    state.coordinates, prediction.coordinates, atom_t, z, sampler.renewal
                 )
                 state = replace(state, coordinates=moved)
-                if known is not None:
-                    state = known.hold(self, state, t)
+                if inpainting is not None:
+                    state = inpainting.hold(self, state, t)
             prediction = denoise(state, crystal_t)
-            if known is not None:
-                known, prediction = known.applied(prediction, t, s)
+            if inpainting is not None:
+                inpainting, prediction = inpainting.applied(prediction, t, s)
             stepped = {}
             for name in FIELDS:
                 times_t = crystal_t if name == "lattice" else atom_t
-                now = (getattr(state, name), getattr(prediction, name), times_t)
-                to = (torch.full_like(times_t, s), numbers[name])
-                if solver == "flow":
-                    stepped[name], found = self.field(name).solve(*now, *to, earlier.get(name))
-                    if found is not None:
-                        earlier[name] = (times_t, found)
-                elif solver == "renewing":
-                    stepped[name] = self.field(name).renew(*now, *to)
-                else:
-                    stepped[name] = self.field(name).step(*now, *to)
-            state = replace(state, **stepped)
-            if known is not None:
-                state = known.hold(self, state, s)
+                stepped[name], earlier[name] = sampler.step(
+                    self.field(name),
+                    getattr(state, name),
+                    getattr(prediction, name),
+                    times_t,
+                    torch.full_like(times_t, s),
+                    numbers[name],
+                    earlier.get(name),
+                )
+            state = replace(state, **stepped, time=s)
+            if inpainting is not None:
+                state = inpainting.hold(self, state, s)
             yield s, state
+
+
+def __getattr__(name: str) -> Any:
+    known = {"Solver": "pyg_crysdiff.diffusion.sampler.Solver"}
+    return getattr(module, renamed(__name__, known, name).rpartition(".")[2])

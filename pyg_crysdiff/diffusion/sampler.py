@@ -63,26 +63,34 @@ class Sampler:
             raise ValueError(f"renewal must lie between 0 and 1, got {self.renewal}")
 
     @classmethod
-    def preset(cls, name: str) -> Sampler:
+    def preset(cls, name: str, presets: Mapping[str, Sampler] | None = None) -> Sampler:
         """Return a preset, ``paper`` or ``fast``.
 
         ``paper`` is that of the paper and of DiffCSP: all T steps with a Langevin move each, 2 T
         network calls. ``fast`` gives as good crystals from 200 calls.
 
+        Args:
+            name: Its name.
+            presets: Presets of a family of models that has its own.
+
         Raises:
             ValueError: If there is no such preset.
         """
-        if name not in PRESETS:
-            raise ValueError(f"there is no sampler {name!r}; presets: {', '.join(PRESETS)}")
-        return PRESETS[name]
+        known = PRESETS if presets is None else presets
+        if name not in known:
+            raise ValueError(f"there is no sampler {name!r}; presets: {', '.join(known)}")
+        return known[name]
 
     @classmethod
-    def of(cls, base: str | None = None, **named: Any) -> Sampler:
+    def of(
+        cls, base: str | None = None, presets: Mapping[str, Sampler] | None = None, **named: Any
+    ) -> Sampler:
         """Return a sampler of which some values are named.
 
         Args:
             base: Preset that gives the others; None for ``paper`` with the ancestral solver and
                 ``fast`` with every other.
+            presets: Presets of a family of models that has its own.
             **named: Values by attribute; None counts as not named.
 
         Raises:
@@ -90,11 +98,15 @@ class Sampler:
         """
         given = {name: value for name, value in named.items() if value is not None}
         usual = "paper" if given.get("solver") == "ancestral" else "fast"
-        return replace(cls.preset(base or usual), **given)
+        return replace(cls.preset(base or usual, presets), **given)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Sampler:
-        """Return a sampler from the values that a card or a file names; others are ``paper``'s.
+    def from_dict(cls, values: Mapping[str, Any], base: Sampler | None = None) -> Sampler:
+        """Return a sampler from the values that a card or a file names.
+
+        Args:
+            values: Values by attribute.
+            base: Sampler that has the others; None for the preset ``paper``.
 
         Raises:
             ValueError: If a name is unknown or a value is of another kind or out of range.
@@ -111,7 +123,7 @@ class Sampler:
         if wrong:
             raise ValueError(f"{dict(values)!r:.200} is no sampler (see {wrong}); it may have "
                              f"{', '.join(kinds)}")  # fmt: skip
-        return replace(PRESETS["paper"], **values)
+        return replace(base or PRESETS["paper"], **values)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all values by name, for cards and files."""
@@ -167,10 +179,13 @@ class Sampler:
 
     def __str__(self) -> str:
         steps = "all steps" if self.steps is None else f"{self.steps} steps"
-        moves = f"{self.corrector_steps} corrector moves each" if self.corrector_steps else ""
-        kind = f"renewal {self.renewal:g}" if self.corrector_steps and self.renewal else ""
-        parts = [self.solver, steps, f"{self.spacing} times", moves, kind]
-        return ", ".join(part for part in parts if part)
+        parts = [self.solver, steps, f"{self.spacing} times"]
+        if self.corrector_steps:
+            several = "s" * (self.corrector_steps > 1)
+            parts.append(f"{self.corrector_steps} corrector move{several} each")
+            if self.renewal:
+                parts.append(f"renewal {self.renewal:g}")
+        return ", ".join(parts)
 
 
 PRESETS = {

@@ -127,6 +127,7 @@ class GivenSpecies(FieldDiffusion):
 
     prior_noise = "uniform"
     noise_kind = "uniform"
+    given = True
 
     def __init__(self, num_classes: int, num_steps: int = 1000) -> None:
         super().__init__()

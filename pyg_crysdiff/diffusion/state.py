@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -21,6 +21,9 @@ class CrystalState:
         species: Class indices, (N,) int64.
         num_atoms: Atoms per crystal, (B,) int64; atoms of a crystal are contiguous.
         batch: Crystal of each atom, (N,) int64, ascending.
+        time: The time t of the state where it is the same for all crystals, as in the reverse
+            process. A network may then compute once what depends on time and condition alone.
+            None where crystals may have times of their own, as in training.
     """
 
     lattice: Tensor
@@ -28,10 +31,12 @@ class CrystalState:
     species: Tensor
     num_atoms: Tensor
     batch: Tensor
+    time: int | None = None
 
     def to(self, device: torch.device | str) -> CrystalState:
         """Move all tensors to a device."""
-        return CrystalState(*(getattr(self, name).to(device) for name in self.__annotations__))
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "time"}
+        return CrystalState(**{k: v.to(device) for k, v in values.items()}, time=self.time)
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,8 @@
-"""evaluation."""
+"""Metrics of generated crystals: one protocol for the samples of any model.
+
+The names in ``__init__.pyi`` are loaded when they are first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

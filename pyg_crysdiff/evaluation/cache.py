@@ -12,6 +12,7 @@ import pandas as pd
 import pyg_crysdiff
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
+from pyg_crysdiff.evaluation.predictor import identity_of
 from pyg_crysdiff.evaluation.results import Estimate
 from pyg_crysdiff.storage import (
     digest_of,
@@ -69,7 +70,12 @@ def scored(
         protocol: What to measure against.
         before: Called where they have to be scored.
     """
-    key = _key(entries, protocol)
+    key, evaluator = _key(entries, protocol), protocol.evaluator
+
+    def read(_: Path) -> Evaluation:
+        if evaluator is not None and identity_of(evaluator) is None:
+            raise LookupError("nobody knows whether it is the same evaluator")
+        return _read(stem, key)
 
     def make() -> Evaluation:
         before()
@@ -77,7 +83,7 @@ def scored(
 
     return kept(
         _record(stem),
-        lambda _: _read(stem, key),
+        read,
         make,
         lambda _, found: save_evaluation(stem, found, entries, protocol),
     )
@@ -100,7 +106,7 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         "space_groups": protocol.space_groups,
         "seed": protocol.seed,
         "num_bootstrap": protocol.num_bootstrap,
-        "evaluator": None if evaluator is None else [evaluator.card, evaluator.mean, evaluator.std],
+        "evaluator": None if evaluator is None else identity_of(evaluator),
     }
     return facts_digest(facts, _contents(entries, protocol.reference, protocol.train))
 

@@ -1,6 +1,6 @@
 """One evaluation for everybody's samples.
 
-The way of the data: entries of a sample file -> one table with a row per entry (validity,
+Data flow: entries of a sample file -> one table with a row per entry (validity,
 composition, property, uniqueness, novelty, stability) -> metrics with bootstrap intervals and
 definitions.
 """
@@ -8,6 +8,7 @@ definitions.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.protocol import TASKS, Entry, Evaluation, Protocol
@@ -16,19 +17,36 @@ from pyg_crysdiff.evaluation.table import describe
 __all__ = ["TASKS", "Entry", "Evaluation", "Protocol", "describe", "evaluate"]
 
 
-def evaluate(samples: Sequence[Entry], protocol: Protocol) -> Evaluation:
+def evaluate(
+    samples: Sequence[Entry], protocol: Protocol | None = None, **fields: Any
+) -> Evaluation:
     """Score the entries of a sample file.
+
+    ``evaluate(samples, train=crystals, num_bootstrap=0)`` is
+    ``evaluate(samples, Protocol(train=crystals, num_bootstrap=0))``.
 
     Broken and invalid entries stay in every denominator that counts all entries. Nothing in a
     sample can make this fail.
 
     Args:
         samples: Crystals and broken entries, in the order of the file.
-        protocol: What to measure against.
+        protocol: What to measure against; None for the defaults of :class:`Protocol`.
+        **fields: Fields of a :class:`Protocol`, in its place.
 
     Raises:
-        ValueError: If there are no samples, or reconstruction gets lists of unequal length.
+        TypeError: If there is a protocol and fields beside it, or no field of such a name.
+        ValueError: If there are no samples, a field is bad, or reconstruction gets lists of
+            unequal length.
     """
+    if protocol is not None and fields:
+        raise TypeError(
+            f"evaluate takes a protocol or its fields, not both; got {', '.join(fields)} beside "
+            "a protocol (dataclasses.replace changes a protocol)"
+        )
+    return _scores(samples, protocol or Protocol(**fields))
+
+
+def _scores(samples: Sequence[Entry], protocol: Protocol) -> Evaluation:
     if not samples:
         raise ValueError("there are no samples to evaluate")
     # CDVAE's validity asks for fingerprints; they cost something, so only where COV is wanted.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.properties import with_value
+from pyg_crysdiff.evaluation.predictor import PropertyPredictor
 from pyg_crysdiff.evaluation.success import PERCENTILES, percentile_thresholds
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from pyg_crysdiff.evaluation.results import Estimate
     from pyg_crysdiff.evaluation.stability import Stability
-    from pyg_crysdiff.property.model import PropertyModel
 
 TASKS = ("generation", "reconstruction", "optimisation")
 Entry = Crystal | BrokenEntry
@@ -30,7 +30,8 @@ class Protocol:
         task: ``generation``, ``reconstruction`` or ``optimisation``.
         reference: Crystals for EMD, COV and, one by one, reconstruction.
         train: Training crystals, for novelty (and percentiles).
-        evaluator: Property evaluator.
+        evaluator: Property evaluator; anything with ``property_name`` and ``predict``
+            (:class:`pyg_crysdiff.evaluation.PropertyPredictor`).
         target: Requested property value.
         thresholds: Limits of SR5, SR10, SR15; None for percentiles of the training set.
         stability: Relax the samples and compare with a convex hull; None for neither.
@@ -51,7 +52,7 @@ class Protocol:
     task: str = "generation"
     reference: Sequence[Crystal] = ()
     train: Sequence[Crystal] = ()
-    evaluator: PropertyModel | None = None
+    evaluator: PropertyPredictor | None = None
     target: float | None = None
     thresholds: tuple[float, float, float] | None = None
     stability: Stability | None = None

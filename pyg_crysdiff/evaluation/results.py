@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import pyg_crysdiff
+from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.storage import read_json, write_json
 
 
@@ -76,6 +80,35 @@ class Results:
     rows: list[Row] = field(default_factory=list)
     definitions: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[Row],
+        *,
+        dataset: str,
+        split: str,
+        seed: int,
+        task: str,
+        settings: Mapping[str, Any],
+    ) -> Results:
+        """Put rows together with the definition of every metric in them and the versions in use.
+
+        Args:
+            rows: Measured and published rows.
+            dataset: See :class:`Results`.
+            split: See :class:`Results`.
+            seed: See :class:`Results`.
+            task: See :class:`Results`.
+            settings: What else is needed to repeat the run.
+
+        Raises:
+            KeyError: If a metric has no definition.
+        """
+        keys = dict.fromkeys(key for row in rows for key in row.metrics)
+        versions = {"version": pyg_crysdiff.__version__, "torch": version("torch")}
+        definitions = {key: definition(key) for key in keys}
+        return cls(dataset, split, seed, task, list(rows), definitions, {**settings, **versions})
 
     def save(self, path: str | Path) -> None:
         """Write the results as JSON; NaN and infinities become ``null``."""

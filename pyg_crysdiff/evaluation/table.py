@@ -41,7 +41,8 @@ def describe(
         valid &= prints.ok
     table["valid"] = valid
     if protocol.evaluator is not None:
-        table["predicted"] = protocol.evaluator.predict(samples, progress=protocol.progress)
+        predicted = protocol.evaluator.predict(samples, progress=protocol.progress)
+        table["predicted"] = np.asarray(predicted, dtype=np.float64)
     flags = valid.to_numpy(dtype=bool)
     chosen = [c for c, ok in zip(samples, flags, strict=True) if ok and isinstance(c, Crystal)]
     columns: dict[str, NDArray] = {}

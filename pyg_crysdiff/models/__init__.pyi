@@ -1,6 +1,8 @@
-from .build import Generator, build_model, build_process, resolve_conditioner
+from .build import build_model, resolve_conditioner
 from .checkpoint import LoadedModel, export_checkpoint, load_checkpoint
 from .crystal_diffusion import CrystalDiffusion
+from .generator import Generator
+from .joint import build_process
 from .pretrained import pretrained_names
 
 __all__ = [

@@ -1,27 +1,46 @@
-"""From a plain configuration and data statistics to a model."""
+"""From a plain configuration and data statistics to a model of any family."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from importlib import import_module
+from typing import Any, Protocol, cast
 
+from torch import nn
+
+from pyg_crysdiff._renamed import renamed
 from pyg_crysdiff.configuration import resolve_class
 from pyg_crysdiff.data.statistics import DataStatistics
-from pyg_crysdiff.diffusion.coordinates import WrappedNormalDiffusion
-from pyg_crysdiff.diffusion.joint import JointDiffusion
-from pyg_crysdiff.diffusion.lattice import LatticeDDPM
-from pyg_crysdiff.diffusion.species import GivenSpecies, UniformD3PM
-from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion, lattice_unit
+from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.nn.conditioning import Conditioner
-from pyg_crysdiff.nn.transformer import CrystalTransformer
-from pyg_crysdiff.structrepdiff.model import StructRepDiff
-from pyg_crysdiff.structrepdiff.representation import Representation
-from pyg_crysdiff.structrepdiff.search import Search
-from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
+from pyg_crysdiff.nn.transformer import ConditionerFactory
 
-Generator = CrystalDiffusion | StructRepDiff
 PACKAGE = "pyg_crysdiff"
+# Family to the module that builds it; imported when a model of the family is asked for.
+FAMILIES = {
+    "joint": "pyg_crysdiff.models.joint",
+    "structrepdiff": "pyg_crysdiff.structrepdiff.build",
+}
+
+
+class Family(Protocol):
+    """What the module of a family has: builders of its network and of its model."""
+
+    def build_denoiser(
+        self,
+        config: Mapping[str, Any],
+        statistics: DataStatistics,
+        conditioner: ConditionerFactory,
+    ) -> nn.Module:
+        """Build the network alone."""
+        ...
+
+    def build_generator(
+        self, config: Mapping[str, Any], statistics: DataStatistics, denoiser: nn.Module
+    ) -> Generator:
+        """Build the model around its network."""
+        ...
 
 
 def resolve_conditioner(target: str, trusted: Sequence[str] = (PACKAGE,)) -> type[Conditioner]:
@@ -40,27 +59,6 @@ def resolve_conditioner(target: str, trusted: Sequence[str] = (PACKAGE,)) -> typ
     return resolve_class(target, Conditioner, trusted)
 
 
-def build_process(config: Mapping[str, Any], statistics: DataStatistics) -> JointDiffusion:
-    """Build the joint process of a ``process`` configuration (see ``configs/train.yaml``)."""
-    lattice = dict(config["lattice"])
-    scale, per_atom = lattice_unit(statistics, lattice.pop("units"))
-    longest = statistics.max_length_per_atom if per_atom else statistics.max_length
-    narrowest = statistics.min_width_per_atom if per_atom else statistics.min_width
-    margin = lattice.pop("length_margin")
-    bounds: dict[str, float] = {}
-    if margin is not None:
-        bounds = {"max_length": margin * longest / scale, "min_width": narrowest / margin / scale}
-    steps, classes = config["num_steps"], len(statistics.elements)
-    species = dict(config["species"])
-    given = species.pop("given", False)  # older checkpoints do not say
-    return JointDiffusion(
-        lattice=LatticeDDPM(num_steps=steps, **bounds, **lattice),
-        coordinates=WrappedNormalDiffusion(num_steps=steps, **config["coordinates"]),
-        species=GivenSpecies(classes, steps) if given else UniformD3PM(classes, steps, **species),
-        loss_weights=config["loss_weights"],
-    )
-
-
 def build_model(
     config: Mapping[str, Any],
     statistics: DataStatistics,
@@ -69,7 +67,7 @@ def build_model(
     """Build a model from a configuration as in ``configs/train.yaml``, as plain containers.
 
     Args:
-        config: As composed; ``model`` tells the family.
+        config: As composed; ``model`` tells the family, see :data:`FAMILIES`.
         statistics: Statistics of the training set; its properties are the conditions.
         trusted: See :func:`resolve_conditioner`.
 
@@ -77,42 +75,27 @@ def build_model(
         ValueError: If the family is unknown or a setting is bad.
     """
     denoiser = build_denoiser(config, statistics, trusted)
-    if isinstance(denoiser, RepresentationUNet):
-        return StructRepDiff(
-            denoiser,
-            Representation(statistics.elements, **config["descriptor"]),
-            statistics,
-            Search.from_config(config["reconstruction"]),
-            condition_dropout=config["condition_dropout"],
-            **config["process"],
-        )
-    return CrystalDiffusion(
-        denoiser,
-        build_process(config["process"], statistics),
-        statistics,
-        lattice_units=config["process"]["lattice"]["units"],
-        condition_dropout=config["condition_dropout"],
-    )
+    return _family(config).build_generator(config, statistics, denoiser)
 
 
 def build_denoiser(
     config: Mapping[str, Any],
     statistics: DataStatistics,
     trusted: Sequence[str] = (PACKAGE,),
-) -> CrystalTransformer | RepresentationUNet:
+) -> nn.Module:
     """Build the network alone; arguments and errors of :func:`build_model`."""
     options = dict(config["conditioner"])
     conditioner = partial(resolve_conditioner(options.pop("_target_"), trusted), **options)
-    properties = {name: (p.mean, p.std) for name, p in statistics.properties.items()}
-    family = config.get("model", "joint")
-    if family == "joint":
-        return CrystalTransformer(
-            num_species=len(statistics.elements),
-            properties=properties,
-            conditioner=conditioner,
-            **config["denoiser"],
-        )
-    if family == "structrepdiff":
-        dim = Representation(statistics.elements, **config["descriptor"]).dim
-        return RepresentationUNet(dim, properties, conditioner, **config["unet"])
-    raise ValueError(f"unknown model {family!r}; choose from ['joint', 'structrepdiff']")
+    return _family(config).build_denoiser(config, statistics, conditioner)
+
+
+def _family(config: Mapping[str, Any]) -> Family:
+    name = config.get("model", "joint")
+    if name not in FAMILIES:
+        raise ValueError(f"unknown model {name!r}; choose from {list(FAMILIES)}")
+    return cast(Family, import_module(FAMILIES[name]))
+
+
+def __getattr__(name: str) -> Any:
+    new = renamed(__name__, {"build_process": "pyg_crysdiff.models.build_process"}, name)
+    return getattr(import_module("pyg_crysdiff.models"), new.rpartition(".")[2])

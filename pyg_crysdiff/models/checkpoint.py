@@ -14,7 +14,8 @@ import torch
 from pyg_crysdiff import storage
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.errors import first_line
-from pyg_crysdiff.models.build import PACKAGE, Generator, build_denoiser, build_model
+from pyg_crysdiff.models.build import PACKAGE, build_denoiser, build_model
+from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.models.pretrained import (
     check_finite,
     export_weights,

@@ -1,21 +1,23 @@
-"""The generator: a denoiser, a joint process and the units that connect them to crystals."""
+"""The joint family: a denoiser, a joint process and the units that connect them to crystals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.inpainting import Inpainting
-from pyg_crysdiff.diffusion.joint import JointDiffusion, Solver
+from pyg_crysdiff.diffusion.joint import JointDiffusion
 from pyg_crysdiff.diffusion.noise import CrystalNoise
-from pyg_crysdiff.diffusion.species import GivenSpecies
-from pyg_crysdiff.diffusion.state import CrystalState, Denoise, Prediction
-from pyg_crysdiff.nn.denoiser import Denoiser
+from pyg_crysdiff.diffusion.sampler import Sampler
+from pyg_crysdiff.diffusion.state import FIELDS, CrystalState, Denoise, Prediction
+from pyg_crysdiff.models.generator import Generator
+from pyg_crysdiff.nn.denoiser import CachingDenoiser, Contexts, Denoiser
 from pyg_crysdiff.nn.layout import PairLayout
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ def lattice_unit(statistics: DataStatistics, units: LatticeUnits) -> tuple[float
     return scales[units]
 
 
-class CrystalDiffusion(nn.Module):
+class CrystalDiffusion(Generator):
     """Joint diffusion model of crystals, conditional on scalar properties or not.
 
     Args:
@@ -58,8 +60,9 @@ class CrystalDiffusion(nn.Module):
             classifier-free guidance (Ho & Salimans 2022).
     """
 
+    family = "joint"
+
     class_of: Tensor
-    elements: Tensor
 
     def __init__(
         self,
@@ -79,6 +82,11 @@ class CrystalDiffusion(nn.Module):
         self.register_buffer("elements", torch.tensor(statistics.elements), persistent=False)
 
     @property
+    def num_steps(self) -> int:
+        """T of the joint process."""
+        return self.process.num_steps
+
+    @property
     def properties(self) -> tuple[str, ...]:
         """Names of the properties the model can be conditioned on."""
         return self.denoiser.condition_embedding.properties
@@ -86,7 +94,7 @@ class CrystalDiffusion(nn.Module):
     @property
     def needs_formula(self) -> bool:
         """Whether the model predicts structures of given compositions only."""
-        return isinstance(self.process.field("species"), GivenSpecies)
+        return self.process.field("species").given
 
     def scale(self, num_atoms: Tensor) -> Tensor:
         """Return Angstrom per unit of the process for each crystal, (B, 1, 1)."""
@@ -198,24 +206,14 @@ class CrystalDiffusion(nn.Module):
             guidance: Scale w.
         """
         layout = PairLayout.build(num_atoms)
-        contexts = getattr(self.denoiser, "contexts", None)
-        make_context = None if contexts is None else contexts()
-        kept: dict[bool, tuple[Tensor, Any]] = {}
-        first = {name: value[:1] for name, value in (condition or {}).items()}
-        alike = all(bool((v == first[name]).all()) for name, v in (condition or {}).items())
+        cached: dict[bool, _Contexts] = {}
+        if isinstance(self.denoiser, CachingDenoiser):
+            make = self.denoiser.contexts()
+            cached = {True: _Contexts(make, condition), False: _Contexts(make, None)}
 
         def call(state: CrystalState, t: Tensor, given: bool) -> Prediction:
-            wanted = condition if given else None
-            if make_context is None:
-                return self.predict(state, t, wanted, layout)
-            # Corrector and predictor come with the same t: what hangs on it alone is kept.
-            if given not in kept or kept[given][0] is not t:
-                # A time expanded from one number is the same for all crystals.
-                if t.stride(0) == 0 and (alike or not given):
-                    kept[given] = (t, make_context(t[:1], first if given else None))
-                else:
-                    kept[given] = (t, make_context(t, wanted))
-            return self.predict(state, t, wanted, layout, context=kept[given][1])
+            options = {"context": cached[given](t, state.time)} if cached else {}
+            return self.predict(state, t, condition if given else None, layout, **options)
 
         def predict(state: CrystalState, t: Tensor) -> Prediction:
             if not condition or guidance == 0.0:
@@ -225,10 +223,7 @@ class CrystalDiffusion(nn.Module):
                 return wanted
             free = call(state, t, False)
             return Prediction(
-                *(
-                    torch.lerp(getattr(free, name), getattr(wanted, name), guidance)
-                    for name in Prediction.__annotations__
-                )
+                *(torch.lerp(getattr(free, k), getattr(wanted, k), guidance) for k in FIELDS)
             )
 
         return predict
@@ -238,31 +233,50 @@ class CrystalDiffusion(nn.Module):
         self,
         num_atoms: Sequence[int],
         seeds: Sequence[int],
-        times: list[int],
+        sampler: Sampler,
         condition: Mapping[str, Tensor] | None = None,
         guidance: float = 1.0,
-        corrector_steps: int = 1,
-        renewal: float = 0.0,
-        known: Inpainting | None = None,
-        solver: Solver = "ancestral",
+        inpainting: Inpainting | None = None,
     ) -> Iterator[tuple[int, CrystalState]]:
         """Generate one batch, yielding (s, state at s) after every reverse step.
 
         Args:
             num_atoms: Atoms of each crystal.
             seeds: Seed of each crystal.
-            times: Descending times from T to 0.
+            sampler: Times and kind of the steps.
             condition: Property name to values (B,).
             guidance: Scale of classifier-free guidance.
-            corrector_steps: Corrector moves per time.
-            renewal: Kind of these moves; see :meth:`WrappedNormalDiffusion.correct`.
-            known: What is given of the crystals.
-            solver: Kind of the steps; see :meth:`JointDiffusion.reverse`.
+            inpainting: What is given of the crystals, the lattices in Angstrom.
         """
-        device = self.elements.device
-        noise = CrystalNoise(seeds, num_atoms, device)
+        noise = CrystalNoise(seeds, num_atoms, self.elements.device)
         state = self.process.prior(torch.tensor(num_atoms), noise)
         denoise = self.denoise(state.num_atoms, condition, guidance)
-        yield from self.process.reverse(
-            state, denoise, noise, times, corrector_steps, renewal, known, solver
-        )
+        if inpainting is not None and inpainting.lattice is not None:
+            scaled = inpainting.lattice / self.scale(state.num_atoms)
+            inpainting = replace(inpainting, lattice=scaled)
+        yield from self.process.reverse(state, denoise, noise, sampler, inpainting)
+
+
+class _Contexts:
+    """The contexts of one condition, each made once for all calls at one time.
+
+    Args:
+        make: Of :meth:`CachingDenoiser.contexts`.
+        condition: Property name to values (B,); None for none.
+    """
+
+    def __init__(self, make: Contexts, condition: Mapping[str, Tensor] | None) -> None:
+        self._make, self._condition = make, condition
+        self._first = None if condition is None else {k: v[:1] for k, v in condition.items()}
+        # One row stands for all crystals where they share the condition besides the time.
+        self._alike = all(bool((v == v[:1]).all()) for v in (condition or {}).values())
+        self._kept: tuple[int, Any] | None = None
+
+    def __call__(self, t: Tensor, time: int | None) -> Any:
+        """Return the context of times (B,); ``time`` is theirs where all are the same."""
+        if time is None:
+            return self._make(t, self._condition)
+        if self._kept is None or self._kept[0] != time:
+            rows = (t[:1], self._first) if self._alike else (t, self._condition)
+            self._kept = (time, self._make(*rows))
+        return self._kept[1]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from pyg_crysdiff.storage import read_json, replacing, write_text
+
+if TYPE_CHECKING:
+    import torch
 
 FOLDER = Path(__file__).resolve().parent.parent / "checkpoints"
 _SUFFIX = ".safetensors"
@@ -20,6 +21,14 @@ _SUFFIX = ".safetensors"
 def pretrained_names() -> list[str]:
     """Return the names of the checkpoints that come with the package."""
     return sorted(p.stem for p in FOLDER.glob(f"*{_SUFFIX}") if p.with_suffix(".json").is_file())
+
+
+def pretrained_cards() -> dict[str, dict[str, Any]]:
+    """Return what the checkpoints of the package store beside their weights, by name.
+
+    Configuration, data statistics and card are read from JSON, without torch.
+    """
+    return {name: read_json(FOLDER / f"{name}.json") for name in pretrained_names()}
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -70,6 +79,8 @@ def export_weights(
         ValueError: If the suffix is another one, or weights are not finite or too large for half
             precision.
     """
+    from safetensors.torch import save_file  # noqa: PLC0415  (so that cards are read without torch)
+
     if path.suffix != _SUFFIX:
         raise ValueError(f"an exported checkpoint ends in {_SUFFIX}, got {path}")
 
@@ -95,6 +106,8 @@ def read_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         FileNotFoundError: If the JSON card is missing.
         ValueError: If a file is damaged.
     """
+    from safetensors.torch import load_file  # noqa: PLC0415
+
     card = path.with_suffix(".json")
     if not card.is_file():
         raise FileNotFoundError(f"{path} lacks its card {card.name} in the same folder")

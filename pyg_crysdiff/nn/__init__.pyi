@@ -1,6 +1,6 @@
 from .conditioners import CDI, CDS, AdaCDI, AdaCDS, AdaLN
 from .conditioning import ConditionEmbedding, Conditioner
-from .denoiser import Denoiser
+from .denoiser import CachingDenoiser, Denoiser
 from .layout import PairLayout
 from .transformer import CrystalTransformer
 
@@ -10,6 +10,7 @@ __all__ = [
     "AdaCDI",
     "AdaCDS",
     "AdaLN",
+    "CachingDenoiser",
     "ConditionEmbedding",
     "Conditioner",
     "CrystalTransformer",

@@ -1,4 +1,4 @@
-"""Self-attention with relative positions over the atoms of a crystal (eqs 9 to 11)."""
+"""The attention blocks of the network: atoms of a crystal attend to each other (eqs 9 to 11)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from pyg_crysdiff.nn.pairs import PairFeatures, PairTerms, PairWeights, in_autoc
 
 @dataclass(frozen=True)
 class AttentionWeights:
-    """Products of the weights of a block; they depend on nothing else and can be kept.
+    """Products of the weights of a block.
+
+    They depend on the weights alone, so a sampler computes them once and reuses them.
 
     Attributes:
         query: Weight of the queries, (dim, H dim).
@@ -36,10 +38,12 @@ class AttentionWeights:
 
 @dataclass(frozen=True)
 class AttentionTerms:
-    """What attention multiplies atoms with and adds to them; depends on no atom.
+    """What the attention of a block multiplies the atoms by, and what it adds to them.
+
+    It depends on the weights and the condition, and not on the atoms.
 
     Attributes:
-        weights: What the atoms are multiplied with.
+        weights: What the atoms are multiplied by.
         to_query: Terms of the condition added to the queries of each crystal or (one row) of all,
             (B, H dim), or None.
         to_out: Bias and terms of the condition added to the output, (B, dim) or (dim,).
@@ -59,14 +63,14 @@ class RelativeAttention(nn.Module):
     The paper has 3 heads at d = 128, which is no multiple of 3: every head has a width of its
     own, and the concatenated heads are projected back.
 
-    With :math:`q = z W^Q + c^Q`, k and v alike, the atoms are multiplied with products of these
-    weights, which depend on no atom:
+    With :math:`q = z W^Q + c^Q`, and k and v alike, products of these weights can be formed first,
+    without the atoms:
 
     .. math:: q_i^T k_j = (z_i W^Q W^{K T} + c^Q W^{K T})^T z_j + \text{terms without } j, \qquad
         \sum_j a_{ij} v_j W^O = \sum_j a_{ij} z_j \, W^V W^O + c^V W^O
 
-    The softmax over j cancels terms without j: :math:`c^K` has no effect. Keys and values of all
-    heads are then the atom features themselves, a third of the rows to compute and to read.
+    The softmax over j cancels terms without j, so that :math:`c^K` has no effect. Keys and values
+    of all heads are then the atom features themselves: a third of the rows to compute and to read.
 
     Args:
         dim: Width of the atom features.
@@ -105,7 +109,7 @@ class RelativeAttention(nn.Module):
         return AttentionWeights(query, out, bias, keys, values, self.pairs.weights())
 
     def terms(self, extra: Tensor | None, weights: AttentionWeights) -> AttentionTerms:
-        """Return what the atoms are multiplied with and what is added to them.
+        """Return what the atoms are multiplied by and what is added to them.
 
         Args:
             extra: Terms added to q, k, v of all atoms of a crystal, (B, 3 H head_dim), eqs 17-19;

@@ -1,4 +1,4 @@
-"""Conditioners: CDI (eq. 16), CDS (eqs 17 to 19) of arXiv 2406.09263, and adaptive ones."""
+"""The conditioners to choose from: the paper's CDI and CDS (eqs 16 to 19), and adaptive ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CDI(Conditioner):
 class CDS(Conditioner):
     r"""Condition-dependent self-attention: :math:`q_i = z_i W^Q + z_c W^{Qc}`, k and v alike.
 
-    :math:`W^{Kc}` is there as in the paper, and without effect: it adds the same number to all
+    :math:`W^{Kc}` is there as in the paper, but has no effect: it adds the same number to all
     logits of an atom, which the softmax cancels.
     """
 

@@ -1,6 +1,6 @@
-"""How time and wanted properties become a vector, and where that vector enters the network.
+"""How time and wanted properties become a vector, and where that vector can enter the network.
 
-A conditioner is a module with three hooks that the denoiser calls by name and never by type.
+A conditioner is a module with three hooks. The network calls them by name, whatever the class.
 To add one, subclass :class:`Conditioner`, override the hooks you need, and write a YAML with
 its ``_target_`` into ``configs/conditioner/`` (or name it on the command line).
 """

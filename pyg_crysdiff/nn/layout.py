@@ -1,4 +1,4 @@
-"""How atoms and atom pairs of crystals of different size lie in memory, without padding."""
+"""Where atoms and pairs of atoms lie in memory: crystals of different size without padding."""
 
 from __future__ import annotations
 

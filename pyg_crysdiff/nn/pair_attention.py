@@ -1,8 +1,9 @@
-"""Attention over all pairs of atoms in each crystal: one function, in PyTorch or in C.
+"""Attention over all pairs of atoms in each crystal, in PyTorch or in C.
 
-:func:`pair_attention` is all that a block does with pairs. The plain form runs on any device and in
-any number format. On processors, in float32 and bfloat16, a kernel in C
-takes its place where it can be compiled and agrees with the plain form on an example.
+:func:`pair_attention` is everything that a block of the network does with pairs. The plain form in
+PyTorch runs on any device and in any number format. On processors, in float32 and bfloat16, a
+kernel in C takes its place, provided that it can be compiled and agrees with the plain form on an
+example.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import functools
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +26,32 @@ from pyg_crysdiff.nn.pairs import HiddenPairs
 
 log = logging.getLogger(__name__)
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
+
+
+class AttentionInputs(NamedTuple):
+    """All tensors that the attention over pairs reads, in the order of the kernel's arguments.
+
+    Attributes:
+        query: Queries of the sorted atoms, (N, H d).
+        key: Keys of all heads, which are their values as well, (N, d).
+        sines: See :class:`HiddenPairs`, and so for the next five.
+        cosines: Cosines of the pairs.
+        by_sines: Weight of the sines.
+        by_cosines: Weight of the cosines.
+        common: Terms of every crystal.
+        own: Terms of the pairs i, i of every crystal.
+        alpha_weight: Second layer of alpha's MLP, (H, c).
+    """
+
+    query: Tensor
+    key: Tensor
+    sines: Tensor
+    cosines: Tensor
+    by_sines: Tensor
+    by_cosines: Tensor
+    common: Tensor
+    own: Tensor
+    alpha_weight: Tensor
 
 
 def pair_attention(
@@ -46,38 +73,35 @@ def pair_attention(
     Returns:
         k' of all heads, then h of all heads, (N, H d + H c).
     """
-    parts = (
-        hidden.sines, hidden.cosines, hidden.by_sines, hidden.by_cosines, hidden.common, hidden.own,
-    )  # fmt: skip
-    serve = _Native.apply if _native_serves(query) else _plain
-    out: Tensor = serve(query, key.to(query.dtype), *parts, alpha_weight, layout)
-    return out
+    inputs = AttentionInputs(
+        query=query,
+        key=key.to(query.dtype),
+        sines=hidden.sines,
+        cosines=hidden.cosines,
+        by_sines=hidden.by_sines,
+        by_cosines=hidden.by_cosines,
+        common=hidden.common,
+        own=hidden.own,
+        alpha_weight=alpha_weight,
+    )
+    serve = native if _native_serves(query) else plain
+    return serve(inputs, layout)
 
 
-def _plain(
-    query: Tensor,
-    key: Tensor,
-    sines: Tensor,
-    cosines: Tensor,
-    by_sines: Tensor,
-    by_cosines: Tensor,
-    common: Tensor,
-    own: Tensor,
-    alpha_weight: Tensor,
-    layout: PairLayout,
-) -> Tensor:
-    heads = len(alpha_weight)
-    odd, even = sines @ by_sines, cosines @ by_cosines
+def plain(inputs: AttentionInputs, layout: PairLayout) -> Tensor:
+    """Compute :func:`pair_attention` with PyTorch's operations."""
+    heads = len(inputs.alpha_weight)
+    odd, even = inputs.sines @ inputs.by_sines, inputs.cosines @ inputs.by_cosines
     # A block-diagonal matrix turns H small products into one.
-    to_alpha = torch.block_diag(*alpha_weight.unsqueeze(-1)).to(odd.dtype)
+    to_alpha = torch.block_diag(*inputs.alpha_weight.unsqueeze(-1)).to(odd.dtype)
     out = []
     for q, k, o, e, g, s in zip(
-        layout.split_atoms(query),
-        layout.split_atoms(key),
+        layout.split_atoms(inputs.query),
+        layout.split_atoms(inputs.key),
         layout.split_pairs(odd),
         layout.split_pairs(even),
-        layout.split_crystals(common),
-        layout.split_crystals(own),
+        layout.split_crystals(inputs.common),
+        layout.split_crystals(inputs.own),
         strict=True,
     ):
         b, n = k.shape[:2]
@@ -100,54 +124,65 @@ def _plain(
     return torch.cat(out)
 
 
+def native(inputs: AttentionInputs, layout: PairLayout) -> Tensor:
+    """Compute :func:`pair_attention` with the C kernel."""
+    out: Tensor = _Native.apply(*inputs, layout)
+    return out
+
+
 class _Native(torch.autograd.Function):
-    """:func:`_plain` by the C kernel."""
+    """:func:`native`, of which autograd wants the tensors one by one."""
 
     @staticmethod
     def forward(ctx: Any, *given: Any) -> Tensor:
         *tensors, layout = given
         atoms, rest = tensors[:2], tensors[2:]  # in the number format, and in float32
-        inputs = [x.contiguous() for x in atoms] + [x.float().contiguous() for x in rest]
-        query, alpha = inputs[0], inputs[-1]
+        inputs = AttentionInputs(
+            *(x.contiguous() for x in atoms), *(x.float().contiguous() for x in rest)
+        )
+        query, alpha = inputs.query, inputs.alpha_weight
         out = query.new_empty(len(query), query.size(1) + alpha.numel())
         squares = sum(b * n * n for b, n in layout.groups)
         weights = torch.empty(squares, len(alpha))
         _call("forward", layout, inputs, [(*inputs, out, weights)])
         ctx.save_for_backward(*inputs, weights)
-        ctx.layout, ctx.formats = layout, [x.dtype for x in rest]
+        ctx.layout, ctx.formats = layout, [x.dtype for x in tensors]
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, weights = ctx.saved_tensors
-        query, key, sines, _, by_sines, by_cosines, common, own, alpha = inputs
-        by_pair = any(ctx.needs_input_grad[2:4])
-        hidden = [alpha.new_empty(len(sines), by_sines.size(1)) for _ in range(2 * by_pair)]
-        each = [torch.empty_like(x) for x in (query, key)]
-        each += hidden or [torch.empty(0)] * 2
-        each += [torch.empty_like(x) for x in (common, own)]
+        *saved, weights = ctx.saved_tensors
+        inputs = AttentionInputs(*saved)
+        needed = dict(zip(inputs._fields, ctx.needs_input_grad[:-1], strict=True))
+        by_pair = needed["sines"] or needed["cosines"]
+        rows = len(inputs.sines) if by_pair else 0
+        odd, even = (inputs.by_sines.new_empty(rows, inputs.by_sines.size(1)) for _ in range(2))
+        query, key, common, own = (
+            torch.empty_like(x) for x in (inputs.query, inputs.key, inputs.common, inputs.own)
+        )
         # Every thread adds up its own part of the gradients that all pairs share.
         shared = [
-            x.new_zeros(torch.get_num_threads(), *x.shape) for x in (by_sines, by_cosines, alpha)
+            x.new_zeros(torch.get_num_threads(), *x.shape)
+            for x in (inputs.by_sines, inputs.by_cosines, inputs.alpha_weight)
         ]
-        given = (*inputs, weights, grad_out.contiguous(), *each)
+        given = (*inputs, weights, grad_out.contiguous(), query, key, odd, even, common, own)
         _call(
             "backward", ctx.layout, inputs, [(*given, *part) for part in zip(*shared, strict=True)]
         )
-        by_waves: list[Tensor | None] = [None, None]
-        if by_pair:
-            by_waves = [hidden[0] @ by_sines.t(), hidden[1] @ by_cosines.t()]
-        sums = [x.sum(0) for x in shared]
-        grads = [*each[:2], *by_waves, *sums[:2], *each[4:], sums[2]]
-        formats = [x.dtype for x in inputs[:2]] + ctx.formats
-        return *(g if g is None else g.to(f) for g, f in zip(grads, formats, strict=True)), None
+        sines = odd @ inputs.by_sines.t() if by_pair else None
+        cosines = even @ inputs.by_cosines.t() if by_pair else None
+        by_sines, by_cosines, alpha_weight = (x.sum(0) for x in shared)
+        grads = (query, key, sines, cosines, by_sines, by_cosines, common, own, alpha_weight)
+        return *(
+            None if g is None else g.to(f) for g, f in zip(grads, ctx.formats, strict=True)
+        ), None
 
 
 def _call(
     direction: str,
     layout: PairLayout,
-    inputs: Sequence[Tensor],
+    inputs: AttentionInputs,
     arguments: Sequence[tuple[Tensor, ...]],
 ) -> None:
     """Run the kernel over all crystals, in as many threads as PyTorch may use.
@@ -155,15 +190,14 @@ def _call(
     Args:
         direction: ``forward`` or ``backward``.
         layout: Pair layout.
-        inputs: Arguments of :func:`_plain` but for the layout.
+        inputs: What the kernel reads.
         arguments: Arrays for each thread, or one entry for all of them.
     """
-    key, alpha = inputs[1], inputs[-1]
+    key, alpha = inputs.key, inputs.alpha_weight
     library = load_library()
     assert library is not None
     kernel = getattr(library, f"pair_attention_{direction}_{_SUFFIX[key.dtype]}")
-    sines = inputs[2]
-    sizes = (len(alpha), key.size(1), alpha.size(1), sines.size(1))
+    sizes = (len(alpha), key.size(1), alpha.size(1), inputs.sines.size(1))
     widths = [ctypes.c_int64(x) for x in sizes]
     table = [ctypes.c_void_p(row.data_ptr()) for row in layout.table]
 
@@ -202,15 +236,26 @@ def native_agrees() -> bool:
     layout = PairLayout.build(torch.tensor([1, 5, 3, 5]))
     heads, d, c, waves, atoms, pairs, crystals = 2, 24, 19, 7, 14, 23, 4
     width = 2 * heads * c
-    shapes = [(atoms, heads * d), (atoms, d), *[(pairs, waves)] * 2, *[(waves, width)] * 2]
-    shapes += [*[(crystals, width)] * 2, (heads, c)]
+    shapes = {
+        "query": (atoms, heads * d),
+        "key": (atoms, d),
+        "sines": (pairs, waves),
+        "cosines": (pairs, waves),
+        "by_sines": (waves, width),
+        "by_cosines": (waves, width),
+        "common": (crystals, width),
+        "own": (crystals, width),
+        "alpha_weight": (heads, c),
+    }
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.bfloat16, 4e-2)):
-        inputs = [torch.randn(s, generator=generator) for s in shapes]
-        inputs[:2] = [x.to(dtype) for x in inputs[:2]]
+        given = {name: torch.randn(s, generator=generator) for name, s in shapes.items()}
+        inputs = AttentionInputs(**given)
+        in_format = inputs._replace(query=inputs.query.to(dtype), key=inputs.key.to(dtype))
         wanted = torch.randn(atoms, heads * (d + c), generator=generator).to(dtype)
-        found = _outcome(_Native.apply, inputs, layout, wanted)
+        found = _outcome(native, in_format, layout, wanted)
         # The kernel computes in float32 whatever it reads.
-        exact = _outcome(_plain, [x.float() for x in inputs], layout, wanted.float())
+        as_read = AttentionInputs(*(x.float() for x in in_format))
+        exact = _outcome(plain, as_read, layout, wanted.float())
         for ours, reference in zip(found, exact, strict=True):
             scale = reference.abs().amax().clamp(min=1.0)
             if not bool(((ours.float() - reference).abs() <= tolerance * scale).all()):
@@ -222,9 +267,12 @@ def native_agrees() -> bool:
 @torch.inference_mode(False)
 @torch.enable_grad()
 def _outcome(
-    function: Callable[..., Tensor], inputs: list[Tensor], layout: PairLayout, wanted: Tensor
+    function: Callable[[AttentionInputs, PairLayout], Tensor],
+    inputs: AttentionInputs,
+    layout: PairLayout,
+    wanted: Tensor,
 ) -> list[Tensor]:
-    leaves = [x.clone().requires_grad_() for x in inputs]
+    leaves = AttentionInputs(*(x.clone().requires_grad_() for x in inputs))
     with torch.autocast("cpu", enabled=False):
-        out = function(*leaves, layout)
+        out = function(leaves, layout)
         return [out, *torch.autograd.grad(out, leaves, wanted)]

@@ -1,8 +1,9 @@
-"""Relative positions of atom pairs: Fourier features and the pair MLPs of eqs 12 to 14."""
+"""What the network knows of a pair of atoms: Fourier features and the pair MLPs (eqs 12 to 14)."""
 
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from pyg_crysdiff.nn.layout import PairLayout
 
 
 def in_autocast_format(x: Tensor) -> Tensor:
-    """Convert to the number format of autocast where it is on: once, for what is kept."""
+    """Convert to the number format of autocast where it is on, for tensors that are reused."""
     kind = x.device.type
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
@@ -22,8 +23,8 @@ def in_autocast_format(x: Tensor) -> Tensor:
 class PairFeatures:
     r"""Inputs of the pair MLPs, :math:`\psi_{FT}(f_j - f_i)` (eq. 14) and the lattice.
 
-    Of the Fourier features of i, j and of j, i the cosines are the same and the sines differ in
-    sign, and those of i, i are zeros and ones: the pairs i < j are all there is to compute.
+    The Fourier features of i, j and of j, i have the same cosines, and sines of opposite sign.
+    Those of i, i are zeros and ones. So only the pairs i < j are computed.
 
     Attributes:
         sines: Sines of all (m, axis) for the pairs i < j of the layout, (P, 3 M).
@@ -66,13 +67,13 @@ def pair_features(
 
 @dataclass(frozen=True)
 class HiddenPairs:
-    r"""Hidden layers u of the pair MLPs before activation, as what they are the products of.
+    r"""Hidden layers u of the pair MLPs before their activation, given by their factors.
 
     .. math:: u_{ij} = e_{ij} + g + o_{ij}, \qquad u_{ji} = e_{ij} + g - o_{ij} \quad (i < j),
         \qquad u_{ii} = s, \qquad o = \sin W^{\sin}, \quad e = \cos W^{\cos}
 
-    alpha's come first, for all heads, then beta's. Over all pairs o and e are the largest arrays
-    there are: whoever needs them makes them where they are used.
+    Those of alpha come first, for all heads, then those of beta. Over all pairs, o and e would be
+    the largest arrays of the network, so they are computed only where they are used.
 
     Attributes:
         sines: Sines of the pairs i < j, (P, 3 M).
@@ -93,7 +94,7 @@ class HiddenPairs:
 
 @dataclass(frozen=True)
 class PairWeights:
-    """First layers of the pair MLPs, split by what their inputs hang on.
+    """First layers of the pair MLPs, split by what their inputs depend on.
 
     Attributes:
         sines: Weight of the sines, (3 M, 2 H c).
@@ -116,8 +117,8 @@ class PairTerms(nn.Module):
     .. math:: \alpha_{ij}, \beta_{ij} = \mathrm{MLP}(\psi_{FT}(f_j - f_i), L L^T)
 
     Both are one-hidden-layer MLPs of their own for every head (eqs 12 and 13). The first layers
-    are split by what their inputs hang on (:class:`HiddenPairs`): two products over half of the
-    pairs and one over crystals take the place of one over all pairs. The second linear layer of
+    are split by what their inputs depend on (:class:`HiddenPairs`): two products over half of the
+    pairs and one over crystals replace one over all pairs. The second linear layer of
     beta commutes with the attention-weighted sum,
     :math:`\sum_j a_{ij} (W h_{ij} + b) = W \sum_j a_{ij} h_{ij} + b`, so it is applied per atom
     and not per pair, in one with the layer that follows (:meth:`beta_through`); alpha needs no
@@ -183,13 +184,15 @@ class PairTerms(nn.Module):
         return weight, out.bias + out.weight @ self.beta_bias.flatten()
 
     def naive(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return alpha (P, H) and beta (P, H, head_dim) of any rows of features, as eqs 12 and 13.
+        """Return alpha (P, H) and beta (P, H, head_dim) of rows of features (P, inputs).
 
-        The reference for tests.
-
-        Args:
-            features: Sines, cosines and features of the crystal, (P, inputs).
+        Goes with the next release: :func:`pyg_crysdiff.nn.reference.pair_terms` is eqs 12 and 13.
         """
+        warnings.warn(
+            "PairTerms.naive goes with the next release; use pyg_crysdiff.nn.reference.pair_terms",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         hidden = F.silu(self.first(features)).view(len(features), 2, self.num_heads, -1)
         alpha = torch.einsum("phc,hc->ph", hidden[:, 0], self.alpha_weight)
         beta = torch.einsum("phc,hcd->phd", hidden[:, 1], self.beta_weight) + self.beta_bias

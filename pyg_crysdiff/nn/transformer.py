@@ -1,7 +1,8 @@
-"""The denoiser: a Transformer with relative positions over the fully connected crystal graph."""
+"""The network itself: a Transformer over the atoms of a crystal that predicts their noise."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from pyg_crysdiff.nn.attention import AttentionBlock, AttentionTerms, AttentionWeights
 from pyg_crysdiff.nn.conditioners import CDI
 from pyg_crysdiff.nn.conditioning import ConditionEmbedding, Conditioner
+from pyg_crysdiff.nn.denoiser import Contexts
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.pairs import pair_features
 
@@ -27,9 +29,10 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 @dataclass(frozen=True)
 class Context:
-    """What time and condition are to the network; depends on no atom, so it can be kept.
+    """Everything computed from time and condition alone.
 
-    One row stands for all crystals where time and condition are the same for all of them.
+    It does not depend on the atoms, so a sampler computes it once and reuses it. Where time and
+    condition are the same for all crystals, one row stands for all of them.
 
     Attributes:
         z_c: Condition vector, (B, dim) or (1, dim).
@@ -145,7 +148,7 @@ class CrystalTransformer(nn.Module):
         """Return what :meth:`forward` makes of t and condition alone."""
         return self.contexts()(t, condition)
 
-    def contexts(self) -> Callable[[Tensor, Mapping[str, Tensor] | None], Context]:
+    def contexts(self) -> Contexts:
         """Return :meth:`context` for weights that stay as they are, whose products it keeps."""
         weights = self._weights()
         return lambda t, condition: self._context(self.condition_embedding(t, condition), weights)
@@ -195,11 +198,13 @@ class CrystalTransformer(nn.Module):
     def forward_batch(
         self, batch: Batch | Data, t: Tensor, condition: Mapping[str, Tensor] | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Denoise a PyG batch with ``species``, ``frac_coords``, ``lattice`` and ``num_atoms``.
-
-        ``species`` are class indices or weights; use
-        :class:`pyg_crysdiff.models.CrystalDiffusion` for batches of atomic numbers.
-        """
+        """Denoise a PyG batch; goes with the next release, in favour of :meth:`forward`."""
+        warnings.warn(
+            "CrystalTransformer.forward_batch goes with the next release; call the network with "
+            "batch.species, batch.frac_coords, batch.lattice and batch.num_atoms",
+            DeprecationWarning,
+            stacklevel=2,
+        )
         return self(batch.species, batch.frac_coords, batch.lattice, batch.num_atoms, t, condition)
 
     def _embed(self, species: Tensor) -> Tensor:

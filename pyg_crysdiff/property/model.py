@@ -149,6 +149,11 @@ class PropertyModel:
         """Name of the property."""
         return str(self.card["property"])
 
+    @property
+    def identity(self) -> list[Any]:
+        """What decides its predictions (:class:`pyg_crysdiff.evaluation.PropertyPredictor`)."""
+        return [self.card, self.mean, self.std]
+
     @torch.inference_mode()
     def predict(
         self,

@@ -1,6 +1,6 @@
 """The best of many candidates: valid, nearest to a wanted property, none of them too often.
 
-The way of the data: candidates of any model -> predictions of a property model -> candidates in
+Data flow: candidates of any model -> predictions of a property model -> candidates in
 the order of their distance to the request -> those that are valid and not chosen yet.
 
 The property model that selects must not be the one that judges: a judge that has chosen what it
@@ -12,21 +12,23 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from pymatgen.core import Structure
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
+from pyg_crysdiff.evaluation.predictor import PropertyPredictor
 from pyg_crysdiff.evaluation.uniqueness import Key, matches_any, matching_key
 from pyg_crysdiff.progress import bar
-from pyg_crysdiff.property.model import PropertyModel
+from pyg_crysdiff.property.cdvae import load_evaluator
 
 
 def select(
     candidates: Sequence[Crystal | BrokenEntry],
     count: int,
-    predictor: PropertyModel,
+    predictor: PropertyPredictor | str | Path,
     target: float,
     *,
     copies: int = 1,
@@ -41,7 +43,8 @@ def select(
     Args:
         candidates: Generated crystals; broken entries are never chosen.
         count: Number of crystals wanted.
-        predictor: Property model; not the one that judges the result.
+        predictor: Property model, not the one that judges the result; or its file, or the name of
+            one that comes with the package, such as ``perov5-predictor``.
         target: Wanted value.
         copies: How often one structure may be chosen (pymatgen's StructureMatcher decides what is
             one, as in :func:`pyg_crysdiff.evaluation.uniqueness.first_occurrences`); 0 for any
@@ -55,6 +58,7 @@ def select(
         enough.
 
     Raises:
+        FileNotFoundError: If there is no predictor of that name.
         ValueError: If count is not positive, copies negative or the target not finite.
     """
     if count < 1:
@@ -63,6 +67,8 @@ def select(
         raise ValueError(f"copies must not be negative, got {copies}")
     if not np.isfinite(target):
         raise ValueError(f"the target must be a finite number, got {target}")
+    if isinstance(predictor, str | Path):
+        predictor = load_evaluator(predictor)
     off = np.abs(predictor.predict(candidates, progress=progress) - target)
     order = [int(i) for i in np.argsort(off, kind="stable") if np.isfinite(off[i])]
     old: dict[Key, list[Structure]] = defaultdict(list)

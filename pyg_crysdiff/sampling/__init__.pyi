@@ -1,5 +1,5 @@
 from .control import Control, Template
-from .pipeline import sample
+from .pipeline import Sampler, sample
 from .request import Sizes, resolve_target
 from .store import SampleStore
 from .symmetrise import symmetrised, write_symmetrised
@@ -7,6 +7,7 @@ from .symmetrise import symmetrised, write_symmetrised
 __all__ = [
     "Control",
     "SampleStore",
+    "Sampler",
     "Sizes",
     "Template",
     "resolve_target",

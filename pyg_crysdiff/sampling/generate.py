@@ -3,34 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.diffusion.joint import Solver
 from pyg_crysdiff.diffusion.noise import crystal_seed
-from pyg_crysdiff.diffusion.schedules import Spacing
-from pyg_crysdiff.models.build import Generator
-from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
+from pyg_crysdiff.diffusion.sampler import Sampler
+from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.sampling.control import Planner, Template
 from pyg_crysdiff.sampling.inpainting import known_batch
 
 
 @dataclass(frozen=True)
-class SamplerSettings:
-    """What decides a crystal beside its index; stored with every crystal."""
+class Provenance:
+    """What decides a crystal beside its index; stored with every crystal.
+
+    Attributes:
+        checkpoint: Digest of the checkpoint.
+        seed: Seed of the request.
+        guidance: Scale of classifier-free guidance.
+        sampler: Times and kind of the steps.
+    """
 
     checkpoint: str
     seed: int
     guidance: float
-    steps: int
-    corrector_steps: int
-    renewal: float
-    solver: Solver
-    spacing: Spacing
+    sampler: Sampler
+
+    def describe(self, num_steps: int) -> dict[str, Any]:
+        """Return flat plain data; ``steps`` is the number that a process of T steps makes."""
+        return {
+            "checkpoint": self.checkpoint,
+            "seed": self.seed,
+            "guidance": self.guidance,
+            "steps": len(self.sampler.times(num_steps)) - 1,
+            "corrector_steps": self.sampler.corrector_steps,
+            "renewal": self.sampler.renewal,
+            "solver": self.sampler.solver,
+            "spacing": self.sampler.spacing,
+        }
 
 
 def generate(
@@ -38,8 +52,7 @@ def generate(
     indices: Sequence[int],
     sizes: Sequence[int],
     targets: Sequence[Mapping[str, float]],
-    times: list[int],
-    settings: SamplerSettings,
+    provenance: Provenance,
     autocast: bool,
     planner: Planner | None,
 ) -> Iterator[list[Crystal]]:
@@ -50,8 +63,7 @@ def generate(
         indices: Indices of the crystals of the batch.
         sizes: Number of atoms of every crystal of the request.
         targets: Wanted properties of every crystal of the request.
-        times: Descending times from T to 0.
-        settings: Settings of the sampler.
+        provenance: Checkpoint, seed, guidance and sampler.
         autocast: Whether the network computes in bf16.
         planner: Constraints; None for none.
     """
@@ -61,19 +73,12 @@ def generate(
         for name in targets[0]
     }
     own = [sizes[i] for i in indices]
-    options: dict[str, Any] = {}
-    if planner is not None and isinstance(model, CrystalDiffusion):
-        options["known"] = known_batch(planner, model, indices, own, settings.seed)
+    inpainting = None
+    if planner is not None:
+        inpainting = known_batch(planner, model, indices, own, provenance.seed)
+    seeds = [crystal_seed(provenance.seed, i) for i in indices]
     states = model.generate(
-        own,
-        [crystal_seed(settings.seed, i) for i in indices],
-        times,
-        condition,
-        guidance=settings.guidance,
-        corrector_steps=settings.corrector_steps,
-        renewal=settings.renewal,
-        solver=settings.solver,
-        **options,
+        own, seeds, provenance.sampler, condition, provenance.guidance, inpainting
     )
     final: Any = None
     # One context for all steps: it keeps the weights that it has converted.
@@ -85,8 +90,9 @@ def generate(
     assert final is not None
     template = None if planner is None else planner.control.template
     crystals = [_oriented(crystal, template) for crystal in model.crystals(final)]
+    facts = provenance.describe(model.num_steps)
     for index, crystal in zip(indices, crystals, strict=True):
-        crystal.info.update(asdict(settings), target=dict(targets[index]), index=index)
+        crystal.info.update(facts, target=dict(targets[index]), index=index)
         if planner is not None:
             crystal.info["control"] = planner.control.describe(index)
     yield crystals

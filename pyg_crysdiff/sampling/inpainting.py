@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pyg_crysdiff.diffusion.inpainting import Inpainting
 from pyg_crysdiff.diffusion.noise import CrystalNoise, crystal_seed
-from pyg_crysdiff.models.crystal_diffusion import CrystalDiffusion
+from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.sampling.composition import draw_composition
 from pyg_crysdiff.sampling.control import Planner
 
@@ -19,23 +19,24 @@ _SETTLE_SHARE = 0.25  # of T; at a quarter the cosine schedule has kept 85 % of 
 
 def known_batch(
     planner: Planner,
-    model: CrystalDiffusion,
+    model: Generator,
     indices: Sequence[int],
     sizes: Sequence[int],
     seed: int,
 ) -> Inpainting:
-    """Return what is given of the crystals with these indices, on the model's device.
+    """Return what is given of the crystals with these indices, lattices in Angstrom.
+
+    All tensors are on the model's device.
 
     Args:
         planner: Constraints.
-        model: Model that is sampled.
+        model: Model that is sampled, which takes sizes.
         indices: Index of each crystal of the batch.
         sizes: Number of atoms of each of them.
         seed: Seed of the request.
     """
     device, dtype = model.elements.device, torch.get_default_dtype()
     plans = [planner.plan(n, i) for i, n in zip(indices, sizes, strict=True)]
-    scale = model.scale(torch.tensor(sizes, device=device))
     seeds = [crystal_seed(seed, i, "known") for i in indices]
     rngs = [np.random.default_rng(crystal_seed(seed, i, "composition")) for i in indices]
 
@@ -61,7 +62,7 @@ def known_batch(
         noise=CrystalNoise(seeds, sizes, device),
         allowed=torch.as_tensor(np.concatenate([p.allowed for p in plans]), device=device),
         coordinates=gathered([p.frac_coords for p in plans]),
-        lattice=None if lattice is None else lattice.view(-1, 3, 3) / scale,
+        lattice=None if lattice is None else lattice.view(-1, 3, 3),
         settle=settle if planner.control.rule else None,
-        settle_at=int(_SETTLE_SHARE * model.process.num_steps),
+        settle_at=int(_SETTLE_SHARE * model.num_steps),
     )

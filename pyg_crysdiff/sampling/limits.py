@@ -5,27 +5,16 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
-from typing import get_args
 
 import torch
 
-from pyg_crysdiff.diffusion.joint import Solver
-
 MAX_SAMPLES = 1_000_000
 MAX_ATOMS = 10_000
-_MAX_CORRECTOR_STEPS = 1_000
 # The networks here take about this much for each pair of atoms, others more.
 _LEAST_BYTES_PER_PAIR = 512
 
 
-def check_arguments(
-    num_samples: int,
-    batch_size: int | None,
-    guidance: float,
-    corrector_steps: int,
-    renewal: float,
-    solver: str,
-) -> None:
+def check_arguments(num_samples: int, batch_size: int | None) -> None:
     """Check the arguments of :func:`pyg_crysdiff.sampling.sample` that need no model.
 
     Raises:
@@ -40,16 +29,6 @@ def check_arguments(
         )
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    if not math.isfinite(guidance):
-        raise ValueError(f"guidance must be a finite number, got {guidance}")
-    if not 0 <= corrector_steps <= _MAX_CORRECTOR_STEPS:
-        raise ValueError(
-            f"corrector_steps must lie between 0 and {_MAX_CORRECTOR_STEPS}, got {corrector_steps}"
-        )
-    if not 0 <= renewal <= 1:
-        raise ValueError(f"renewal must lie between 0 and 1, got {renewal}")
-    if solver not in get_args(Solver):
-        raise ValueError(f"solver must be one of {get_args(Solver)}, got {solver!r}")
 
 
 def check_shard(shard: tuple[int, int] | None, out: str | Path | None) -> None:

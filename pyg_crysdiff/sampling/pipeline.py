@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
-from pyg_crysdiff.diffusion.joint import Solver
-from pyg_crysdiff.diffusion.schedules import Spacing, sampling_times
+from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
+from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.platform import choose_device, choose_precision
 from pyg_crysdiff.progress import bar
 from pyg_crysdiff.sampling.batches import cut_batches, within_memory
+from pyg_crysdiff.sampling.choice import OldSampler, choose
 from pyg_crysdiff.sampling.control import Control, Planner
-from pyg_crysdiff.sampling.generate import SamplerSettings, generate
+from pyg_crysdiff.sampling.generate import Provenance, generate
 from pyg_crysdiff.sampling.limits import check_arguments, check_memory, check_shard
 from pyg_crysdiff.sampling.request import (
     NumAtoms,
@@ -31,11 +31,8 @@ from pyg_crysdiff.sampling.request import (
     resolve_target,
 )
 from pyg_crysdiff.sampling.store import SampleStore, sole_writer
-from pyg_crysdiff.structrepdiff.model import StructRepDiff
 
 log = logging.getLogger(__name__)
-
-_RECONSTRUCTED_AT_ONCE = 16
 
 
 def sample(
@@ -43,15 +40,11 @@ def sample(
     num_samples: int,
     *,
     target: Target = "min",
-    num_atoms: NumAtoms = "distribution",
+    num_atoms: NumAtoms | None = None,
     control: Control | None = None,
     seed: int = 0,
-    steps: int | None = None,
-    guidance: float = 1.0,
-    corrector_steps: int = 1,
-    renewal: float = 0.0,
-    solver: Solver = "ancestral",
-    spacing: Spacing = "uniform",
+    sampler: Sampler | str | None = None,
+    guidance: float | None = None,
     batch_size: int | None = None,
     device: str | torch.device | None = None,
     precision: str = "auto",
@@ -60,11 +53,15 @@ def sample(
     extrapolate: bool = False,
     trusted: Sequence[str] = (),
     progress: bool = True,
+    **old: Unpack[OldSampler],
 ) -> list[Crystal]:
     """Generate crystals, optionally with wanted properties.
 
-    Crystal i depends on (checkpoint, seed, i) and the sampler settings, not on how many
-    crystals are asked for; batch composition enters only through floating-point rounding.
+    Sampler, guidance and numbers of atoms that are not named are those that the checkpoint's card
+    recommends, as in ``crysdiff sample``.
+
+    Crystal i depends on (checkpoint, seed, i), sampler and guidance, not on how many crystals are
+    asked for; batch composition enters only through floating-point rounding.
     With ``out``, every batch is written as it is finished, and the same call goes on where an
     interrupted one stopped and yields the structures of an uninterrupted one. All cells are
     right-handed and in one orientation (:meth:`pyg_crysdiff.data.Crystal.oriented`). What is
@@ -78,21 +75,16 @@ def sample(
             lowest 5 % of the training values, ``"max"`` and ``"max:5"`` likewise; None for
             unconditional sampling (the model's condition is dropped).
         num_atoms: A number, a range (low, high), numbers with weights, ``"distribution"``
-            (training distribution) or ``"target"`` (distribution given the target property).
+            (training distribution) or ``"target"`` (distribution given the target property);
+            None for the card's, or ``"distribution"``.
         control: Hard constraints: formula, elements, charge neutrality, template.
         seed: Seed.
-        steps: Number of reverse steps, 1 to T; None for all T.
-        guidance: Scale of classifier-free guidance; 1 is the plain conditional model.
-        corrector_steps: Corrector moves of the coordinates per step; StructRepDiff has none.
-        renewal: 0 for Langevin moves (DiffCSP); up to 1 for moves that replace this share of the
-            noise at once: better structures from far fewer steps, less diversity
-            (:meth:`pyg_crysdiff.diffusion.coordinates.WrappedNormalDiffusion.correct`).
-        solver: ``ancestral`` samples every step's posterior; ``renewing`` makes the noise of the
-            coordinates anew in every step, which gives with a tenth of the network calls what
-            ancestral steps with Langevin moves give; ``flow`` follows the probability flow to
-            second order (:meth:`pyg_crysdiff.diffusion.joint.JointDiffusion.reverse`).
-        spacing: Times of the steps: ``uniform``; ``focused``, dense where atoms find their places;
-            ``edm`` (:func:`pyg_crysdiff.diffusion.schedules.sampling_times`).
+        sampler: Times and kind of the reverse steps, or the name of a preset: ``"paper"`` (all T
+            steps with a Langevin move each) or ``"fast"`` (as good from a tenth of the network
+            calls). It is taken whole. None for the card's, or ``"fast"`` where a checkpoint has
+            no card. See :class:`pyg_crysdiff.diffusion.sampler.Sampler`.
+        guidance: Scale of classifier-free guidance; 1 is the plain conditional model. None for
+            the card's, or 1.
         batch_size: Crystals per batch; None chooses batches that the device's memory bounds, or
             those of the samples that ``out`` already holds. A batch for which there is no memory
             after all is made in two halves.
@@ -105,61 +97,41 @@ def sample(
         extrapolate: Allow targets beyond the training range.
         trusted: Packages besides this one whose conditioners the checkpoint may name.
         progress: Show a progress bar.
+        **old: ``steps``, ``solver``, ``spacing``, ``corrector_steps`` and ``renewal`` of version
+            0.1.0, which ``sampler`` has replaced; they go with the next release.
 
     Returns:
         The crystals (of the shard) with provenance in ``info``: checkpoint digest, seed, index,
-        target, guidance, steps.
+        target, guidance, sampler.
 
     Raises:
         ValueError: If an argument is out of range, the constraints cannot be met, or the
             checkpoint is damaged.
         FileNotFoundError: If there is no checkpoint.
     """
-    check_arguments(num_samples, batch_size, guidance, corrector_steps, renewal, solver)
+    check_arguments(num_samples, batch_size)
     check_shard(shard, out)
     where = choose_device(device)
-    if isinstance(checkpoint, LoadedModel):
-        loaded = checkpoint
-        loaded.model.to(where)
-    else:
-        loaded = load_checkpoint(checkpoint, where, trusted)
-    model = loaded.model
-    times = sampling_times(model.process.num_steps, steps, spacing)
+    loaded = checkpoint
+    if not isinstance(loaded, LoadedModel):
+        loaded = load_checkpoint(loaded, where, trusted)
+    model = loaded.model.to(where)
+    choice = choose(loaded, sampler, guidance, num_atoms, old)
     wanted = resolve_target(target, model.statistics, extrapolate=extrapolate)
     targets = [draw_target(wanted, model.statistics, seed, i) for i in range(num_samples)]
-    rule = Sizes(num_atoms)
-    planner: Planner | None = None
-    if isinstance(model, StructRepDiff):
-        if rule.given or control:
-            raise ValueError(
-                "this model generates composition and number of atoms itself; neither num_atoms "
-                "nor constraints can be asked of it"
-            )
-        # Size and coordinates come with the rest: nothing to draw, nothing to correct.
-        sizes, corrector_steps, renewal = [1] * num_samples, 0, 0.0
-        batch_size = batch_size or _RECONSTRUCTED_AT_ONCE
-        beyond = extrapolations(wanted, (), model.statistics)
-    else:
-        if control or model.needs_formula:
-            planner = Planner(control or Control(), model.statistics.elements, model.needs_formula)
+    rule = Sizes(choice.num_atoms)
+    planner = _planner(model, rule, control)
+    sizes = [1] * num_samples
+    if model.takes_sizes:
         sizes = _sizes(rule, planner, seed, model.statistics, targets)
         check_memory(max(sizes), where)
-        beyond = extrapolations(wanted, sizes, model.statistics)
-    for line in beyond:
+    for line in extrapolations(wanted, sizes if model.takes_sizes else (), model.statistics):
         log.warning("%s: the model extrapolates", line)
-    settings = SamplerSettings(
-        loaded.digest,
-        seed,
-        guidance,
-        len(times) - 1,
-        corrector_steps,
-        renewal,
-        solver,
-        spacing,
-    )
+    provenance = Provenance(loaded.digest, seed, choice.guidance, choice.sampler)
+    facts = provenance.describe(model.num_steps)
     autocast = choose_precision(precision, where) == "bf16-mixed"
     request = {
-        **asdict(settings),
+        **facts,
         "target": wanted,
         "num_samples": num_samples,
         "num_atoms": dict(rule.rule) if isinstance(rule.rule, Mapping) else rule.rule,
@@ -168,16 +140,31 @@ def sample(
     }
 
     def make(indices: Sequence[int]) -> Iterator[list[Crystal]]:
-        return generate(model, indices, sizes, targets, times, settings, autocast, planner)
+        return generate(model, indices, sizes, targets, provenance, autocast, planner)
 
+    batch_size = batch_size or model.crystals_at_once
     if out is None:
         batches = cut_batches(sizes, batch_size, where)
-        return _run(make, batches, len(times) - 1, None, shard, progress)
+        return _run(make, batches, facts["steps"], None, shard, progress)
     with sole_writer(out, shard):
         begun = SampleStore.batches(out, num_samples)
         batches = cut_batches(sizes, batch_size, where, begun)
         store = SampleStore(out, {**request, "batches": [len(batch) for batch in batches]})
-        return _run(make, batches, len(times) - 1, store, shard, progress)
+        return _run(make, batches, facts["steps"], store, shard, progress)
+
+
+def _planner(model: Generator, rule: Sizes, control: Control | None) -> Planner | None:
+    """Return the planner of the constraints, if there are any and the model can obey them."""
+    if not model.takes_sizes:
+        if control or rule.given:
+            raise ValueError(
+                "this model generates composition and number of atoms itself; neither num_atoms "
+                "nor constraints can be asked of it"
+            )
+        return None
+    if control or model.needs_formula:
+        return Planner(control or Control(), model.statistics.elements, model.needs_formula)
+    return None
 
 
 def _run(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -17,10 +17,6 @@ from pyg_crysdiff.sampling.limits import MAX_ATOMS
 Interval = tuple[float, float]
 Wanted = Mapping[str, float | Interval]
 Target = Wanted | str | None
-_ADVICE: dict[str, type | tuple[type, ...]] = {
-    "steps": int, "guidance": (int, float), "corrector_steps": int, "renewal": (int, float),
-    "solver": str, "spacing": str, "num_atoms": (int, str),
-}  # fmt: skip
 NumAtoms = int | tuple[int, int] | Mapping[int, float] | Literal["distribution", "target"]
 
 
@@ -120,27 +116,6 @@ def extrapolations(wanted: Wanted, sizes: Sequence[int], statistics: DataStatist
     if sizes and max(sizes) > most:
         lines.append(f"{max(sizes)} atoms are more than any training crystal has ({most})")
     return lines
-
-
-def recommended_sampler(card: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of :func:`pyg_crysdiff.sampling.sample` that a checkpoint's card advises.
-
-    Args:
-        card: Of :class:`pyg_crysdiff.models.LoadedModel`; anybody may have written it.
-
-    Raises:
-        ValueError: If it has what is no option of a sampler, or no value of one.
-    """
-    advice = card.get("sampler") or {}
-    known = isinstance(advice, Mapping) and all(
-        isinstance(value, _ADVICE.get(name, ())) for name, value in advice.items()
-    )
-    if not known:
-        raise ValueError(
-            f"the checkpoint's card recommends the sampler {advice!r:.200}; it may have "
-            f"{', '.join(_ADVICE)}. Correct or remove it"
-        )
-    return dict(advice)
 
 
 def draw_target(

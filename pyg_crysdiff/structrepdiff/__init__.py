@@ -1,4 +1,4 @@
-"""StructRepDiff (arXiv 2408.07213): diffusion of descriptors, crystals by inverting them."""
+"""StructRepDiff (arXiv 2408.07213): generate descriptors, then find crystals that have them."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Embedded atom density (EAD), a descriptor of the surroundings of every atom."""
+"""The descriptor of the surroundings of an atom: embedded atom density (EAD)."""
 
 from __future__ import annotations
 

@@ -1,21 +1,23 @@
-"""StructRepDiff: a diffusion model of representations, and crystals from them."""
+"""The model to train and sample: diffusion of representations, and crystals made from them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.properties import property_of, set_properties
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.gaussian import GaussianDDPM
-from pyg_crysdiff.diffusion.joint import Solver
+from pyg_crysdiff.diffusion.inpainting import Inpainting
 from pyg_crysdiff.diffusion.noise import crystal_seed
+from pyg_crysdiff.diffusion.sampler import Earlier, Sampler, Solver
+from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.progress import bar
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Representation
@@ -42,11 +44,12 @@ class RepresentationState:
     seeds: tuple[int, ...]
 
 
-class StructRepDiff(nn.Module):
+class StructRepDiff(Generator):
     """Diffusion in descriptor space with gradient-based reconstruction (arXiv 2408.07213).
 
-    The same interface as :class:`pyg_crysdiff.models.CrystalDiffusion`: training, sampling and
-    benchmark do not tell them apart. The number of atoms is part of what is generated.
+    A :class:`pyg_crysdiff.models.Generator` like any other: training, sampling and benchmark do
+    not tell the families apart. The number of atoms is part of what is generated. There are no
+    coordinates to correct, and no noise to renew.
 
     Args:
         denoiser: Network.
@@ -60,6 +63,16 @@ class StructRepDiff(nn.Module):
             cut; None for no cut.
         condition_dropout: Probability of hiding a training crystal's condition.
     """
+
+    family = "structrepdiff"
+    presets: ClassVar[Mapping[str, Sampler]] = {
+        "paper": Sampler("ancestral", None),
+        "fast": Sampler("ancestral", 250),
+    }
+    solvers: ClassVar[tuple[Solver, ...]] = ("ancestral", "flow")
+    corrector = False
+    takes_sizes = False
+    crystals_at_once = 16  # they are reconstructed side by side, and written when all are done
 
     mean: Tensor
     std: Tensor
@@ -86,16 +99,17 @@ class StructRepDiff(nn.Module):
         for name in ("mean", "std", "extreme"):
             self.register_buffer(name, torch.zeros(representation.dim))
         self.register_buffer("frequencies", torch.zeros(231, dtype=torch.long))
+        self.register_buffer("elements", torch.tensor(statistics.elements), persistent=False)
+
+    @property
+    def num_steps(self) -> int:
+        """T of the process."""
+        return self.process.num_steps
 
     @property
     def properties(self) -> tuple[str, ...]:
         """Names of the properties the model can be conditioned on."""
         return self.denoiser.condition_embedding.properties
-
-    @property
-    def elements(self) -> Tensor:
-        """Atomic numbers of the training set."""
-        return self.representation.elements
 
     def prepare(
         self, train: InMemoryDataset, val: InMemoryDataset, progress: bool = True
@@ -163,26 +177,22 @@ class StructRepDiff(nn.Module):
         self,
         num_atoms: Sequence[int],
         seeds: Sequence[int],
-        times: list[int],
+        sampler: Sampler,
         condition: Mapping[str, Tensor] | None = None,
         guidance: float = 1.0,
-        corrector_steps: int = 0,
-        renewal: float = 0.0,
-        solver: Solver = "ancestral",
+        inpainting: Inpainting | None = None,
     ) -> Iterator[tuple[int, RepresentationState]]:
         """Generate one batch of representations, yielding (s, state at s) after every step.
 
         Args:
             num_atoms: Not used: N is generated.
             seeds: Seed of each crystal.
-            times: Descending times from T to 0.
+            sampler: Times and kind of the steps.
             condition: Property name to values (B,).
             guidance: Scale of classifier-free guidance.
-            corrector_steps: Not used: there are no coordinates to correct.
-            renewal: Not used.
-            solver: Kind of the steps; see :meth:`FieldDiffusion.solve` for ``flow``.
+            inpainting: Not used: nothing can be given.
         """
-        del num_atoms, corrector_steps, renewal
+        del num_atoms, inpainting
         device = self.mean.device
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
@@ -191,16 +201,12 @@ class StructRepDiff(nn.Module):
             return torch.cat(rows).to(device)
 
         x = self.process.prior(noise())
-        earlier: tuple[Tensor, Tensor] | None = None
-        for time, after in pairwise(times):
+        earlier: Earlier | None = None
+        for time, after in pairwise(sampler.times(self.num_steps)):
             t = torch.full((len(seeds),), time, device=device)
             prediction = self._predict(x, t, condition, guidance)
             s = torch.full_like(t, after)
-            if solver == "flow":
-                x, found = self.process.solve(x, prediction, t, s, noise(), earlier)
-                earlier = (t, found)
-            else:
-                x = self.process.step(x, prediction, t, s, noise())
+            x, earlier = sampler.step(self.process, x, prediction, t, s, noise(), earlier)
             yield after, RepresentationState(x, tuple(seeds))
 
     def _predict(

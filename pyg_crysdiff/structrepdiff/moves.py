@@ -1,4 +1,4 @@
-"""Moves away from a local minimum, for basin hopping."""
+"""Random moves out of a local minimum, for the reconstruction of coordinates."""
 
 from __future__ import annotations
 

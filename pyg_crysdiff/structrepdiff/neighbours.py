@@ -1,4 +1,4 @@
-"""All pairs of atoms and periodic images within a radius, for a batch of crystals at once."""
+"""Find all pairs of atoms within a radius, periodic images included, for a batch of crystals."""
 
 from __future__ import annotations
 

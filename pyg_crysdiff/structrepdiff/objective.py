@@ -1,4 +1,4 @@
-"""How far the descriptors of many trial structures are from their targets, with gradients."""
+"""What the reconstruction minimises: how far descriptors of trial structures are from targets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sums of many narrow radial functions over many distances, by B-splines."""
+"""Fast sums of many narrow functions over many distances, by B-splines on a grid."""
 
 from __future__ import annotations
 

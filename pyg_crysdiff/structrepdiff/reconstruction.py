@@ -1,4 +1,4 @@
-"""From descriptors back to coordinates: waves of starts, descents and hops."""
+"""Find coordinates that have given descriptors: many starts, descents and hops, in waves."""
 
 from __future__ import annotations
 

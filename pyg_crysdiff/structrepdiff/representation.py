@@ -1,4 +1,4 @@
-"""The representation vector of a crystal, and its parts back again (arXiv 2408.07213, 4.1)."""
+"""The vector that represents a crystal, and how to read it back (arXiv 2408.07213, 4.1)."""
 
 from __future__ import annotations
 

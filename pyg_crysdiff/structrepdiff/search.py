@@ -1,4 +1,4 @@
-"""Settings of a reconstruction."""
+"""Settings of the search for coordinates: how many starts, steps and hops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Starting structures for reconstruction: uniform, space-filling, symmetric, repeated."""
+"""Where a reconstruction starts: uniform, space-filling, symmetric or repeated coordinates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finer lattices that a cell may be a supercell of."""
+"""Smaller cells of which a given cell can be a supercell."""
 
 from __future__ import annotations
 

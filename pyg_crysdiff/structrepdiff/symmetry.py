@@ -1,4 +1,4 @@
-"""The space groups that a given cell allows, in the axes of that cell."""
+"""Which space groups a given cell allows, with their operations in the axes of that cell."""
 
 from __future__ import annotations
 

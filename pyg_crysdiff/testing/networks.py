@@ -1,4 +1,4 @@
-"""Checks of denoisers and conditioners."""
+"""Check a denoiser or a conditioner of your own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_crysdiff.nn.conditioning import Conditioner
+from pyg_crysdiff.nn.denoiser import CachingDenoiser
 from pyg_crysdiff.nn.transformer import CrystalTransformer
 
 SYMMETRIES = ("permutation", "translation", "rotation")
@@ -29,12 +30,14 @@ def assert_denoiser(
     """Check a denoiser as :class:`pyg_crysdiff.models.CrystalDiffusion` uses it.
 
     Shapes, finite values (one-atom cells included), no change of the inputs, the same result
-    twice, each crystal as if it were alone, gradients, NaN conditions as no condition, and the
-    symmetries of a crystal: permutation of atoms, common translations and whole turns of
-    coordinates, rotation of the lattice. A double-precision copy is checked, in eval mode.
+    twice, each crystal as if it were alone, gradients, NaN conditions as no condition, contexts
+    (of a :class:`pyg_crysdiff.nn.CachingDenoiser`), and the symmetries of a crystal: permutation
+    of atoms, common translations and whole turns of coordinates, rotation of the lattice. A
+    double-precision copy is checked, in eval mode.
 
     Args:
-        denoiser: The network; its interface is :class:`pyg_crysdiff.nn.Denoiser`.
+        denoiser: The network; its interface is :class:`pyg_crysdiff.nn.Denoiser`, and
+            :class:`pyg_crysdiff.nn.CachingDenoiser` where it has contexts.
         num_species: K, number of its species classes.
         sizes: Atoms of the crystals to check with.
         symmetries: Which of ``permutation``, ``translation``, ``rotation`` it should have.
@@ -60,6 +63,7 @@ def assert_denoiser(
     with torch.no_grad():
         _same(network(**inputs), outputs, "a second call with the same inputs")
         _alone(network, inputs, outputs, sizes)
+        _contexts(network, inputs, outputs)
         if embedding.properties:
             hidden = {k: torch.full_like(v, torch.nan) for k, v in inputs["condition"].items()}
             none = network(**{**inputs, "condition": None})
@@ -201,6 +205,20 @@ def _alone(
         wanted = (outputs[0][k : k + 1], outputs[1][rows], outputs[2][rows])
         _same(network(**single), wanted, f"crystal {k} of {n} atoms alone, against its batch")
         start += n
+
+
+def _contexts(network: nn.Module, inputs: Inputs, outputs: Sequence[Tensor]) -> None:
+    """Check that contexts made beforehand change nothing, also those of one row for all."""
+    if not isinstance(network, CachingDenoiser):
+        return
+    make = network.contexts()
+    context = make(inputs["t"], inputs["condition"])
+    _same(network(**inputs, context=context), outputs, "with a context made beforehand")
+    first = {name: value[:1] for name, value in inputs["condition"].items()}
+    rows = {name: value.expand(len(inputs["t"])) for name, value in first.items()}
+    alike = {**inputs, "t": inputs["t"][:1].expand(len(inputs["t"])), "condition": rows}
+    found = network(**alike, context=make(alike["t"][:1], first))
+    _same(found, network(**alike), "with a context of one row for all crystals")
 
 
 def _permutation(

@@ -1,4 +1,4 @@
-"""Checks of diffusion processes of one field."""
+"""Check a diffusion process of your own, for one of lattice, coordinates and species."""
 
 from __future__ import annotations
 

@@ -8,8 +8,9 @@ from typing import Any
 from torch import nn
 
 from pyg_crysdiff.data.statistics import DataStatistics
-from pyg_crysdiff.models.build import PACKAGE, Generator, build_model
+from pyg_crysdiff.models.build import PACKAGE, build_model
 from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
+from pyg_crysdiff.models.generator import Generator
 
 _CONDITIONAL = ("conditioner", "condition_embedding")
 

@@ -15,8 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch_geometric.data import Batch
 
 from pyg_crysdiff.diffusion.noise import crystal_seed
-from pyg_crysdiff.models.build import Generator
 from pyg_crysdiff.models.checkpoint import KEY, pack
+from pyg_crysdiff.models.generator import Generator
 
 
 class DiffusionModule(LightningModule):

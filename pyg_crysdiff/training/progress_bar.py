@@ -67,7 +67,7 @@ class TrainingBar(ProgressBar):
         del pl_module
         if self._bar is not None:
             self._bar.set_postfix_str(self._facts(trainer, time.monotonic()), refresh=False)
-            self._bar.update(self._bar.total - self._bar.n)
+            self._bar.update(100 - self._bar.n)
         self._close()
 
     def on_exception(

@@ -24,6 +24,7 @@ from pyg_crysdiff.storage import (
 from pyg_crysdiff.training.checkpoints import LAST, damage
 
 CONFIG, DATA, FINISHED = "config.json", "data.json", "finished.json"
+IN_MEMORY = "in_memory"  # key of a "data" configuration that no file stands behind
 _OTHER = "a run of another configuration"
 # The length of a run may be changed when it is resumed, and where it runs; nothing else may.
 _FREE = ("max_epochs", "budget_minutes", "device", "precision", "devices", "num_nodes", "strategy")
@@ -87,10 +88,13 @@ def check_data(
         check_same(folder / CONFIG, config, what=_OTHER, free=_FREE, older=_OLDER)
     sizes = {name: len(data) for name, data in sets.items()}
     content = _content(sets, properties)
+    what = "a run on other data: files, split or properties are no longer the same"
+    if IN_MEMORY in (read_record(folder / CONFIG).get("data") or {}):
+        what = "a run on other data, which were in memory: pass the same data=(train, val) again"
     check_same(
         folder / DATA,
         {"properties": list(properties), "content": content, **sizes, "folder": str(base)},
-        what="a run on other data: files, split or properties are no longer the same",
+        what=what,
         free=("folder",),
     )
     check_same(folder / CONFIG, config, what=_OTHER, free=("data", *_FREE), older=_OLDER)

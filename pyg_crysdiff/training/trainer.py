@@ -11,13 +11,12 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch_geometric.data import InMemoryDataset
 
 import pyg_crysdiff
-from pyg_crysdiff.configuration import compose_config, resolve_class
-from pyg_crysdiff.data.properties import describe_use
+from pyg_crysdiff.configuration import compose_config
+from pyg_crysdiff.data import CrystalDataset
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.models.build import PACKAGE
 from pyg_crysdiff.models.checkpoint import LoadedModel
@@ -25,6 +24,7 @@ from pyg_crysdiff.platform import choose_device, choose_devices, choose_precisio
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
 from pyg_crysdiff.training.checkpoints import LAST, MetricsFile, WholeCheckpoints, resumable
 from pyg_crysdiff.training.config_checks import check_numbers
+from pyg_crysdiff.training.data import Sets, conditions, given_pair, load_data, named
 from pyg_crysdiff.training.divergence import FiniteSteps
 from pyg_crysdiff.training.finetune import new_model
 from pyg_crysdiff.training.lightning_output import quiet_lightning
@@ -60,60 +60,11 @@ class FitResult:
     num_parameters: int
 
 
-def load_data(
-    options: Mapping[str, Any],
-    properties: Sequence[str] | str,
-    trusted: Sequence[str] = (PACKAGE,),
-) -> tuple[InMemoryDataset, InMemoryDataset, list[str]]:
-    """Open the training and validation sets of a ``data`` configuration.
-
-    Args:
-        options: ``name`` of a data set or path of own files, or ``_target_`` with the dotted path
-            of a data set class of one's own; besides, arguments of the class.
-        properties: Names of the conditioning properties; ``auto`` for the set's own targets.
-        trusted: Top-level packages from which such a class may come.
-
-    Returns:
-        Both sets (validation may be empty) and the names of the conditioning properties, which
-        are also said in one line.
-
-    Raises:
-        ValueError: If a wanted property is not in the data, or the class is not trusted.
-    """
-    from pyg_crysdiff.data import CrystalDataset, load_dataset  # noqa: PLC0415
-
-    options = {key: value for key, value in options.items() if value is not None}
-    if target := options.pop("_target_", None):
-        name, own = str(target), resolve_class(target, CrystalDataset, trusted)
-        train, val = own(split="train", **options), own(split="val", **options)
-    else:
-        name = options.pop("name")
-        train = load_dataset(name, split="train", **options)
-        val = load_dataset(name, split="val", **options)
-    wanted = _wanted(properties, train.targets)
-    missing = [p for p in wanted if p not in train.property_names]
-    if missing:
-        raise ValueError(
-            f"no properties {missing} in {name}; it has {list(train.property_names)} (several are "
-            "written properties=[one,two])"
-        )
-    rank_zero_info(describe_use(train, wanted, "conditioned on", "their condition is hidden"))
-    if len(val) == 0:
-        rank_zero_info("no validation: its part of the data is empty")
-    return train, val, wanted
-
-
-def _wanted(properties: Sequence[str] | str | None, targets: Sequence[str]) -> list[str]:
-    if properties == "auto":
-        return list(targets)
-    named = [properties] if isinstance(properties, str) else properties or []
-    return list(dict.fromkeys(str(name) for name in named))
-
-
 def train(
     config: Mapping[str, Any],
     out_dir: str | Path,
     *,
+    data: Sets | None = None,
     trusted: Sequence[str] = (),
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
@@ -129,6 +80,8 @@ def train(
     Args:
         config: Configuration as composed from ``configs/train.yaml``, plain containers.
         out_dir: Output folder.
+        data: Training and validation set in memory, in the place of ``config["data"]``; the latter
+            may be None or empty. To go on with such a run takes the same data again.
         trusted: Packages besides this one that conditioners and data sets may come from.
         progress: Show a progress bar.
         callbacks: Further Lightning callbacks.
@@ -137,19 +90,25 @@ def train(
 
     Raises:
         ValueError: If the folder holds a run of another configuration or on other data, another
-            process trains there, or a value is bad.
+            process trains there, or a value is bad; or if it holds a run on data in memory and
+            they are not given.
+        TypeError: If ``data`` is no pair of data sets.
         TrainingDivergedError: If the loss is no longer a number.
         OSError: If the folder cannot be written to.
     """
     check_numbers(config)
     out_dir, start = Path(out_dir), Path(base or "").resolve()
+    sets = None if data is None else given_pair(data)
+    if sets is not None:
+        config = {**config, "data": named(*sets)}
     with writing(out_dir):
-        return _train(config, out_dir, start, (PACKAGE, *trusted), progress, callbacks)
+        return _train(config, out_dir, sets, start, (PACKAGE, *trusted), progress, callbacks)
 
 
 def _train(
     config: Mapping[str, Any],
     out_dir: Path,
+    sets: tuple[CrystalDataset, CrystalDataset] | None,
     base: Path,
     trusted: Sequence[str],
     progress: bool,
@@ -159,7 +118,8 @@ def _train(
     device = choose_device(config["device"])
     devices = choose_devices(config.get("devices", 1), device)
     places = located(config, base)
-    train_set, val_set, properties = load_data(places["data"], config["properties"], trusted)
+    train_set, val_set = sets or load_data(places["data"], trusted)
+    properties = conditions(train_set, val_set, config["properties"])
     check_data(out_dir, config, {"train": train_set, "val": val_set}, properties, base)
     if (facts := ended(out_dir, config)) is not None:
         return FitResult(**{**facts, "checkpoint": out_dir / facts["checkpoint"]})
@@ -238,18 +198,25 @@ def _trainer(
         raise ValueError(f"bad configuration: {error}") from error
 
 
-def fit(overrides: Sequence[str], out_dir: str | Path, **options: Any) -> FitResult:
-    """Compose a configuration from Hydra overrides and :func:`train` with it."""
-    return train(compose_config(overrides), out_dir, **options)
+def fit(
+    overrides: Sequence[str], out_dir: str | Path, *, data: Sets | None = None, **options: Any
+) -> FitResult:
+    """Compose a configuration from Hydra overrides and :func:`train` with it.
+
+    ``fit(["max_epochs=100"], "run", data=(train, val))`` trains on data sets in memory.
+    """
+    return train(compose_config(overrides), out_dir, data=data, **options)
 
 
 def resume(out_dir: str | Path, **options: Any) -> FitResult:
     """Go on with an interrupted run from its own folder; see :func:`train`.
 
-    Relative paths in its configuration start where they did when the run began.
+    Relative paths in its configuration start where they did when the run began. A run on data in
+    memory takes them again: ``resume(out_dir, data=(train, val))``.
 
     Raises:
         FileNotFoundError: If the folder holds no run.
+        ValueError: As :func:`train`.
     """
     config, base = recorded(Path(out_dir))
     return train(config, out_dir, **{"base": base, **options})

@@ -18,6 +18,7 @@ from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.coordinates import WrappedNormalDiffusion
 from pyg_crysdiff.diffusion.joint import JointDiffusion
 from pyg_crysdiff.diffusion.lattice import LatticeDDPM
+from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.diffusion.species import UniformD3PM
 from pyg_crysdiff.models import CrystalDiffusion
 from pyg_crysdiff.testing import assert_denoiser
@@ -87,7 +88,7 @@ def test_a_peers_network_in_our_diffusion(generator):
     losses["total"].backward()
     assert all(bool(p.grad.isfinite().all()) for p in peer.parameters() if p.grad is not None)
     condition = {"energy": torch.tensor([1.0, 2.0])}
-    final = list(model.generate([2, 3], [0, 1], [20, 10, 0], condition, guidance=2.0))[-1]
+    final = list(model.generate([2, 3], [0, 1], Sampler(steps=2), condition, guidance=2.0))[-1]
     assert len(model.crystals(final[1])) == 2
     with pytest.raises(ValueError, match="100 species"):
         DiffCSPDenoiser(peer, 101)

@@ -1,3 +1,4 @@
+import argparse
 import json
 import math
 from dataclasses import replace
@@ -13,13 +14,15 @@ from pyg_crysdiff.benchmark.prediction import formula_of, run_prediction
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.benchmark.table import text_table
 from pyg_crysdiff.benchmark.target_sweep import run_requests
-from pyg_crysdiff.cli.benchmark import main
-from pyg_crysdiff.configuration import compose_config, load_table
+from pyg_crysdiff.cli.benchmark import _settings, add_arguments, main
+from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data import read_crystals
+from pyg_crysdiff.diffusion.sampler import PRESETS, Sampler
 from pyg_crysdiff.evaluation.results import Results
 from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 from tests.conftest import make_crystal
 
+THREE_STEPS = Sampler(steps=3)
 TINY = [
     "denoiser.dim=8", "denoiser.num_blocks=1", "denoiser.num_waves=2", "denoiser.pair_hidden=4",
     "max_epochs=1", "process.num_steps=20", "batch_size=128",
@@ -41,7 +44,7 @@ def evaluator(tmp_path_factory):
 
 def test_a_whole_run_leaves_everything_and_is_not_repeated(tmp_path, evaluator):
     settings = Settings.resolve(
-        "demo", out=tmp_path, models=("cdi",), num_samples=10, steps=3, coverage=False,
+        "demo", out=tmp_path, models=("cdi",), num_samples=10, sampler=THREE_STEPS, coverage=False,
         evaluator=str(evaluator), device="cpu",
     )  # fmt: skip
     settings = replace(settings, overrides=tuple(TINY), budget_minutes=5)
@@ -64,6 +67,9 @@ def test_a_whole_run_leaves_everything_and_is_not_repeated(tmp_path, evaluator):
     again = run_benchmark(settings, lines.append, progress=False)
     assert (tmp_path / "models" / "cdi" / "last.ckpt").stat().st_mtime_ns == weights
     assert again.rows[0].metrics == first.rows[0].metrics
+    config = json.loads((tmp_path / "models" / "cdi" / "config.json").read_text())
+    assert config["data"] == {"name": "demo"}
+    assert raw["settings"]["benchmark"]["sampler"]["steps"] == 3
     peer = tmp_path / "samples" / "cdi" / "samples.pt"
     checkpoint = tmp_path / "models" / "cdi" / "last.ckpt"
     more = replace(
@@ -76,7 +82,7 @@ def test_a_whole_run_leaves_everything_and_is_not_repeated(tmp_path, evaluator):
 
 def test_the_best_of_several_draws_is_a_row_of_its_own(tmp_path, evaluator):
     settings = Settings.resolve(
-        "demo", out=tmp_path, models=("cds",), num_samples=10, steps=3, coverage=False,
+        "demo", out=tmp_path, models=("cds",), num_samples=10, sampler=THREE_STEPS, coverage=False,
         evaluator=str(evaluator), predictor=str(evaluator), draws=3, request="min:10", device="cpu",
         charge_neutral=True, num_elements=(2, 2), symmetrise=0.3,
     )  # fmt: skip
@@ -103,8 +109,8 @@ def test_the_best_of_several_draws_is_a_row_of_its_own(tmp_path, evaluator):
 
 def test_requests_over_the_whole_range(tmp_path, evaluator):
     settings = Settings.resolve(
-        "demo", out=tmp_path, models=("cds",), num_samples=4, steps=3, guidances=(0.0, 2.0),
-        evaluator=str(evaluator), device="cpu",
+        "demo", out=tmp_path, models=("cds",), num_samples=4, sampler=THREE_STEPS,
+        guidances=(0.0, 2.0), evaluator=str(evaluator), device="cpu",
     )  # fmt: skip
     settings = replace(settings, overrides=tuple(TINY), budget_minutes=5)
     results = run_requests(settings, progress=False)
@@ -141,25 +147,72 @@ def test_settings_come_from_the_configuration_and_the_command_line_wins():
 
 
 @pytest.mark.parametrize("dataset", ["demo", "carbon24", "perov5", "mp20", "my.csv"])
-def test_training_overrides_of_every_entry_compose(dataset):
+def test_trainings_of_every_entry_compose(dataset):
     settings = Settings.resolve(dataset, out="x")
-    for model in settings.models:
-        config = compose_config(settings.training_overrides(model))
-        assert config["seed"] == 0
+    for model in (*settings.models, "structrepdiff-cds"):
+        assert settings.training_config(model)["seed"] == 0
 
 
-def test_overrides_of_one_model_are_its_own_and_the_callers_win():
-    single = {"cds": ["optimizer.lr=0.5", "batch_size=7"]}
+def test_trainings_are_those_of_the_published_table():
+    """What the entries of configs/benchmark.yaml mean for a model."""
+    demo = Settings.resolve("demo", out="x").training_config("cds")
+    assert (demo["batch_size"], demo["denoiser"]["dim"], demo["denoiser"]["num_waves"]) == (
+        32, 64, 10,
+    )  # fmt: skip
+    assert (demo["optimizer"]["lr"], demo["optimizer"]["warmup_steps"]) == (3e-3, 100)
+    carbon = Settings.resolve("carbon24", out="x")
+    rates = {name: carbon.training_config(name)["optimizer"]["lr"] for name in ("cdi", "cds")}
+    assert rates == {"cdi": 1e-3, "cds": 5e-4}
+    focus = {"end": "lowest", "part": 0.05, "share": 0.5}
+    assert carbon.training_config("cds")["focus"] == focus
+    assert carbon.training_config("structrepdiff-cds")["focus"] is None
+    assert carbon.training_config("structrepdiff-cds")["batch_size"] == 64
+
+
+def test_settings_of_one_model_are_its_own_and_the_callers_win():
     settings = Settings.resolve(
         "demo",
         out="x",
-        design_overrides=["batch_size=6"],
-        model_overrides=single,
-        overrides=["optimizer.lr=0.25"],
+        train_design={"batch_size": 6, "optimizer": {"warmup_steps": 3}},
+        train_model={"cds": {"optimizer": {"lr": 0.5}, "batch_size": 7}},
+        train={},
+        overrides=("optimizer.lr=0.25",),
     )
-    found = [compose_config(settings.training_overrides(model)) for model in ("cdi", "cds")]
+    found = [settings.training_config(model) for model in ("cdi", "cds")]
     assert [config["batch_size"] for config in found] == [6, 7]
     assert [config["optimizer"]["lr"] for config in found] == [0.25, 0.25]
+    assert [config["optimizer"]["warmup_steps"] for config in found] == [3, 3]
+    free = replace(settings, overrides=()).training_config("cds")
+    assert free["optimizer"]["lr"] == 0.5
+
+
+def test_what_a_training_cannot_be_told_is_refused():
+    settings = Settings.resolve("demo", out="x")
+    with pytest.raises(ValueError, match="spead"):
+        replace(settings, train={"optimizer": {"spead": 1}}).training_config("cds")
+    for override in ("data=mp20", "data.name=my.csv", "++data.fractions=[1,0,0]"):
+        with pytest.raises(ValueError, match=r"--set .*--dataset"):
+            replace(settings, overrides=(override,)).training_config("cds")
+
+
+def test_samplers_come_from_the_table_and_are_replaced_whole():
+    assert Settings.resolve("demo", out="x").sampler == Sampler(steps=200)
+    carbon = Settings.resolve("carbon24", out="x")
+    assert carbon.sampler == Sampler(steps=200, spacing="focused")
+    own = carbon.structrepdiff_sampler
+    assert (own.solver, own.steps, own.corrector_steps) == ("ancestral", 250, 0)
+    assert Settings.resolve("carbon24", out="x", sampler="paper").sampler == PRESETS["paper"]
+    for words, sampler in (
+        ([], Sampler(steps=200, spacing="focused")),
+        (["--sampler", "fast"], PRESETS["fast"]),
+        (["--steps", "7"], Sampler(steps=7)),
+        (["--solver", "ancestral"], PRESETS["paper"]),
+        (["--sampler", "paper", "--steps", "9"], replace(PRESETS["paper"], steps=9)),
+    ):
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        args = parser.parse_args(["--dataset", "carbon24", *words])
+        assert _settings(args).sampler == sampler
 
 
 def test_published_rows_are_marked_and_sourced():
@@ -196,7 +249,8 @@ def test_errors_are_one_line(arguments, message, tmp_path, capsys):
 
 def test_prediction_trains_samples_and_matches_and_is_not_repeated(tmp_path):
     settings = Settings.resolve(
-        "demo", out=tmp_path, models=("cds",), num_samples=3, candidates=2, steps=3, device="cpu",
+        "demo", out=tmp_path, models=("cds",), num_samples=3, candidates=2, sampler=THREE_STEPS,
+        device="cpu",
     )  # fmt: skip
     settings = replace(settings, overrides=tuple(TINY), budget_minutes=5)
     results = run_prediction(settings, progress=False)

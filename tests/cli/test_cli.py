@@ -1,6 +1,8 @@
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -138,9 +140,9 @@ def test_export_sample_select(tmp_path, capsys):
     main(["export", str(run / "last.ckpt"), "--out", str(shared), "--facts", str(facts)])
     samples = tmp_path / "samples"
     main(["sample", "--checkpoint", str(shared), "-n", "6", "--target", "min:10",
-          "--spacing", "edm", "--out", str(samples)])  # fmt: skip
+          "--out", str(samples)])  # fmt: skip
     request = json.loads((samples / "request.json").read_text())
-    assert (request["steps"], request["solver"], request["spacing"]) == (4, "renewing", "edm")
+    assert (request["steps"], request["solver"]) == (4, "renewing")
     predictor = tmp_path / "p.safetensors"
     config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
     torch.manual_seed(0)
@@ -162,3 +164,31 @@ def test_export_sample_select(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([*select[:2], *select[3:], "--new-to", select[1]])
     assert "none of the 4 crystals" in capsys.readouterr().err
+
+
+def test_help_of_the_benchmark_begins_with_the_usual_options(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["benchmark", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    usual = ["--dataset", "--models", "--budget", "--num-samples", "--out"]
+    usage, _, options = text.partition("options:")
+    assert re.findall(r"\[(--[a-z-]+)", usage) == usual
+    first, *groups = re.split(r"\n\n(?=[a-z ]+:\n)", options.partition("examples:")[0])
+    assert re.findall(r"^  (--[a-z-]+)", first, re.M) == ["--debug", *usual]
+    titles = [group.splitlines()[0].rstrip(":") for group in groups]
+    assert titles[:3] == ["data", "other rows of the table", "training"]
+    assert "crysdiff benchmark --dataset carbon24" in text
+
+
+def test_the_script_of_the_source_tree_is_the_command():
+    script = Path(__file__).parents[2] / "benchmarks" / "run.py"
+    words = ["--samples", "nonsense"]
+    done = [
+        subprocess.run(
+            [sys.executable, *start, *words], capture_output=True, text=True, check=False
+        )
+        for start in ([str(script)], ["-m", "pyg_crysdiff", "benchmark"])
+    ]
+    assert [run.returncode for run in done] == [2, 2]
+    assert done[0].stderr == done[1].stderr == "error: expected NAME=FILE, got 'nonsense'\n"

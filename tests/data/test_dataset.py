@@ -350,8 +350,10 @@ def test_folder_of_structures_with_a_property_table(tmp_path, rng):
 
 def test_fully_connected_graph(rng):
     data = make_crystal(rng, 4).to_data()
-    assert FullyConnected()(data.clone()).edge_index.shape == (2, 12)
-    edges = FullyConnected(loops=True)(data).edge_index
+    with pytest.deprecated_call(match="cartesian_prod"):
+        without, with_loops = FullyConnected(), FullyConnected(loops=True)
+    assert without(data.clone()).edge_index.shape == (2, 12)
+    edges = with_loops(data).edge_index
     assert len({tuple(e) for e in edges.t().tolist()}) == 16
 
 

@@ -10,6 +10,7 @@ from pyg_crysdiff.diffusion.inpainting import Inpainting
 from pyg_crysdiff.diffusion.joint import JointDiffusion
 from pyg_crysdiff.diffusion.lattice import LatticeDDPM
 from pyg_crysdiff.diffusion.noise import CrystalNoise
+from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.diffusion.species import GivenSpecies, UniformD3PM
 from pyg_crysdiff.diffusion.state import CrystalState, Prediction
 
@@ -31,11 +32,9 @@ def denoise(state: CrystalState, t: torch.Tensor) -> Prediction:
     return Prediction(draw["l"], draw["x"], torch.randn(5, CLASSES, generator=generator))
 
 
-def run(joint, known, corrector_steps=1):
+def run(joint, given):
     prior = joint.prior(torch.tensor(SIZES), noise())
-    steps = joint.reverse(prior, denoise, noise(), list(range(STEPS, -1, -1)), corrector_steps,
-                          known=known)  # fmt: skip
-    return list(steps)
+    return list(joint.reverse(prior, denoise, noise(), Sampler.preset("paper"), given))
 
 
 def test_given_parts_come_out_exactly_and_are_noised_on_the_way():
@@ -83,8 +82,8 @@ def test_an_atom_with_one_class_follows_the_forward_process():
         return Prediction(torch.zeros(1, 3, 3), torch.zeros(count, 3), torch.zeros(count, CLASSES))
 
     prior = joint.prior(torch.tensor(sizes), CrystalNoise([2], sizes))
-    times = list(range(STEPS, -1, -1))
-    for s, state in joint.reverse(prior, flat, CrystalNoise([4], sizes), times, 0, known=known):
+    sampler = Sampler("ancestral", None)
+    for s, state in joint.reverse(prior, flat, CrystalNoise([4], sizes), sampler, known):
         keep = float(joint.field("species").alpha_bar[s])
         expected = keep + (1 - keep) / CLASSES
         assert float((state.species == 2).float().mean()) == pytest.approx(expected, abs=0.03)

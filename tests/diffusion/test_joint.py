@@ -7,10 +7,10 @@ from pyg_crysdiff.diffusion import (
     JointDiffusion,
     LatticeDDPM,
     Prediction,
+    Sampler,
     UniformD3PM,
     WrappedNormalDiffusion,
     crystal_seed,
-    sampling_times,
 )
 
 
@@ -75,7 +75,9 @@ def test_times_are_uniform_and_cover_the_range(generator):
 def run(process, sizes, seeds, steps=None):
     noise = CrystalNoise(seeds, sizes)
     current = process.prior(torch.tensor(sizes), noise)
-    for s, after in process.reverse(current, local_denoiser, noise, sampling_times(20, steps)):
+    sampler = Sampler.of("paper", steps=steps)
+    for s, after in process.reverse(current, local_denoiser, noise, sampler):
+        assert after.time == s
         current, last = after, s
     assert last == 0
     return current
@@ -132,8 +134,8 @@ def test_corrector_moves_only_coordinates(generator):
 
     noise = CrystalNoise([1], [3])
     start = process.prior(torch.tensor([3]), noise)
-    list(process.reverse(start, spy, noise, [20, 0], corrector_steps=2))
-    assert len(calls) == 3
+    list(process.reverse(start, spy, noise, Sampler("ancestral", 1, corrector_steps=2)))
+    assert [current.time for current in calls] == [20, 20, 20]
     assert calls[1].lattice.equal(calls[0].lattice)
     assert calls[2].species.equal(calls[0].species)
     assert not calls[1].coordinates.equal(calls[0].coordinates)

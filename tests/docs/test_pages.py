@@ -18,11 +18,26 @@ def load_runner():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["own_data", "extending", "several_machines", "drop_in"])
+@pytest.mark.parametrize(
+    "page", ["quickstart", "own_data", "extending", "several_machines", "drop_in"]
+)
 def test_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert os.environ["CRYSDIFF_CACHE"]
     assert load_runner().run_page(ROOT / "docs" / f"{page}.md", tiny=True) >= 1
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_runner().run_page(ROOT / "README.md", tiny=True, only="python") >= 1
+
+
+def test_one_kind_of_block_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text("```bash\nfalse\n```\n```python\nprint(1)\n```\n")
+    assert load_runner().run_page(page, only="python") == 1
 
 
 def test_a_replacement_that_finds_nothing_is_an_error(tmp_path, monkeypatch):

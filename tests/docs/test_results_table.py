@@ -32,16 +32,16 @@ def test_a_table_from_results(script, tmp_path):
     assert "/home" not in text
     assert "--data-root data --budget 5" in text
     lines = script.tables().splitlines()
-    assert lines[2] == "| cds | .500 (.40-.60) / 1.000 /  |  |  |  |  | 10 of 80, 3 |"
-    assert lines[3].startswith("| *published:* CDVAE |  | .520 /  / ")
+    assert lines[2] == "| cds | .500 (.40-.60) / 1.000 /  |  |  |  |  |  | 10 of 80, 3 |"
+    assert lines[3].startswith("| *published:* CDVAE |  |  | .520 /  / ")
     assert lines[0].startswith("| Set, official | strict")
     script.keep("set-other model", tmp_path / "r.json")
-    assert script.tables().count("published") == 1
+    assert script.tables().count("*published:*") == 1
     heads = [line for line in script.tables().splitlines() if "strict SR5" in line]
     assert [head.split(" | ")[0] for head in heads] == [
         "| Set, official", "| Set, official, other model",
     ]  # fmt: skip
-    page = tmp_path / "README.md"
+    page = tmp_path / "page.md"
     page.write_text(f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n")
     script.write(page, "new")
     assert page.read_text() == f"before\n{script.BEGIN}\nnew\n{script.END}\nafter\n"
@@ -50,9 +50,9 @@ def test_a_table_from_results(script, tmp_path):
         script.write(page, "new")
 
 
-def test_the_readme_has_the_tables_of_the_kept_results(script, tmp_path, monkeypatch):
+def test_the_page_of_results_has_the_tables_of_the_kept_results(script, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "KEPT", ROOT / "benchmarks" / "results")
-    page = tmp_path / "README.md"
-    page.write_text((ROOT / "README.md").read_text())
+    page = tmp_path / "results.md"
+    page.write_text((ROOT / "docs" / "results.md").read_text())
     script.write(page, script.tables())
-    assert page.read_text() == (ROOT / "README.md").read_text()
+    assert page.read_text() == (ROOT / "docs" / "results.md").read_text()

@@ -1,10 +1,14 @@
+import json
+
 import numpy as np
 import pytest
 
 from pyg_crysdiff.data import BrokenEntry, Crystal
+from pyg_crysdiff.evaluation.cache import scored
 from pyg_crysdiff.evaluation.definitions import DEFINITIONS, definition
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
 from pyg_crysdiff.evaluation.results import Results, Row
+from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 from tests.conftest import make_crystal
 
 
@@ -136,3 +140,45 @@ def test_results_round_trip(tmp_path, rng):
 def test_every_metric_key_has_a_definition():
     assert "cut-offs of symat" in definition("cov_recall@symat").lower()
     assert all(len(text) > 20 for text in DEFINITIONS.values())
+
+
+def test_fields_of_a_protocol_as_keywords():
+    known = rock_salt(numbers=(12, 8))
+    entries = [rock_salt(), known]
+    by_fields = evaluate(entries, train=[known], **options())
+    by_protocol = evaluate(entries, Protocol(train=[known], **options()))
+    assert by_fields.metrics == by_protocol.metrics
+    assert by_fields.metrics["novelty"].value == pytest.approx(0.5)
+    with pytest.raises(TypeError, match="not both; got train"):
+        evaluate(entries, Protocol(), train=[known])
+    with pytest.raises(TypeError, match="colour"):
+        evaluate(entries, colour="red")
+    with pytest.raises(ValueError, match="task must be one of"):
+        evaluate(entries, task="magic")
+
+
+def test_evaluations_are_kept_for_evaluators_that_say_who_they_are(tmp_path):
+    class Counting(MeanZ):
+        calls = 0
+
+        def predict(self, crystals, **_):
+            self.calls += 1
+            return super().predict(crystals)
+
+    nameless, named, other = Counting(), Counting(), Counting()
+    named.identity, other.identity = ["mean z", 1], ["mean z", 2]
+    entries = [rock_salt(), rock_salt(numbers=(12, 8))]
+    for evaluator, calls in ((nameless, 2), (named, 1), (other, 1)):
+        protocol = Protocol("optimisation", evaluator=evaluator, **options())
+        first, second = (scored(tmp_path / "row", entries, protocol) for _ in range(2))
+        assert evaluator.calls == calls
+        assert {k: e.value for k, e in first.metrics.items()} == pytest.approx(
+            {k: e.value for k, e in second.metrics.items()}, nan_ok=True
+        )
+
+
+def test_the_key_of_our_own_evaluators_is_as_ever():
+    """Evaluations that earlier versions kept are still found."""
+    config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
+    model = PropertyModel(PeriodicDimeNet(config), config, -3.0, 2.0, {"property": "e"})
+    assert json.dumps(model.identity) == '[{"property": "e"}, -3.0, 2.0]'

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from torch_geometric.data import Batch
 
 from pyg_crysdiff.data import set_properties
 from pyg_crysdiff.data.statistics import DataStatistics
-from pyg_crysdiff.diffusion import sampling_times
+from pyg_crysdiff.diffusion import FIELDS, Sampler
 from pyg_crysdiff.models import build_model, resolve_conditioner
 from tests.helpers import small_config, toy_set
 
@@ -41,13 +42,14 @@ def test_state_and_back_is_the_same_crystal(dataset, statistics, units):
 
 
 def test_estimates_stay_within_the_cells_of_the_training_set(dataset):
-    for data in dataset:  # cubes of 4 A, one slab of 2 A
+    cubes = list(dataset)
+    for data in cubes:  # of 4 A, one slab of 2 A
         data.lattice = 4 * torch.eye(3).expand_as(data.lattice)
-    dataset[0].lattice = dataset[0].lattice @ torch.diag(torch.tensor([0.5, 1.0, 1.5]))
-    statistics = DataStatistics.from_dataset(dataset, ["energy"])
+    cubes[0].lattice = cubes[0].lattice @ torch.diag(torch.tensor([0.5, 1.0, 1.5]))
+    statistics = DataStatistics.from_dataset(cubes, ["energy"])
     assert statistics.min_width == pytest.approx(2)
-    widths = [2] + [4] * (len(dataset) - 1)
-    shrunk = [w / d.num_nodes ** (1 / 3) for w, d in zip(widths, dataset, strict=True)]
+    widths = [2] + [4] * (len(cubes) - 1)
+    shrunk = [w / d.num_nodes ** (1 / 3) for w, d in zip(widths, cubes, strict=True)]
     assert statistics.min_width_per_atom == pytest.approx(min(shrunk))
     bounds = model_of(statistics, lattice={"units": "angstrom"}).process.field("lattice")
     assert (bounds.max_length, bounds.min_width) == pytest.approx((7.5, 1.6))
@@ -115,13 +117,45 @@ def test_guidance_mixes_conditional_and_unconditional(dataset, statistics):
         assert not torch.allclose(f, p)
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("values", [[0.5, 0.5], [0.5, 1.0]])
+def test_a_context_serves_all_calls_at_one_time(statistics, monkeypatch, values):
+    model = model_of(statistics)
+    contexts, made = model.denoiser.contexts, []
+
+    def counting():
+        make = contexts()
+
+        def one(t, condition):
+            made.append((int(t[0]), len(t)))
+            return make(t, condition)
+
+        return one
+
+    monkeypatch.setattr(model.denoiser, "contexts", counting)
+    condition = {"energy": torch.tensor(values)}
+    sampler = Sampler("ancestral", 2, corrector_steps=1)
+    last = list(model.generate([2, 3], [0, 1], sampler, condition))[-1][1]
+    # one for two calls; one row where the crystals share the condition
+    rows = 1 if values[0] == values[1] else 2
+    assert made == [(20, rows), (10, rows)]
+    made.clear()
+    call = model.denoise(last.num_atoms, condition)
+    mixed = replace(last, time=None)  # crystals with times of their own
+    t = torch.tensor([3, 7])
+    for name in FIELDS:
+        wanted = getattr(model.predict(mixed, t, condition), name)
+        torch.testing.assert_close(getattr(call(mixed, t), name), wanted)
+    assert set(made) == {(3, 2)}
+
+
 def test_generated_crystals_do_not_depend_on_the_batch(statistics):
     model = model_of(statistics)
-    times = sampling_times(20, None)
 
     def last(sizes, seeds):
         condition = {"energy": torch.zeros(len(sizes))}
-        return model.crystals(list(model.generate(sizes, seeds, times, condition))[-1][1])
+        states = model.generate(sizes, seeds, Sampler.preset("paper"), condition)
+        return model.crystals(list(states)[-1][1])
 
     together = last([3, 5, 4], [1, 2, 3])
     for i, (n, seed) in enumerate(((3, 1), (5, 2), (4, 3))):
@@ -147,7 +181,7 @@ def test_sizes_follow_the_histograms(statistics):
 
 
 def test_sizes_given_the_target(generator):
-    data = toy_set(60)
+    data = list(toy_set(60))
     for item in data:  # small crystals have low energy
         set_properties(item, {"energy": float(item.num_atoms)})
     statistics = DataStatistics.from_dataset(data, ["energy"])
@@ -158,16 +192,16 @@ def test_sizes_given_the_target(generator):
 
 
 def test_bad_property_names_the_crystal():
-    data = toy_set(3)
+    data = list(toy_set(3))
     set_properties(data[1], {"energy": 1e39})  # beyond single precision
-    with pytest.raises(ValueError, match=r"row 1.*infinite"):
+    with pytest.raises(ValueError, match=r"crystal 1.*infinite"):
         DataStatistics.from_dataset(data, ["energy"])
     with pytest.raises(ValueError, match="no property 'colour'"):
         DataStatistics.from_dataset(toy_set(2), ["colour"])
 
 
 def test_statistics_are_those_of_the_known_values():
-    data = toy_set(12)
+    data = list(toy_set(12))
     known = DataStatistics.from_dataset(data[:8], ["energy"]).properties["energy"]
     for item in data[8:]:
         set_properties(item, {"energy": float("nan")})

@@ -8,21 +8,16 @@ from safetensors.torch import save_file
 from pyg_crysdiff.models import export_checkpoint, load_checkpoint, pretrained, pretrained_names
 from pyg_crysdiff.property import cdvae
 from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
-from pyg_crysdiff.sampling import sample
+from pyg_crysdiff.sampling import Sampler, sample
 from pyg_crysdiff.training import train
 from tests.conftest import make_crystal
-from tests.helpers import same_weights, small_config, toy_set
+from tests.helpers import same_weights, small_config, toy_sets
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    import pyg_crysdiff.training.trainer as training
-
-    patch = pytest.MonkeyPatch()
-    patch.setattr(training, "load_data", lambda *_: (toy_set(24), toy_set(6, 1), ["energy"]))
-    out = train(small_config(max_epochs=1), tmp_path_factory.mktemp("run"), progress=False)
-    patch.undo()
-    return out.checkpoint
+    folder = tmp_path_factory.mktemp("run")
+    return train(small_config(max_epochs=1), folder, data=toy_sets(), progress=False).checkpoint
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -39,7 +34,7 @@ def test_an_exported_checkpoint_is_the_model(checkpoint, tmp_path, half):
     card = json.loads(path.with_suffix(".json").read_text())
     assert card["config"]["data"]["source"] is None  # a path of the machine that trained
     first, second = (
-        sample(m, 2, steps=3, device="cpu", precision="32-true", progress=False)
+        sample(m, 2, sampler=Sampler(steps=3), device="cpu", precision="32-true", progress=False)
         for m in (model, read)
     )
     assert [len(c) for c in first] == [len(c) for c in second]
@@ -84,9 +79,8 @@ def test_a_shipped_checkpoint_generates_and_its_card_tells_what_it_is(name):
     model = load_checkpoint(name)
     needed = {"dataset", "split", "seed", "epoch", "hardware", "licence", "metrics", "sampler"}
     assert needed <= set(model.card)
-    (crystal,) = sample(
-        model, 1, **{**model.card["sampler"], "steps": 5}, device="cpu", progress=False
-    )
+    (crystal,) = sample(model, 1, sampler=Sampler(steps=5), device="cpu", progress=False)
+    assert crystal.info["guidance"] == model.card["sampler"].get("guidance", 1.0)
     assert len(crystal) >= 1
 
 

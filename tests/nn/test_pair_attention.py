@@ -11,6 +11,7 @@ import torch
 
 from pyg_crysdiff.nn import pair_attention as module
 from pyg_crysdiff.nn.layout import PairLayout
+from pyg_crysdiff.nn.pair_attention import AttentionInputs
 
 needs_compiler = pytest.mark.skipif(
     not any(shutil.which(name) for name in ("cc", "gcc", "clang")), reason="no C compiler"
@@ -23,20 +24,32 @@ def example(generator, heads, d, c, dtype):
     layout = PairLayout.build(torch.tensor(SIZES))
     atoms, pairs, crystals = sum(SIZES), sum(n * (n - 1) // 2 for n in SIZES), len(SIZES)
     width = 2 * heads * c
-    shapes = [(atoms, heads * d), (atoms, d), *[(pairs, WAVES)] * 2, *[(WAVES, width)] * 2]
-    shapes += [*[(crystals, width)] * 2, (heads, c)]
-    inputs = [torch.randn(s, generator=generator) for s in shapes]
-    inputs[0] /= d**0.5
-    for k in (4, 5):
-        inputs[k] /= WAVES**0.5
-    inputs[:2] = [x.to(dtype) for x in inputs[:2]]
-    wanted = torch.randn(atoms, heads * (d + c), generator=generator).to(dtype)
+
+    def draw(*shape):
+        return torch.randn(shape, generator=generator)
+
+    inputs = AttentionInputs(
+        query=(draw(atoms, heads * d) / d**0.5).to(dtype),
+        key=draw(atoms, d).to(dtype),
+        sines=draw(pairs, WAVES),
+        cosines=draw(pairs, WAVES),
+        by_sines=draw(WAVES, width) / WAVES**0.5,
+        by_cosines=draw(WAVES, width) / WAVES**0.5,
+        common=draw(crystals, width),
+        own=draw(crystals, width),
+        alpha_weight=draw(heads, c),
+    )
+    wanted = draw(atoms, heads * (d + c)).to(dtype)
     return layout, inputs, wanted
 
 
+def double(inputs):
+    return AttentionInputs(*(x.double() for x in inputs))
+
+
 def outcome(function, layout, inputs, wanted):
-    leaves = [x.clone().requires_grad_() for x in inputs]
-    out = function(*leaves, layout)
+    leaves = AttentionInputs(*(x.clone().requires_grad_() for x in inputs))
+    out = function(leaves, layout)
     return [out, *torch.autograd.grad(out, leaves, wanted)]
 
 
@@ -46,8 +59,8 @@ def outcome(function, layout, inputs, wanted):
 def test_kernel_and_its_gradients_against_float64(generator, heads, d, c, dtype):
     assert module.native_agrees()
     layout, inputs, wanted = example(generator, heads, d, c, dtype)
-    ours = outcome(module._Native.apply, layout, inputs, wanted)
-    exact = outcome(module._plain, layout, [x.double() for x in inputs], wanted.double())
+    ours = outcome(module.native, layout, inputs, wanted)
+    exact = outcome(module.plain, layout, double(inputs), wanted.double())
     # The kernel computes in float32; bfloat16 enters by the rounding of what it returns alone.
     tolerance = 2e-5 if dtype == torch.float32 else 2**-8
     for a, b in zip(ours, exact, strict=True):
@@ -58,18 +71,19 @@ def test_kernel_and_its_gradients_against_float64(generator, heads, d, c, dtype)
 @needs_compiler
 def test_gradients_are_the_same_where_positions_have_none(generator):
     layout, inputs, wanted = example(generator, 3, 32, 16, torch.float32)
-    every = outcome(module._Native.apply, layout, inputs, wanted)[1:]
-    leaves = [x.clone().requires_grad_(k not in (2, 3)) for k, x in enumerate(inputs)]
-    module._Native.apply(*leaves, layout).backward(wanted)
-    for k, (leaf, grad) in enumerate(zip(leaves, every, strict=True)):
-        assert leaf.grad is None if k in (2, 3) else leaf.grad.equal(grad)
+    every = outcome(module.native, layout, inputs, wanted)[1:]
+    positions = ("sines", "cosines")
+    leaves = {k: x.clone().requires_grad_(k not in positions) for k, x in inputs._asdict().items()}
+    module.native(AttentionInputs(**leaves), layout).backward(wanted)
+    for (name, leaf), grad in zip(leaves.items(), every, strict=True):
+        assert leaf.grad is None if name in positions else leaf.grad.equal(grad)
 
 
 def test_plain_form_against_loops_over_pairs(generator):
     heads, d, c = 2, 4, 3
     layout, inputs, _ = example(generator, heads, d, c, torch.float64)
-    inputs = [x.double() for x in inputs]
-    ours = module._plain(*inputs, layout)
+    inputs = double(inputs)
+    ours = module.plain(inputs, layout)
     query, key, sines, cosines, by_sines, by_cosines, common, own, alpha = inputs
     odd, even = sines @ by_sines, cosines @ by_cosines
     rows, atom, pair = [], 0, 0
@@ -99,40 +113,42 @@ def test_plain_form_against_loops_over_pairs(generator):
 @needs_compiler
 def test_kernel_gives_the_same_bits_for_any_number_of_threads_and_any_batch(generator):
     layout, inputs, wanted = example(generator, 3, 32, 16, torch.float32)
-    one = outcome(module._Native.apply, layout, inputs, wanted)
+    one = outcome(module.native, layout, inputs, wanted)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
         assert len(layout.shares(3)) == 3
-        three = outcome(module._Native.apply, layout, inputs, wanted)
+        three = outcome(module.native, layout, inputs, wanted)
     finally:
         torch.set_num_threads(before)
-    shared = (5, 6, 9)  # gradients of what all crystals share are summed in another order
-    for k, (a, b) in enumerate(zip(one, three, strict=True)):
-        if k in shared:
+    # gradients of what all crystals share are summed in another order
+    shared = ("by_sines", "by_cosines", "alpha_weight")
+    for name, a, b in zip(("out", *inputs._fields), one, three, strict=True):
+        if name in shared:
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
         else:
             assert a.equal(b)
     # the last crystal of the sorted order, alone
     n = max(SIZES)
     rows = (n, n, n * (n - 1) // 2, n * (n - 1) // 2, WAVES, WAVES, 1, 1, 3)
-    alone = [x[-count:] for x, count in zip(inputs, rows, strict=True)]
-    out = module._Native.apply(*alone, PairLayout.build(torch.tensor([n])))
+    alone = AttentionInputs(*(x[-count:] for x, count in zip(inputs, rows, strict=True)))
+    out = module.native(alone, PairLayout.build(torch.tensor([n])))
     assert out.equal(one[0][-n:])
 
 
 @needs_compiler
 def test_kernel_passes_nan_on_and_survives_extreme_logits(generator):
     layout, inputs, _ = example(generator, 2, 8, 4, torch.float32)
-    inputs[0][-1, 0] = torch.nan
-    out = module._Native.apply(*inputs, layout)
+    inputs.query[-1, 0] = torch.nan
+    out = module.native(inputs, layout)
     assert out[-1, :8].isnan().all()
     assert out[: -max(SIZES)].isfinite().all()
-    extreme = [x.nan_to_num() * 100 for x in inputs]
-    extreme[1], extreme[-1] = inputs[1], inputs[-1]
-    extreme[4:6] = inputs[4:6]
-    ours = module._Native.apply(*extreme, layout)
-    exact = module._plain(*(x.double() for x in extreme), layout)
+    kept = ("key", "by_sines", "by_cosines", "alpha_weight")
+    extreme = AttentionInputs(
+        **{k: x if k in kept else x.nan_to_num() * 100 for k, x in inputs._asdict().items()}
+    )
+    ours = module.native(extreme, layout)
+    exact = module.plain(double(extreme), layout)
     torch.testing.assert_close(ours.double(), exact, rtol=1e-3, atol=1e-3)
 
 

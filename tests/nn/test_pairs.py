@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 
+from pyg_crysdiff.nn import reference
 from pyg_crysdiff.nn.attention import RelativeAttention
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.pairs import pair_features
@@ -62,46 +63,51 @@ def test_layout_groups_sort_and_unsort(generator):
     assert PairLayout.build(torch.tensor([5, 5])).order is None
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_attention_against_eq_11_pair_by_pair(generator, dtype):
-    """Products of weights, halved pair terms and packing against plain loops over i and j."""
+def example(generator, dtype):
     torch.manual_seed(0)
     sizes = {"num_heads": 3, "head_dim": 5, "num_waves": 2, "crystal_inputs": 2, "pair_hidden": 6}
-    attention = RelativeAttention(8, **sizes)
-    attention.to(dtype)
-    layout = PairLayout.build(torch.tensor(SIZES))
+    attention = RelativeAttention(8, **sizes).to(dtype)
     z = torch.randn(sum(SIZES), 8, generator=generator, dtype=dtype)
     f = torch.rand(sum(SIZES), 3, generator=generator, dtype=dtype)
     crystal = torch.randn(len(SIZES), 2, generator=generator, dtype=dtype)
-    features = pair_features(f, crystal, layout, 2)
     extra = torch.randn(len(SIZES), 45, generator=generator, dtype=dtype)
-    ours = attention(z, features, layout, attention.terms(extra, attention.weights()))
+    return attention, z, f, crystal, extra
 
-    qkv = (attention.qkv(z) + extra[layout.crystal]).view(-1, 3, 3, 5)
-    alpha, beta = attention.pairs.naive(all_pairs(features, layout))
-    rows, atom, pair = [], 0, 0
-    for n in sorted(SIZES):
-        for i in range(n):
-            heads = []
-            for h in range(3):
-                logits = torch.stack(
-                    [
-                        qkv[atom + i, 0, h] @ qkv[atom + j, 1, h] / math.sqrt(5)
-                        + alpha[pair + i * n + j, h]
-                        for j in range(n)
-                    ]
-                )
-                a = logits.softmax(0)
-                heads.append(
-                    sum(a[j] * (qkv[atom + j, 2, h] + beta[pair + i * n + j, h]) for j in range(n))
-                )
-            rows.append(torch.cat(heads))
-        atom += n
-        pair += n * n
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_attention_against_the_reference(generator, dtype):
+    """Products of weights, halved pair terms and packing give what the equations say."""
+    attention, z, f, crystal, extra = example(generator, dtype)
+    layout = PairLayout.build(torch.tensor(SIZES))
+    features = pair_features(layout.sort(f), crystal, layout, 2)
+    terms = attention.terms(extra, attention.weights())
+    ours = layout.unsort(attention(layout.sort(z), features, layout, terms))
+    each = zip(z.split(SIZES), f.split(SIZES), crystal, extra, strict=True)
+    expected = torch.cat([reference.attention(attention, *parts) for parts in each])
     tolerance = 1e-5 if dtype == torch.float32 else 1e-12
-    torch.testing.assert_close(
-        ours, attention.out(torch.stack(rows)), rtol=tolerance, atol=tolerance
-    )
+    torch.testing.assert_close(ours, expected, rtol=tolerance, atol=tolerance)
+
+
+def test_reference_against_eqs_11_to_13_pair_by_pair(generator):
+    attention, z, f, crystal, extra = example(generator, torch.float64)
+    n, z, f, crystal, extra = SIZES[0], z[:4], f[:4], crystal[0], extra[0]
+    qkv = (z @ attention.qkv.weight.t() + extra).view(n, 3, 3, 5)
+    pairs, rows = attention.pairs, []
+    for i in range(n):
+        heads = []
+        for h in range(3):
+            total, norm = 0.0, 0.0
+            for j in range(n):
+                inputs = torch.cat([naive_fourier(f[i], f[j], 2), crystal])
+                hidden = torch.nn.functional.silu(pairs.first(inputs)).view(2, 3, 6)
+                alpha = hidden[0, h] @ pairs.alpha_weight[h]
+                beta = hidden[1, h] @ pairs.beta_weight[h] + pairs.beta_bias[h]
+                weight = (qkv[i, 0, h] @ qkv[j, 1, h] / math.sqrt(5) + alpha).exp()
+                total, norm = total + weight * (qkv[j, 2, h] + beta), norm + weight
+            heads.append(total / norm)
+        rows.append(attention.out(torch.cat(heads)))
+    ours = reference.attention(attention, z, f, crystal, extra)
+    torch.testing.assert_close(ours, torch.stack(rows), rtol=1e-12, atol=1e-12)
 
 
 def test_terms_of_the_condition_added_to_all_keys_have_no_effect(generator):

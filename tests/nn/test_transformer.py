@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch_geometric.data import Batch, Data
 
-from pyg_crysdiff.nn import CDI, CDS, AdaCDI, AdaCDS, AdaLN, CrystalTransformer, PairLayout
+from pyg_crysdiff.nn import (
+    CDI,
+    CDS,
+    AdaCDI,
+    AdaCDS,
+    AdaLN,
+    CrystalTransformer,
+    PairLayout,
+    reference,
+)
 
 CONDITIONERS = [CDI, CDS, AdaLN, AdaCDI, AdaCDS]
 SIZES = [3, 1, 5, 3, 2]
@@ -53,6 +62,40 @@ def net(request):
 def close(a, b):
     for x, y in zip(a, b, strict=True):
         torch.testing.assert_close(x, y, rtol=1e-9, atol=1e-10)
+
+
+def by_reference(net, x):
+    """Outputs for a batch by the equations of the paper, one crystal after the other."""
+    z_c = net.condition_embedding(x["t"], x["condition"])
+    atoms = (x["species"].split(SIZES), x["frac_coords"].split(SIZES))
+    each = [reference.denoise(net, *parts) for parts in zip(*atoms, x["lattice"], z_c, strict=True)]
+    lattices, coordinates, species = zip(*each, strict=True)
+    return torch.stack(lattices), torch.cat(coordinates), torch.cat(species)
+
+
+@pytest.mark.parametrize("size_feature", [True, False])
+@pytest.mark.parametrize("conditioner", [CDI, CDS])
+def test_outputs_and_gradients_are_those_of_the_equations(conditioner, size_feature, generator):
+    net = network(conditioner, size_feature=size_feature)
+    x = crystals(generator)
+    x["condition"]["gap"][1] = torch.nan  # not given
+    ours, expected = net(**x), by_reference(net, x)
+    close(ours, expected)
+    gradients = [
+        torch.autograd.grad(
+            sum(out.square().sum() for out in outputs), list(net.parameters()), allow_unused=True
+        )
+        for outputs in (ours, expected)
+    ]
+    for one, other in zip(*gradients, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
+
+
+def test_the_reference_has_the_conditioners_of_the_paper_only(generator):
+    with pytest.raises(TypeError, match="AdaCDI"):
+        by_reference(network(AdaCDI), crystals(generator))
 
 
 def test_permutation_of_atoms(net, generator):
@@ -223,7 +266,9 @@ def test_pyg_batch_equals_tensors(net, generator):
             for s, f, cell, n in parts
         ]
     )
-    close(net.forward_batch(batch, x["t"], x["condition"]), net(**x))
+    with pytest.deprecated_call(match="forward_batch"):
+        out = net.forward_batch(batch, x["t"], x["condition"])
+    close(out, net(**x))
 
 
 def test_number_of_atoms_is_visible_through_the_size_feature(generator):

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+import torch
 
 from pyg_crysdiff.data import BrokenEntry, Crystal
+from pyg_crysdiff.property import cdvae
+from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 from pyg_crysdiff.property.selection import select
 
 SALT = ([[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17])
@@ -51,3 +54,19 @@ def test_bad_requests(count, target):
         select(cubes(4.0), count, Lengths(), target)
     with pytest.raises(ValueError, match="copies"):
         select(cubes(4.0), 1, Lengths(), 1.0, copies=-1)
+
+
+def test_a_predictor_by_name_or_file(tmp_path, monkeypatch):
+    config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
+    torch.manual_seed(0)
+    model = PropertyModel(PeriodicDimeNet(config), config, 0.0, 1.0, {"property": "e"})
+    for output in model.network.output_blocks:  # zero at the start: all predictions alike
+        torch.nn.init.normal_(output.lin.weight)
+    model.save(tmp_path / "mine.safetensors")
+    monkeypatch.setattr(cdvae, "FOLDER", tmp_path)
+    entries = cubes(4.5, 3.9, 4.2)
+    expected = select(entries, 3, model, 4.0, copies=0)
+    for predictor in (tmp_path / "mine.safetensors", str(tmp_path / "mine.safetensors"), "mine"):
+        assert select(entries, 3, predictor, 4.0, copies=0) == expected
+    with pytest.raises(FileNotFoundError, match="nobody"):
+        select(entries, 1, "nobody", 4.0)

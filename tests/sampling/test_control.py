@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from pymatgen.core import Composition
 
-import pyg_crysdiff.training.trainer as training
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
-from pyg_crysdiff.sampling import Control, Template, sample, symmetrised, write_symmetrised
+from pyg_crysdiff.sampling import Control, Sampler, Template, sample, symmetrised, write_symmetrised
 from pyg_crysdiff.sampling.composition import (
     CompositionRule,
     draw_composition,
@@ -16,7 +15,7 @@ from pyg_crysdiff.sampling.composition import (
 )
 from pyg_crysdiff.sampling.control import Planner
 from pyg_crysdiff.training import train
-from tests.helpers import small_config, toy_set
+from tests.helpers import small_config, toy_sets
 
 TITANATE = Crystal(
     np.eye(3) * 3.9,
@@ -27,11 +26,8 @@ ELEMENTS = (6, 8, 22, 38)  # of the toy set: C, O, Ti, Sr
 
 
 def fitted(folder, **process):
-    patch = pytest.MonkeyPatch()
-    patch.setattr(training, "load_data", lambda *_: (toy_set(24), toy_set(6, 1), ["energy"]))
-    out = train(small_config(process, max_epochs=1), folder, progress=False).checkpoint
-    patch.undo()
-    return out
+    config = small_config(process, max_epochs=1)
+    return train(config, folder, data=toy_sets(), progress=False).checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +41,8 @@ def csp_checkpoint(tmp_path_factory):
 
 
 def draw(checkpoint, control, count=8, **options):
-    options = {"steps": 6, "device": "cpu", "progress": False, "target": None, **options}
+    sampler = Sampler.of("paper", steps=6)
+    options = {"sampler": sampler, "device": "cpu", "progress": False, "target": None, **options}
     return sample(checkpoint, count, control=control, **options)
 
 

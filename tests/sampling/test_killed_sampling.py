@@ -5,9 +5,8 @@ import hashlib
 import pytest
 import torch
 
-import pyg_crysdiff.training.trainer as training
 from pyg_crysdiff.training import train
-from tests.helpers import small_config, toy_set
+from tests.helpers import small_config, toy_sets
 from tests.kills import assert_survives_kills
 
 
@@ -21,10 +20,8 @@ def outcome(folder):
 
 @pytest.mark.slow
 def test_killed_sampling_goes_on(tmp_path):
-    patch = pytest.MonkeyPatch()
-    patch.setattr(training, "load_data", lambda *_: (toy_set(24), toy_set(6, 1), ["energy"]))
-    checkpoint = train(small_config(max_epochs=1), tmp_path / "run", progress=False).checkpoint
-    patch.undo()
+    config = small_config(max_epochs=1)
+    checkpoint = train(config, tmp_path / "run", data=toy_sets(), progress=False).checkpoint
     # Steps cost little here, so that many moments lie within the writing of parts and exports.
     words = ["crysdiff", "sample", "--checkpoint", checkpoint, "-n", 48, "--steps", 3,
              "--batch-size", 4, "--device", "cpu", "--precision", "32-true"]  # fmt: skip

@@ -7,30 +7,28 @@ import numpy as np
 import pytest
 import torch
 
-import pyg_crysdiff.training.trainer as training
 from pyg_crysdiff.data import read_crystals
 from pyg_crysdiff.data.statistics import PropertyStatistics
 from pyg_crysdiff.models import CrystalDiffusion, load_checkpoint
-from pyg_crysdiff.sampling import Control, resolve_target, sample
+from pyg_crysdiff.sampling import Control, Sampler, resolve_target, sample
 from pyg_crysdiff.sampling import batches as module
-from pyg_crysdiff.sampling.request import draw_target, recommended_sampler
+from pyg_crysdiff.sampling.request import draw_target
 from pyg_crysdiff.sampling.store import SampleStore
 from pyg_crysdiff.training import train
-from tests.helpers import small_config, toy_set
+from tests.helpers import small_config, toy_sets
+
+FIVE = Sampler.of("paper", steps=5)
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setattr(training, "load_data", lambda *_: (toy_set(24), toy_set(6, 1), ["energy"]))
     folder = tmp_path_factory.mktemp("run")
-    out = train(small_config(max_epochs=2), folder, progress=False).checkpoint
-    patch.undo()
-    return out
+    return train(small_config(max_epochs=2), folder, data=toy_sets(), progress=False).checkpoint
 
 
 def draw(checkpoint, count=6, **options):
-    return sample(checkpoint, count, **{"steps": 5, "device": "cpu", "progress": False, **options})
+    options = {"device": "cpu", "progress": False, **options}
+    return sample(checkpoint, count, **{"sampler": FIVE, **options})
 
 
 def assert_same(first, second, tolerance=0.0):
@@ -105,10 +103,9 @@ def test_number_of_atoms(checkpoint, rule, sizes):
         ({"num_atoms": 0}, "at least one atom"),
         ({"num_atoms": (5, 2)}, "low, high"),
         ({"num_atoms": "many"}, "many"),
-        ({"steps": 0}, "steps"),
+        ({"sampler": Sampler(steps=21)}, "steps must lie in 1..20"),
+        ({"sampler": "slow"}, "there is no sampler 'slow'; presets: paper, fast"),
         ({"batch_size": 0}, "batch_size"),
-        ({"corrector_steps": -1}, "corrector_steps"),
-        ({"renewal": 1.5}, "renewal must lie between 0 and 1"),
     ],
 )
 def test_bad_requests(checkpoint, options, message):
@@ -145,10 +142,10 @@ def test_shards_of_several_processes_are_the_result_of_one(checkpoint, tmp_path)
 
 @pytest.mark.parametrize("solver", ["ancestral", "renewing", "flow"])
 def test_every_solver_gives_crystals_of_its_own(checkpoint, solver):
-    crystals = draw(checkpoint, 3, solver=solver, corrector_steps=0, spacing="edm")
+    crystals = draw(checkpoint, 3, sampler=Sampler(solver, 5, "edm"))
     assert all(np.isfinite(c.lattice).all() and np.isfinite(c.frac_coords).all() for c in crystals)
     assert {c.info["solver"] for c in crystals} == {solver}
-    other = draw(checkpoint, 3, solver="ancestral", corrector_steps=0, spacing="uniform")
+    other = draw(checkpoint, 3, sampler=Sampler("ancestral", 5))
     assert not np.array_equal(crystals[0].frac_coords, other[0].frac_coords)
 
 
@@ -302,8 +299,7 @@ def test_what_is_asked_beyond_the_data_is_told(checkpoint, options, line, caplog
         ({"control": Control(formulas=("C1000000",))}, "more than 10,000 atoms"),
         ({"guidance": float("nan")}, "guidance must be a finite"),
         ({"guidance": float("inf")}, "guidance must be a finite"),
-        ({"corrector_steps": 10**9}, "corrector_steps must lie between"),
-        ({"steps": 10**9}, "steps"),
+        ({"sampler": Sampler(steps=10**9)}, "steps"),
     ],
 )
 def test_requests_without_bound_are_refused_before_memory_is_taken(
@@ -321,7 +317,7 @@ def test_crystals_beyond_the_memory_are_refused_with_an_estimate(checkpoint, mon
     with pytest.raises(ValueError, match=r"1500 atoms needs 1 GiB.*at most about 1448"):
         draw(checkpoint, 1, num_atoms=1500)
     monkeypatch.setattr("pyg_crysdiff.sampling.limits._memory", lambda _: None)  # not known
-    draw(checkpoint, 1, num_atoms=20, steps=1)
+    draw(checkpoint, 1, num_atoms=20, sampler=Sampler(steps=1))
 
 
 def test_crystals_that_are_not_finite_are_kept_and_counted(
@@ -340,13 +336,3 @@ def test_crystals_that_are_not_finite_are_kept_and_counted(
     for name in ("samples.extxyz", "samples.pt", "cif"):
         entries = read_crystals(tmp_path / name)
         assert [hasattr(e, "reason") for e in entries] == [True, False, True, False]
-
-
-@pytest.mark.parametrize(
-    "advice", [{"out": "/etc"}, {"steps": "many"}, {"trusted": ["os"]}, ["steps"], "flow", 7]
-)
-def test_a_card_may_recommend_options_of_the_sampler_only(advice):
-    with pytest.raises(ValueError, match="card recommends the sampler"):
-        recommended_sampler({"sampler": advice})
-    assert recommended_sampler({}) == {}
-    assert recommended_sampler({"sampler": {"steps": 50, "guidance": 1.5}})["steps"] == 50

@@ -15,10 +15,10 @@ from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.gaussian import GaussianDDPM
 from pyg_crysdiff.models import build_model, load_checkpoint
 from pyg_crysdiff.nn import CDI, CDS, Conditioner
-from pyg_crysdiff.sampling import sample
+from pyg_crysdiff.sampling import Sampler, sample
 from pyg_crysdiff.structrepdiff.unet import LinearAttention, RepresentationUNet
-from pyg_crysdiff.training import compose_config, train
-from tests.helpers import toy_set
+from pyg_crysdiff.training import compose_config, fit
+from tests.helpers import toy_set, toy_sets
 
 SMALL = [
     "family=structrepdiff", "unet.dim=16", "unet.num_stages=2", "unet.num_heads=2",
@@ -88,13 +88,7 @@ def test_gaussian_diffusion_samples_a_gaussian_with_the_analytic_noise(generator
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("structrepdiff")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "pyg_crysdiff.training.trainer.load_data",
-            lambda *_: (toy_set(24), toy_set(8, seed=1), ["energy"]),
-        )
-        config = compose_config([*SMALL, "max_epochs=40"])
-        return train(config, folder, progress=False)
+    return fit([*SMALL, "max_epochs=40"], folder, data=toy_sets(), progress=False)
 
 
 def test_training_standardises_and_learns(trained):
@@ -123,7 +117,8 @@ def test_training_standardises_and_learns(trained):
 
 
 def test_sampling_is_seeded_resumable_and_says_how_well_it_reconstructs(trained, tmp_path):
-    options = {"target": {"energy": 1.5}, "steps": 5, "progress": False, "guidance": 1.5}
+    sampler = Sampler("ancestral", 5)
+    options = {"target": {"energy": 1.5}, "sampler": sampler, "progress": False, "guidance": 1.5}
     first = sample(trained.checkpoint, 3, out=tmp_path / "a", **options)
     again = sample(trained.checkpoint, 3, out=tmp_path / "b", batch_size=1, **options)
     for one, two in zip(first, again, strict=True):
@@ -137,6 +132,29 @@ def test_sampling_is_seeded_resumable_and_says_how_well_it_reconstructs(trained,
     np.testing.assert_array_equal(resumed[2].frac_coords, first[2].frac_coords)
     with pytest.raises(ValueError, match="number of atoms itself"):
         sample(trained.checkpoint, 1, num_atoms=4, **options)
+
+
+def test_the_family_says_which_samplers_it_follows(trained):
+    model = load_checkpoint(trained.checkpoint).model
+    assert model.sampler("paper") == Sampler("ancestral", None)
+    assert model.sampler("fast") == model.sampler() == Sampler("ancestral", model.num_steps)
+    assert model.sampler(steps=5) == Sampler("ancestral", 5)
+    assert model.sampler(solver="flow", steps=4) == Sampler("flow", 4)
+    for sampler, message in (
+        (Sampler(steps=5), "cannot make 'renewing' steps; choose the solver from"),
+        (Sampler("ancestral", 5, corrector_steps=1), "has no corrector moves"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            sample(trained.checkpoint, 1, sampler=sampler, progress=False)
+
+
+def test_old_keywords_still_drop_what_the_family_lacks(trained):
+    with pytest.warns(DeprecationWarning, match="steps, solver, renewal of sample"):
+        (crystal,) = sample(
+            trained.checkpoint, 1, steps=3, solver="renewing", renewal=0.5, progress=False
+        )
+    told = [crystal.info[name] for name in ("solver", "steps", "corrector_steps", "renewal")]
+    assert told == ["renewing", 3, 0, 0.0]
 
 
 def test_unknown_family_is_refused():
@@ -175,8 +193,7 @@ def test_reconstruction_benchmark_leaves_everything_and_resumes(tmp_path):
 
 def test_family_is_chosen_by_the_name_of_the_model(tmp_path):
     settings = Settings.resolve("demo", out=tmp_path)
-    overrides = settings.training_overrides("structrepdiff-cdi")
-    config = compose_config(overrides)
+    config = settings.training_config("structrepdiff-cdi")
     assert config["model"] == "structrepdiff"
     assert config["conditioner"]["_target_"].endswith("CDI")
-    assert compose_config(settings.training_overrides("cds"))["model"] == "joint"
+    assert settings.training_config("cds")["model"] == "joint"

@@ -107,6 +107,35 @@ def test_denoisers(spoil, message):
         assert_denoiser(Wrapped(spoil), 4)
 
 
+class Caching(Wrapped):
+    """A denoiser with contexts, of which some are wrong."""
+
+    def __init__(self, spoil):
+        super().__init__(None)
+        self.spoil = spoil
+
+    def contexts(self):
+        make = self.net.contexts()
+        return lambda t, condition: make(*self.spoil(t, condition))
+
+    def forward(self, *inputs, context=None, **more):
+        return self.net(*inputs, **more, context=context)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda t, c: (t + 50, c), "with a context made beforehand"),
+        (lambda t, c: (t, None), "with a context made beforehand"),
+        (lambda t, c: (t + (len(t) == 1), c), "a context of one row for all crystals"),
+    ],
+)
+def test_contexts_that_change_the_outputs(spoil, message):
+    assert_denoiser(Caching(lambda t, condition: (t, condition)), 4)
+    with pytest.raises(AssertionError, match=message):
+        assert_denoiser(Caching(spoil), 4)
+
+
 def test_good_denoisers_pass_and_are_left_alone():
     net = network().train()
     before = copy.deepcopy(net.state_dict())
@@ -174,7 +203,7 @@ def test_data_sets():
     assert_dataset(load_dataset("demo", "test"), ["formation_energy_per_atom"])
 
     def spoiled(**changes):
-        items = toy_set(3)
+        items = list(toy_set(3))
         for name, value in changes.items():
             items[1][name] = value
         return items

@@ -13,8 +13,8 @@ from pyg_crysdiff.data.writers import crystal_to_cif
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.nn.conditioning import ConditionEmbedding
 from pyg_crysdiff.training import train
+from pyg_crysdiff.training.data import conditions, load_data
 from pyg_crysdiff.training.samplers import focused_rows, with_focus
-from pyg_crysdiff.training.trainer import load_data
 from tests.conftest import make_crystal
 from tests.helpers import energy, same_weights, small_config, toy_set
 
@@ -95,11 +95,11 @@ def test_which_properties_are_conditions(tmp_path, named, properties, wanted):
     rng = np.random.default_rng(2)
     path = table(tmp_path / "t.csv", index=range(16), a=rng.random(16), b=rng.random(16))
     options = {"name": path, "num_workers": 0, "root": str(tmp_path / "c"), "properties": named}
-    train_set, val_set, found = load_data(options, properties)
-    assert found == wanted
+    train_set, val_set = load_data(options)
+    assert conditions(train_set, val_set, properties) == wanted
     assert (len(train_set), len(val_set)) == (13, 1)
     with pytest.raises(ValueError, match=r"no properties \['a,b'\].*properties=\[one,two\]"):
-        load_data({**options, "properties": None}, "a,b")
+        conditions(*load_data({**options, "properties": None}), "a,b")
 
 
 def test_training_goes_on_without_validation(tmp_path, caplog):
@@ -116,7 +116,7 @@ def test_training_goes_on_without_validation(tmp_path, caplog):
 
 
 def test_gaps_hide_the_condition_of_their_crystal_alone():
-    data = toy_set(6)
+    data = list(toy_set(6))
     set_properties(data[2], {"energy": math.nan})
     items, _ = with_focus(data, torch.tensor([0, 2]))
     batch = Batch.from_data_list(items)
@@ -131,7 +131,7 @@ def test_gaps_hide_the_condition_of_their_crystal_alone():
 
 
 def test_gaps_change_no_random_number():
-    data, gaps = toy_set(6), toy_set(6)
+    data, gaps = list(toy_set(6)), list(toy_set(6))
     set_properties(gaps[1], {"energy": math.nan})
     embedding = ConditionEmbedding(8, {"energy": (1.0, 2.0)})
     generators = [torch.Generator().manual_seed(0) for _ in range(2)]
@@ -146,7 +146,7 @@ def test_gaps_change_no_random_number():
 
 @pytest.mark.parametrize("end", ["lowest", "highest"])
 def test_focus_is_on_known_values(end):
-    data = toy_set(20)
+    data = list(toy_set(20))
     for k in (0, 5, 11, 12):
         set_properties(data[k], {"energy": math.nan})
     rows = focused_rows(data, ["energy"], {"end": end, "part": 0.25, "share": 0.5}).tolist()
@@ -159,7 +159,7 @@ def test_representations_take_their_properties_along():
     from pyg_crysdiff.models.build import build_model
     from pyg_crysdiff.training import compose_config
 
-    data = toy_set(8)
+    data = list(toy_set(8))
     for k, item in enumerate(data):
         set_properties(item, {"lattice": math.nan if k == 3 else float(k), "index": 1.0})
     config = compose_config(

@@ -11,20 +11,12 @@ from pyg_crysdiff.data import load_dataset
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.property.training import train_evaluator
 from pyg_crysdiff.training import train
-from pyg_crysdiff.training import trainer as run_module
 from pyg_crysdiff.training.divergence import TrainingDivergedError, refuse_non_finite
 from pyg_crysdiff.training.module import DiffusionModule
-from tests.helpers import small_config, toy_set
+from tests.helpers import small_config, toy_sets
 
-LOAD_DATA = run_module.load_data
+SETS = toy_sets()
 STEPS = 3  # per epoch of 24 crystals
-
-
-@pytest.fixture(autouse=True)
-def toy_data(monkeypatch):
-    monkeypatch.setattr(
-        run_module, "load_data", lambda *_: (toy_set(24), toy_set(8, seed=1), ["energy"])
-    )
 
 
 def poison(monkeypatch, bad, value=float("nan")):
@@ -43,6 +35,10 @@ def is_finite(path):
     return all(bool(w.isfinite().all()) for w in weights if w.is_floating_point())
 
 
+def warnings(caplog):
+    return [record.message for record in caplog.records if record.levelname == "WARNING"]
+
+
 class Weights(Callback):
     """Notes the weights after every step."""
 
@@ -57,7 +53,9 @@ class Weights(Callback):
 def test_single_steps_are_left_out(tmp_path, monkeypatch, value):
     poison(monkeypatch, lambda step: step in (2, 4), value)
     weights = Weights()
-    result = train(small_config(max_epochs=3), tmp_path, progress=False, callbacks=[weights])
+    result = train(
+        small_config(max_epochs=3), tmp_path, data=SETS, progress=False, callbacks=[weights]
+    )
     changed = [not torch.equal(a, b) for a, b in zip(weights.seen, weights.seen[1:], strict=False)]
     assert changed == [True, False, True, False, True, True, True, True]
     assert is_finite(result.checkpoint)
@@ -66,7 +64,7 @@ def test_single_steps_are_left_out(tmp_path, monkeypatch, value):
 def test_a_row_of_them_ends_the_training(tmp_path, monkeypatch):
     poison(monkeypatch, lambda step: step >= 2 * STEPS)
     with pytest.raises(TrainingDivergedError, match=r"in the last 10 steps \(epoch 5"):
-        train(small_config(max_epochs=100), tmp_path, progress=False)
+        train(small_config(max_epochs=100), tmp_path, data=SETS, progress=False)
     assert is_finite(tmp_path / "last.ckpt")
     assert not (tmp_path / "finished.json").exists()
 
@@ -74,12 +72,11 @@ def test_a_row_of_them_ends_the_training(tmp_path, monkeypatch):
 def test_a_run_without_a_good_step_is_not_finished(tmp_path, monkeypatch):
     poison(monkeypatch, lambda _: True)
     with pytest.raises(TrainingDivergedError, match="in the last 3 steps"):
-        train(small_config(max_epochs=1), tmp_path, progress=False)
+        train(small_config(max_epochs=1), tmp_path, data=SETS, progress=False)
     assert not (tmp_path / "last.ckpt").exists()
 
 
-def test_the_command_ends_in_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run_module, "load_data", LOAD_DATA)
+def test_the_command_ends_in_one_line(tmp_path, capsys):
     words = ["data=demo", "denoiser.dim=8", "denoiser.num_blocks=1", "process.num_steps=20"]
     words += ["optimizer.lr=1e30", "optimizer.warmup_steps=1", "device=cpu", "max_epochs=20"]
     with pytest.raises(SystemExit) as end:
@@ -106,12 +103,12 @@ def test_a_validation_loss_that_is_no_number_is_told(tmp_path, monkeypatch, capl
         return validate(self, batch, batch_idx)
 
     monkeypatch.setattr(DiffusionModule, "validation_step", poisoned)
-    train(small_config(max_epochs=1), tmp_path / "bad", progress=False)
-    assert re.match("epoch 0: val/.* is not finite", caplog.messages[0])
+    train(small_config(max_epochs=1), tmp_path / "bad", data=SETS, progress=False)
+    assert re.match("epoch 0: val/.* is not finite", warnings(caplog)[0])
     caplog.clear()
     monkeypatch.setattr(DiffusionModule, "validation_step", validate)
-    train(small_config(max_epochs=1), tmp_path / "good", progress=False)
-    assert caplog.messages == []
+    train(small_config(max_epochs=1), tmp_path / "good", data=SETS, progress=False)
+    assert warnings(caplog) == []
 
 
 @pytest.mark.parametrize("part", ["state_dict", "current_model_state"])

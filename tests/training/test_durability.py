@@ -19,19 +19,11 @@ from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.property.training import train_evaluator
 from pyg_crysdiff.storage import only_writer
 from pyg_crysdiff.training import resume, train
-from pyg_crysdiff.training import trainer as run_module
 from pyg_crysdiff.training.checkpoints import MetricsFile, WholeCheckpoints
-from tests.helpers import same_weights, small_config, toy_set
+from tests.helpers import same_weights, small_config, toy_sets
 
-LOAD_DATA = run_module.load_data
+SETS = toy_sets()
 CONFIG = small_config(max_epochs=4)
-
-
-@pytest.fixture(autouse=True)
-def toy_data(monkeypatch):
-    monkeypatch.setattr(
-        run_module, "load_data", lambda *_: (toy_set(24), toy_set(8, seed=1), ["energy"])
-    )
 
 
 class Cut(Callback):
@@ -47,7 +39,7 @@ class Cut(Callback):
 
 def cut(folder, epoch=3):
     with pytest.raises(RuntimeError, match="power cut"):
-        train(CONFIG, folder, progress=False, callbacks=[Cut(epoch)])
+        train(CONFIG, folder, data=SETS, progress=False, callbacks=[Cut(epoch)])
 
 
 def model(folder):
@@ -58,11 +50,7 @@ def model(folder):
 def whole(tmp_path_factory):
     """A run without interruption."""
     folder = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            run_module, "load_data", lambda *_: (toy_set(24), toy_set(8, seed=1), ["energy"])
-        )
-        train(CONFIG, folder, progress=False)
+    train(CONFIG, folder, data=SETS, progress=False)
     return folder
 
 
@@ -87,8 +75,8 @@ DAMAGES = {
 def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(tmp_path, whole, damage, caplog):
     cut(tmp_path)
     DAMAGES[damage](tmp_path / "last.ckpt")
-    train(CONFIG, tmp_path, progress=False)
-    (said,) = caplog.messages
+    train(CONFIG, tmp_path, data=SETS, progress=False)
+    (said,) = (record.message for record in caplog.records if record.levelname == "WARNING")
     assert re.search(r"last\.ckpt is damaged .* previous\.ckpt", said)
     assert same_weights(model(tmp_path), model(whole))
     assert (tmp_path / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
@@ -99,17 +87,17 @@ def test_damaged_checkpoints_are_named(tmp_path):
     flip(tmp_path / "last.ckpt")
     flip(tmp_path / "previous.ckpt")
     with pytest.raises(ValueError, match=r"last\.ckpt is damaged.*previous\.ckpt is damaged"):
-        train(CONFIG, tmp_path, progress=False)
+        train(CONFIG, tmp_path, data=SETS, progress=False)
     (tmp_path / "previous.ckpt").unlink()
     torch.save({"weights": torch.zeros(1)}, tmp_path / "last.ckpt")
     with pytest.raises(ValueError, match=r"last\.ckpt is no checkpoint"):
-        train(CONFIG, tmp_path, progress=False)
+        train(CONFIG, tmp_path, data=SETS, progress=False)
 
 
 def test_a_finished_run_with_a_damaged_checkpoint_is_not_finished(tmp_path, whole):
     folder = shutil.copytree(whole, tmp_path / "run")
     flip(folder / "last.ckpt")
-    train(CONFIG, folder, progress=False)
+    train(CONFIG, folder, data=SETS, progress=False)
     assert same_weights(model(folder), model(whole))
 
 
@@ -121,7 +109,7 @@ def test_checkpoints_need_no_other_folder(tmp_path, monkeypatch):
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", no_links)
-    train(small_config(max_epochs=2), tmp_path / "run", progress=False)
+    train(small_config(max_epochs=2), tmp_path / "run", data=SETS, progress=False)
     files = sorted(p.name for p in (tmp_path / "run").iterdir() if not p.name.startswith("."))
     assert files == [
         "config.json", "data.json", "finished.json", "last.ckpt", "metrics.csv", "previous.ckpt"
@@ -146,10 +134,10 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, whole, monkeypatch):
 
     monkeypatch.setattr(WholeCheckpoints, "save_checkpoint", full)
     with pytest.raises(OSError, match=r"No space left on device: .*last\.ckpt"):
-        train(CONFIG, tmp_path, progress=False)
+        train(CONFIG, tmp_path, data=SETS, progress=False)
     assert load_checkpoint(tmp_path / "last.ckpt").card["epoch"] == 1
     assert not list(tmp_path.glob(".*.tmp*"))
-    train(CONFIG, tmp_path, progress=False)
+    train(CONFIG, tmp_path, data=SETS, progress=False)
     assert same_weights(model(tmp_path), model(whole))
 
 
@@ -160,7 +148,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, whole, monkeypatch):
 def test_a_torn_note_of_the_end_is_written_again(tmp_path, whole, content):
     folder = shutil.copytree(whole, tmp_path / "run")
     (folder / "finished.json").write_bytes(content)
-    result = train(CONFIG, folder, progress=False)
+    result = train(CONFIG, folder, data=SETS, progress=False)
     assert result.epochs == 4
     assert json.loads((folder / "finished.json").read_text())["epochs"] == 4
     assert same_weights(model(folder), model(whole))
@@ -172,22 +160,22 @@ def test_a_torn_record_is_named(tmp_path, whole, name, content):
     folder = shutil.copytree(whole, tmp_path / "run")
     (folder / name).write_bytes(content)
     with pytest.raises(ValueError, match=rf"{name} is damaged"):
-        train(CONFIG, folder, progress=False)
+        train(CONFIG, folder, data=SETS, progress=False)
     with pytest.raises(ValueError, match=rf"{name} is damaged"):
-        resume(folder, progress=False)
+        resume(folder, data=SETS, progress=False)
 
 
 def test_one_training_per_folder(tmp_path):
     with only_writer(tmp_path):
         with pytest.raises(ValueError, match=rf"is being written by process {os.getpid()} on"):
-            train(CONFIG, tmp_path, progress=False)
+            train(CONFIG, tmp_path, data=SETS, progress=False)
         crystals = load_dataset("demo", "val").crystals()
         with pytest.raises(ValueError, match="is being written by process"):
             train_evaluator(crystals, "formation_energy_per_atom", tmp_path, progress=False)
     assert [p.name for p in tmp_path.iterdir() if not p.name.startswith(".lock")] == []
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
-        train(CONFIG, tmp_path / "file" / "run", progress=False)
+        train(CONFIG, tmp_path / "file" / "run", data=SETS, progress=False)
 
 
 # Metrics
@@ -201,7 +189,7 @@ def test_metrics_go_on(tmp_path, whole, epoch):
     # A run that got beyond its checkpoint, and a row that was cut off.
     with (tmp_path / "metrics.csv").open("a") as handle:
         handle.write("3,100,1,1,1,1,2,2,2,2\n3,1")
-    resume(tmp_path, progress=False)
+    resume(tmp_path, data=SETS, progress=False)
     assert (tmp_path / "metrics.csv").read_bytes() == expected
     table = pd.read_csv(tmp_path / "metrics.csv")
     assert sorted(table["epoch"].dropna().unique()) == [0, 1, 2, 3]
@@ -232,9 +220,9 @@ def test_a_new_run_begins_new_metrics(tmp_path):
 def test_ctrl_c_comes_out_and_can_be_pressed_again(tmp_path, whole):
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        train(CONFIG, tmp_path, progress=False, callbacks=[Cut(2, KeyboardInterrupt())])
+        train(CONFIG, tmp_path, data=SETS, progress=False, callbacks=[Cut(2, KeyboardInterrupt())])
     assert signal.getsignal(signal.SIGINT) is handler
-    train(CONFIG, tmp_path, progress=False)
+    train(CONFIG, tmp_path, data=SETS, progress=False)
     assert same_weights(model(tmp_path), model(whole))
 
 
@@ -264,8 +252,7 @@ OWN = {"name": "mine.csv", "properties": ["gap"], "cif_column": None, "root": No
 
 
 @pytest.fixture
-def own_config(monkeypatch):
-    monkeypatch.setattr(run_module, "load_data", LOAD_DATA)
+def own_config():
     return small_config(max_epochs=2, data=OWN, properties=["gap"])
 
 
@@ -309,8 +296,7 @@ def test_an_evaluator_does_not_go_on_with_other_data(tmp_path):
     train_evaluator(crystals, name, tmp_path, **options)
 
 
-def test_the_command_says_who_trains(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(run_module, "load_data", LOAD_DATA)
+def test_the_command_says_who_trains(tmp_path, capsys):
     with only_writer(tmp_path), pytest.raises(SystemExit) as end:
         main(["train", "data=demo", "--out", str(tmp_path)])
     assert end.value.code == 2

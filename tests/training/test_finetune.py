@@ -7,36 +7,38 @@ import pytest
 import torch
 from torch_geometric.data import Batch
 
-from pyg_crysdiff.data import property_of, set_properties
+from pyg_crysdiff.data import Crystal, CrystalDataset, property_of
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.nn.conditioning import ConditionEmbedding
 from pyg_crysdiff.training import train
-from pyg_crysdiff.training import trainer as run_module
+from pyg_crysdiff.training.module import DiffusionModule
 from pyg_crysdiff.training.samplers import EpochOrder, focused_rows, with_focus
-from tests.helpers import energy, small_config, toy_set
+from tests.helpers import energy, small_config, toy_set, toy_sets
 
 FOCUS = {"end": "lowest", "part": 0.25, "share": 0.5}
 
 
-@pytest.fixture
-def sets(monkeypatch):
-    """Training and validation set of the runs of a test, to be changed between them."""
-    sets = {"train": toy_set(24), "val": toy_set(8, seed=1)}
+SETS = toy_sets()
 
-    def load(options, properties, *_):
-        del options
-        names = ["energy"] if properties == "auto" else list(properties)
-        return sets["train"], sets["val"], names
 
-    monkeypatch.setattr(run_module, "load_data", load)
-    return sets
+def made(crystals, **properties):
+    """A data set of crystals as they are."""
+    return CrystalDataset.from_crystals(crystals, properties, name="toy", niggli=False)
+
+
+def energies(data):
+    return [crystal.info["energy"] for crystal in data.crystals()]
 
 
 @pytest.fixture
-def first(tmp_path, sets):
-    del sets
-    return train(small_config(max_epochs=1), tmp_path / "first", progress=False).checkpoint
+def first(tmp_path):
+    folder = tmp_path / "first"
+    return train(small_config(max_epochs=1), folder, data=SETS, progress=False).checkpoint
+
+
+def trained(config, folder, data=SETS):
+    return load_checkpoint(train(config, folder, data=data, progress=False).checkpoint)
 
 
 def frozen(first, **changes):
@@ -48,7 +50,7 @@ def frozen(first, **changes):
 
 def test_run_starts_from_the_weights_of_another(tmp_path, first):
     old = load_checkpoint(first)
-    new = load_checkpoint(train(frozen(first), tmp_path / "second", progress=False).checkpoint)
+    new = trained(frozen(first), tmp_path / "second")
     ours, theirs = new.model.state_dict(), old.model.state_dict()
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
@@ -57,30 +59,28 @@ def test_run_starts_from_the_weights_of_another(tmp_path, first):
     assert new.card["init"]["dataset"] == "toy"
 
 
-def test_elements_and_units_stay_sizes_and_properties_are_new(tmp_path, first, sets):
-    few = toy_set(24, seed=3)
-    for data in few:
-        data.atomic_numbers = torch.full_like(data.atomic_numbers, 22)
-        data.lattice = 2 * data.lattice
-        set_properties(data, {"energy": energy(data) + 5.0})
-    sets["train"] = few
+def test_elements_and_units_stay_sizes_and_properties_are_new(tmp_path, first):
+    given = toy_set(24, seed=3)
+    titanium = [Crystal(2 * c.lattice, c.frac_coords, [22] * len(c)) for c in given.crystals()]
+    few = made(titanium, energy=[value + 5.0 for value in energies(given)])
     old = load_checkpoint(first).model
-    new = load_checkpoint(train(frozen(first), tmp_path / "second", progress=False).checkpoint)
+    new = trained(frozen(first), tmp_path / "second", (few, SETS[1]))
     assert new.model.statistics.elements == old.statistics.elements
     assert new.model.lattice_scale == old.lattice_scale
     assert new.model.statistics.max_length == pytest.approx(
         DataStatistics.from_dataset(few).max_length
     )
-    energies = [energy(data) for data in few]
-    assert new.model.statistics.properties["energy"].minimum == pytest.approx(min(energies))
+    found = new.model.statistics.properties["energy"].minimum
+    assert found == pytest.approx(min(energies(few)))
     assert len(new.model.crystals(new.model.state(few[0]))) == 1
 
 
-def test_other_property_begins_with_a_conditioner_of_its_own(tmp_path, first, sets):
-    for data in (*sets["train"], *sets["val"]):
-        set_properties(data, {"gap": 2 * energy(data)})
+def test_other_property_begins_with_a_conditioner_of_its_own(tmp_path, first):
+    train_set, val_set = (
+        made(part.crystals(), gap=[2 * value for value in energies(part)]) for part in SETS
+    )
     config = frozen(first, properties=["gap"])
-    new = load_checkpoint(train(config, tmp_path / "second", progress=False).checkpoint).model
+    new = trained(config, tmp_path / "second", (train_set, val_set)).model
     old = load_checkpoint(first).model.state_dict()
     conditional = {k for k in old if "condition" in k}
     assert conditional
@@ -89,16 +89,16 @@ def test_other_property_begins_with_a_conditioner_of_its_own(tmp_path, first, se
         assert same != (name in conditional and value.numel() > 1), name
 
 
-def test_what_does_not_fit_is_refused_by_name(tmp_path, first, sets):
+def test_what_does_not_fit_is_refused_by_name(tmp_path, first):
     config = frozen(first)
     config["denoiser"]["dim"] = 32
     with pytest.raises(ValueError, match=r"does not fit init=.*'dim': 16"):
-        train(config, tmp_path / "wide", progress=False)
+        trained(config, tmp_path / "wide")
     with pytest.raises(FileNotFoundError, match="no checkpoint at nowhere"):
-        train(small_config(init="nowhere"), tmp_path / "nowhere", progress=False)
-    sets["train"][0].atomic_numbers[0] = 79
+        trained(small_config(init="nowhere"), tmp_path / "nowhere")
+    gold = [Crystal(c.lattice, c.frac_coords, [79] * len(c)) for c in SETS[0].crystals()]
     with pytest.raises(ValueError, match=r"does not know the elements \[79\]"):
-        train(frozen(first), tmp_path / "gold", progress=False)
+        trained(frozen(first), tmp_path / "gold", (made(gold, energy=energies(SETS[0])), None))
 
 
 def test_focus_draws_its_share_and_keeps_the_length():
@@ -134,11 +134,11 @@ def test_focused_draws_never_hide_their_condition():
 
 def test_focused_rows_are_the_asked_end():
     data = toy_set(40)
-    energies = torch.tensor([energy(x) for x in data])
+    values = torch.tensor([energy(x) for x in data])
     for end, limit in (("lowest", 0.25), ("highest", 0.75)):
         rows = focused_rows(data, ["energy"], {**FOCUS, "end": end})
         assert len(rows) == 10
-        beyond = energies[rows] - energies.quantile(limit)
+        beyond = values[rows] - values.quantile(limit)
         assert bool((beyond <= 0).all() if end == "lowest" else (beyond >= 0).all())
 
 
@@ -157,26 +157,24 @@ def test_bad_focus_says_what_it_may_be(change, message):
         focused_rows(toy_set(8), ["energy"], {**FOCUS, **change})
 
 
-def test_a_run_with_a_bad_focus_does_not_start(tmp_path, sets):
-    del sets
+def test_a_run_with_a_bad_focus_does_not_start(tmp_path):
     config = small_config(focus={"end": "lowest", "part": 0.1})
     with pytest.raises(ValueError, match="focus needs"):
-        train(config, tmp_path, progress=False)
+        train(config, tmp_path, data=SETS, progress=False)
 
 
-def test_training_sees_the_focused_crystals_more_often(tmp_path, sets, monkeypatch):
+def test_training_sees_the_focused_crystals_more_often(tmp_path, monkeypatch):
     seen: list[float] = []
-    original = run_module.DiffusionModule.training_step
+    original = DiffusionModule.training_step
 
     def training_step(self, batch, batch_idx):
         seen.extend(property_of(batch, "energy").tolist())
         return original(self, batch, batch_idx)
 
-    monkeypatch.setattr(run_module.DiffusionModule, "training_step", training_step)
+    monkeypatch.setattr(DiffusionModule, "training_step", training_step)
     config = small_config(max_epochs=4, focus=FOCUS)
-    train(config, tmp_path / "focused", progress=False)
-    energies = torch.tensor([energy(x) for x in sets["train"]])
-    limit = float(energies.sort().values[5])
+    train(config, tmp_path / "focused", data=SETS, progress=False)
+    limit = float(torch.tensor([energy(x) for x in SETS[0]]).sort().values[5])
     share = sum(x <= limit + 1e-6 for x in seen) / len(seen)
     assert len(seen) == 4 * 24
     assert 0.5 <= share < 0.8

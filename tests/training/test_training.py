@@ -10,18 +10,12 @@ from lightning.pytorch.callbacks import Callback
 from pyg_crysdiff.data import load_dataset
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.training import compose_config, config_folder, resume, train
-from pyg_crysdiff.training import trainer as run_module
+from pyg_crysdiff.training.data import conditions, load_data
 from pyg_crysdiff.training.samplers import EpochOrder
-from tests.helpers import same_weights, small_config, toy_set
+from pyg_crysdiff.training.trainer import _share
+from tests.helpers import same_weights, small_config, toy_sets
 
-ORIGINAL_LOAD_DATA = run_module.load_data
-
-
-@pytest.fixture(autouse=True)
-def toy_data(monkeypatch):
-    monkeypatch.setattr(
-        run_module, "load_data", lambda *_: (toy_set(24), toy_set(8, seed=1), ["energy"])
-    )
+SETS = toy_sets()
 
 
 class Interrupt(Callback):
@@ -40,10 +34,10 @@ def last_losses(folder):
 
 def test_resumed_run_equals_uninterrupted(tmp_path):
     config = small_config(max_epochs=4)
-    whole = train(config, tmp_path / "whole", progress=False)
+    whole = train(config, tmp_path / "whole", data=SETS, progress=False)
     with pytest.raises(RuntimeError, match="power cut"):
-        train(config, tmp_path / "cut", progress=False, callbacks=[Interrupt(2)])
-    parts = resume(tmp_path / "cut", progress=False)
+        train(config, tmp_path / "cut", data=SETS, progress=False, callbacks=[Interrupt(2)])
+    parts = resume(tmp_path / "cut", data=SETS, progress=False)
     assert parts.epochs == whole.epochs == 4
     a, b = (load_checkpoint(r.checkpoint).model for r in (whole, parts))
     assert same_weights(a, b)
@@ -53,8 +47,7 @@ def test_resumed_run_equals_uninterrupted(tmp_path):
     assert all(torch.equal(raw[0][k], raw[1][k]) for k in raw[0])
 
 
-def test_shares_of_the_training_set(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "load_data", ORIGINAL_LOAD_DATA)
+def test_shares_of_the_training_set(tmp_path):
     config = small_config(max_epochs=1, data={"name": "demo"}, properties="auto")
     sizes = []
     for share in (0.05, 1.0):
@@ -62,7 +55,7 @@ def test_shares_of_the_training_set(tmp_path, monkeypatch):
         sizes.append(load_checkpoint(out.checkpoint).card["num_train"])
     assert sizes[0] == round(0.05 * sizes[1])
     whole = load_dataset("demo", "train")
-    parts = [run_module._share(whole, share, 0) for share in (0.1, 0.3)]
+    parts = [_share(whole, share, 0) for share in (0.1, 0.3)]
     names = [{crystal.digest() for crystal in part.crystals()} for part in parts]
     assert len(names[0]) < len(names[1]) < len(whole)
     assert names[0] < names[1]
@@ -73,7 +66,9 @@ def test_shares_of_the_training_set(tmp_path, monkeypatch):
 def test_same_seed_same_result_other_seed_other_result(tmp_path):
     models = [
         load_checkpoint(
-            train(small_config(max_epochs=1, seed=s), tmp_path / str(i), progress=False).checkpoint
+            train(
+                small_config(max_epochs=1, seed=s), tmp_path / str(i), data=SETS, progress=False
+            ).checkpoint
         ).model
         for i, s in enumerate((0, 0, 1))
     ]
@@ -84,7 +79,7 @@ def test_same_seed_same_result_other_seed_other_result(tmp_path):
 def test_training_lowers_the_loss(tmp_path):
     config = small_config(max_epochs=60, validate_every=5)
     config["optimizer"].update(lr=5e-3, ema_decay=0.9)
-    result = train(config, tmp_path, progress=False)
+    result = train(config, tmp_path, data=SETS, progress=False)
     header, *rows = (tmp_path / "metrics.csv").read_text().strip().splitlines()
     column = header.split(",").index("val/lattice")
     values = [float(r.split(",")[column]) for r in rows if r.split(",")[column]]
@@ -98,14 +93,16 @@ def test_training_lowers_the_loss(tmp_path):
 
 def test_time_budget_ends_training_with_a_checkpoint(tmp_path):
     config = small_config(max_epochs=100_000, budget_minutes=0.02, validate_every=1000)
-    result = train(config, tmp_path, progress=False)
+    result = train(config, tmp_path, data=SETS, progress=False)
     assert result.checkpoint.is_file()
     assert 0 < result.epochs < 100_000
     assert load_checkpoint(result.checkpoint).card["dataset"] == "toy"
 
 
 def test_checkpoint_carries_all_that_sampling_needs(tmp_path):
-    loaded = load_checkpoint(train(small_config(max_epochs=1), tmp_path, progress=False).checkpoint)
+    loaded = load_checkpoint(
+        train(small_config(max_epochs=1), tmp_path, data=SETS, progress=False).checkpoint
+    )
     assert loaded.model.statistics.elements == (6, 8, 22, 38)
     assert loaded.model.statistics.num_atoms
     assert loaded.model.properties == ("energy",)
@@ -114,21 +111,21 @@ def test_checkpoint_carries_all_that_sampling_needs(tmp_path):
 
 
 def test_folder_of_another_run_is_refused(tmp_path):
-    train(small_config(max_epochs=1), tmp_path, progress=False)
+    train(small_config(max_epochs=1), tmp_path, data=SETS, progress=False)
     with pytest.raises(ValueError, match=r"another configuration.*seed"):
-        train(small_config(max_epochs=1, seed=5), tmp_path, progress=False)
+        train(small_config(max_epochs=1, seed=5), tmp_path, data=SETS, progress=False)
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
         resume(tmp_path / "nowhere")
 
 
 def test_longer_run_goes_on_from_the_shorter_one(tmp_path):
-    train(small_config(max_epochs=1), tmp_path, progress=False)
-    assert train(small_config(max_epochs=3), tmp_path, progress=False).epochs == 3
+    train(small_config(max_epochs=1), tmp_path, data=SETS, progress=False)
+    assert train(small_config(max_epochs=3), tmp_path, data=SETS, progress=False).epochs == 3
 
 
 @pytest.mark.parametrize("damage", ["truncate", "text", "other", "pickle"])
 def test_damaged_checkpoint_says_so(tmp_path, damage):
-    path = train(small_config(max_epochs=1), tmp_path, progress=False).checkpoint
+    path = train(small_config(max_epochs=1), tmp_path, data=SETS, progress=False).checkpoint
     if damage == "truncate":
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     elif damage == "text":
@@ -205,12 +202,11 @@ def test_order_is_dealt_out_to_processes():
 def test_data_set_of_ones_own_by_its_class():
     from pyg_crysdiff.data import Demo
 
-    load = ORIGINAL_LOAD_DATA
-    train_set, val_set, wanted = load({"_target_": "pyg_crysdiff.data.Demo"}, "auto")
+    train_set, val_set = load_data({"_target_": "pyg_crysdiff.data.Demo"})
     assert isinstance(train_set, Demo)
     assert len(val_set) < len(train_set)
-    assert wanted == [train_set.property_name]
+    assert conditions(train_set, val_set, "auto") == [train_set.property_name]
     with pytest.raises(ValueError, match="not trusted"):
-        load({"_target_": "elsewhere.Mine"}, "auto")
+        load_data({"_target_": "elsewhere.Mine"})
     with pytest.raises(ValueError, match="not a subclass"):
-        load({"_target_": "pyg_crysdiff.data.Crystal"}, "auto")
+        load_data({"_target_": "pyg_crysdiff.data.Crystal"})

@@ -1,7 +1,7 @@
-"""Kernels in C that the processor's own compiler makes faster than chains of tensor operations.
+"""The parts of the network that are written in C, because a chain of tensor operations is slower.
 
-Compiled at first use, in some seconds, and kept in the cache folder. Where there is no compiler, or
-``CRYSDIFF_NATIVE=0`` is set, the plain forms in PyTorch do the same work.
+They are compiled at first use, which takes some seconds, and stay in the cache folder. Where there
+is no compiler, or ``CRYSDIFF_NATIVE=0`` is set, the plain forms in PyTorch do the same work.
 """
 
 from pyg_crysdiff.nn.native.library import load_library

@@ -1,4 +1,4 @@
-"""Compiling and loading the C kernels of this folder."""
+"""Compile and load the C kernels of this folder."""
 
 from __future__ import annotations
 

@@ -1,0 +1,91 @@
+r"""A second, independent judge: CHGNet's relaxed energies of generated crystals.
+
+    python benchmarks/checks/second_judge.py cds=SAMPLES --dataset carbon24 --data-root DATA \
+        --split val-as-train --num 100
+
+For sets of one element, whose property is an energy per atom: CHGNet's energies of the training
+crystals give the 5, 10 and 15 % points on its own scale; samples are relaxed, and the rates are the
+shares of all samples whose relaxed energy lies below these points. Beside them: the distance that
+atoms moved, the energy gained, and the energy above the training crystal that was asked for. Needs
+the extra ``stability``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from pyg_crysdiff.data import Crystal, load_dataset, read_crystals
+from pyg_crysdiff.data.properties import with_value
+from pyg_crysdiff.evaluation.stability import Stability, relaxations, static_energies
+from pyg_crysdiff.evaluation.success import PERCENTILES, percentile_thresholds
+from pyg_crysdiff.evaluation.validity import structural_problem
+
+
+def main() -> None:
+    """Relax, compare, print, and write JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("samples", nargs="+", metavar="NAME=FILE")
+    add("--dataset", required=True)
+    add("--data-root", type=Path)
+    add("--split", choices=["official", "val-as-train"], default="official")
+    add("--num", type=int, default=100, help="crystals of each file, spread over it evenly")
+    add("--relax-steps", type=int, default=100)
+    add("--workers", type=int)
+    add("--out", type=Path, default=Path("runs/second_judge"))
+    args = parser.parse_args()
+    options = {"scheme": args.split, "source": args.data_root}
+    train = load_dataset(args.dataset, "train", **options)
+    name = train.property_name
+    assert name is not None
+    crystals = with_value(train.crystals(), name)
+    settings = Stability(
+        steps=args.relax_steps, cache_dir=args.out / "cache", num_workers=args.workers
+    )
+    energies = static_energies(crystals, settings, progress=True)
+    limits = percentile_thresholds(energies[np.isfinite(energies)])
+    true = np.array([c.info[name] for c in crystals])
+    asked = energies[true.argmin()]
+    known = np.isfinite(energies)
+    agreement = float(np.corrcoef(true[known], energies[known])[0, 1])
+    print(f"CHGNet against {name} of {known.sum()} training crystals: correlation {agreement:.3f}")
+    print(f"its 5, 10, 15 % points: {limits}; the crystal of lowest {name}: {asked:.4f} eV/atom")
+    rows = {}
+    for pair in args.samples:
+        label, _, file = pair.partition("=")
+        entries = read_crystals(file)
+        # From the start would be the best ones of a file that is in order of a prediction.
+        spread = np.linspace(0, len(entries) - 1, min(args.num, len(entries))).round().astype(int)
+        entries = [entries[k] for k in spread]
+        valid = [c for c in entries if isinstance(c, Crystal) and structural_problem(c) is None]
+        found = relaxations(valid, settings, progress=True)
+        energy, moved = found["relaxed_energy"], found["relax_rms"]
+        gained = found["initial_energy"] - energy
+        rates = {
+            f"sr{p}": float(np.sum(energy <= limit)) / len(entries)
+            for p, limit in zip(PERCENTILES, limits, strict=True)
+        }
+        rows[label] = {
+            "file": Path(file).name,
+            "num_samples": len(entries),
+            "num_relaxed": int(np.isfinite(energy).sum()),
+            **rates,
+            "above_request_median": float(np.nanmedian(energy - asked)),
+            "moved_median_angstrom": float(np.nanmedian(moved)),
+            "gained_median": float(np.nanmedian(gained)),
+            "converged": float(np.nanmean(found["relax_converged"])),
+        }
+        print(label, json.dumps(rows[label]), flush=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    content = {"limits": limits, "requested": float(asked), "agreement": agreement, "rows": rows}
+    (args.out / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

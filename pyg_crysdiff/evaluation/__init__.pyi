@@ -1,0 +1,18 @@
+from .harness import evaluate
+from .predictor import PropertyPredictor
+from .protocol import TASKS, Entry, Evaluation, Protocol
+from .results import Estimate, Results, Row
+from .stability import Stability
+
+__all__ = [
+    "TASKS",
+    "Entry",
+    "Estimate",
+    "Evaluation",
+    "PropertyPredictor",
+    "Protocol",
+    "Results",
+    "Row",
+    "Stability",
+    "evaluate",
+]

@@ -1,0 +1,141 @@
+"""``crysdiff info``: the facts of a checkpoint, for people and for programs."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pyg_crysdiff.cli import main
+from pyg_crysdiff.data import DATASETS
+from pyg_crysdiff.data import units as module
+from pyg_crysdiff.models import load_checkpoint, pretrained, pretrained_names
+from pyg_crysdiff.sampling.summary import summarise
+
+FIXTURES = Path(__file__).parents[1] / "models" / "checkpoints"
+
+
+def told(words, capsys):
+    main(["info", *words])
+    return capsys.readouterr().out
+
+
+def test_without_argument_one_line_for_each_checkpoint_of_the_package(capsys):
+    lines = told([], capsys).splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == pretrained_names()
+    (carbon,) = [line for line in lines if line.startswith("carbon24-cds ")]
+    for word in ("Carbon-24", "1,829", "energy_per_atom", "6 to 24"):
+        assert word in carbon
+    rows = json.loads(told(["--json"], capsys))
+    assert rows["perov5-cds"]["num_atoms"] == [5, 5]
+
+
+def test_a_shipped_checkpoint_tells_what_can_be_asked_of_it(capsys):
+    page = told(["mp20-cds"], capsys)
+    for line in (
+        "data set        MP-20, binary and ternary, split val-as-train, 6,426 crystals",
+        "formation_energy_per_atom  -4.46731  -1.00737  0.0788462  eV/atom",
+        "sampler         renewing, 100 steps, uniform times (the checkpoint's card)",
+        "guidance        2",
+        "network calls   200 per crystal",  # two for each step, for the guidance
+        "family          joint, conditioner CDS",
+    ):
+        assert line in page
+    assert "sr5_strict     0.784           0.998               0.001" in page
+    assert max(map(len, page.splitlines())) <= 96
+    facts = json.loads(told(["mp20-cds", "--json"], capsys))
+    assert facts["sampling"]["sampler"]["steps"] == 100
+    assert facts["trained_on"]["properties"]["formation_energy_per_atom"]["unit"] == "eV/atom"
+    assert len(facts["trained_on"]["elements"]) == 85
+    assert facts["model"]["num_parameters"] == sum(
+        p.numel() for p in load_checkpoint("mp20-cds").model.parameters()
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("structrepdiff-cds.safetensors", "generates number of atoms and composition"),
+        ("structrepdiff-cds.safetensors", "sampler         ancestral, 50 steps"),
+        ("csp-cdi.safetensors", "predicts structures of given compositions"),
+        ("joint-cds.ckpt", "(preset fast)"),
+    ],
+)
+def test_files_of_every_family(file, words, capsys):
+    assert words in told([str(FIXTURES / file)], capsys)
+
+
+def test_units_are_those_of_known_data_sets_only_and_any_card_is_read(capsys):
+    loaded = load_checkpoint(FIXTURES / "joint-cds.ckpt")
+    data = {**loaded.config["data"], "name": "/somewhere/own.csv"}
+    own = replace(
+        loaded, config={**loaded.config, "data": data}, card={"metrics": ["mine"], "licence": 7}
+    )
+    facts = summarise(own)
+    assert {p["unit"] for p in facts["trained_on"]["properties"].values()} == {None}
+    assert facts["trained_on"]["dataset"] is None
+    json.dumps(facts)
+
+
+def test_units_name_published_sets_and_their_columns():
+    for dataset, units in module._UNITS.items():
+        known = DATASETS[dataset]
+        assert set(units) <= {known.property_name, *getattr(known, "columns", ())}
+        assert module.unit_of(dataset, known.property_name) is not None
+    assert set(module._UNITS) == set(DATASETS)
+    assert module.unit_of(None, "band_gap") is None
+
+
+def test_cards_are_read_without_torch():
+    code = (
+        "import importlib.util, sys\n"
+        f"spec = importlib.util.spec_from_file_location('alone', {pretrained.__file__!r})\n"
+        "module = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(module)\n"
+        "assert 'carbon24-cds' in module.pretrained_cards()\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_name_is_refused_with_those_that_there_are(capsys):
+    with pytest.raises(SystemExit):
+        main(["info", "carbon"])
+    assert "with the package come: carbon24-cds" in capsys.readouterr().err
+
+
+def test_help_shows_the_usual_options_first(capsys):
+    with pytest.raises(SystemExit):
+        main(["sample", "--help"])
+    text = capsys.readouterr().out
+    assert text.startswith("usage: crysdiff sample --checkpoint CHECKPOINT [options]\n")
+    places = [
+        text.index(f"  {word}")
+        for word in (
+            "--checkpoint", "-n NUM", "--target", "--out", "--seed", "--num-atoms", "--formula",
+            "--sampler", "--batch-size",
+        )
+    ]  # fmt: skip
+    assert places == sorted(places)
+    groups = ("what is asked for:", "hard constraints", "sampler:", "running:")
+    assert [text.index(f"\n{group}") for group in groups] == sorted(
+        text.index(f"\n{group}") for group in groups
+    )
+
+
+def test_choices_on_the_command_line_are_those_of_the_sampler():
+    from typing import get_args
+
+    from pyg_crysdiff.cli import sample
+    from pyg_crysdiff.cli.ending import Parser
+    from pyg_crysdiff.diffusion.sampler import PRESETS, Solver
+    from pyg_crysdiff.diffusion.schedules import Spacing
+
+    parser = Parser()
+    sample.add_arguments(parser)
+    choices = {a.dest: set(a.choices) for a in parser._actions if a.choices}
+    assert choices["solver"] == set(get_args(Solver))
+    assert choices["spacing"] == set(get_args(Spacing))
+    assert choices["sampler"] == set(PRESETS)

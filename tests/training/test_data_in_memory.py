@@ -1,0 +1,82 @@
+"""Training on data sets that were made in memory, and on opened ones that were handed over."""
+
+import json
+
+import pytest
+
+from pyg_crysdiff.data import CrystalDataset, load_dataset
+from pyg_crysdiff.models import export_checkpoint, load_checkpoint
+from pyg_crysdiff.training import fit, resume, train
+from tests.helpers import same_weights, small_config, toy_set, toy_sets
+
+TINY = [
+    "denoiser.dim=8", "denoiser.num_blocks=1", "denoiser.num_waves=2", "denoiser.pair_hidden=4",
+    "process.num_steps=20", "device=cpu", "max_epochs=1", "precision=32-true",
+]  # fmt: skip
+
+
+def recorded(folder):
+    return json.loads((folder / "config.json").read_text())["data"]
+
+
+def test_data_come_before_the_configuration_and_the_record_says_so(tmp_path):
+    config = small_config(max_epochs=1)
+    assert config["data"]["name"] == "demo"
+    loaded = load_checkpoint(train(config, tmp_path, data=toy_sets(), progress=False).checkpoint)
+    assert recorded(tmp_path) == loaded.config["data"] == {"in_memory": "toy"}
+    assert (loaded.card["dataset"], loaded.card["split"]) == ("toy", "generated")
+    assert loaded.card["num_train"] == 24
+    export_checkpoint(loaded, tmp_path / "x.safetensors")
+    assert load_checkpoint(tmp_path / "x.safetensors").card["dataset"] == "toy"
+
+
+def test_a_run_takes_the_same_data_again(tmp_path):
+    config = small_config(max_epochs=1)
+    train(config, tmp_path, data=toy_sets(), progress=False)
+    with pytest.raises(ValueError, match=r"pass the same data again: data=\(train, val\)"):
+        resume(tmp_path, progress=False)
+    with pytest.raises(ValueError, match=r"in memory: pass the same data=\(train, val\) again"):
+        train(config, tmp_path, progress=False)  # on the demo set, which the configuration names
+    other = toy_set(24, seed=5), toy_set(8, seed=1)
+    with pytest.raises(ValueError, match="content"):
+        train(config, tmp_path, data=other, progress=False)
+    longer = train({**config, "max_epochs": 2}, tmp_path, data=toy_sets(), progress=False)
+    assert longer.epochs == 2
+    assert recorded(tmp_path) == {"in_memory": "toy"}
+
+
+@pytest.mark.parametrize("val", [None, CrystalDataset.from_crystals([])])
+def test_there_may_be_no_validation(tmp_path, val):
+    result = fit(TINY, tmp_path, data=(toy_set(10), val), progress=False)
+    assert result.epochs == 1
+    assert "val/" not in (tmp_path / "metrics.csv").read_text()
+
+
+def test_what_is_no_data_says_how_to_make_it(tmp_path):
+    train_set = toy_set(4)
+    for data in (train_set, (train_set,)):
+        with pytest.raises(TypeError, match=r"data=\(train, val\)"):
+            fit(TINY, tmp_path, data=data)
+    for data in ((train_set.crystals(), None), (None, train_set)):
+        with pytest.raises(TypeError, match=r"CrystalDataset\.from_crystals"):
+            fit(TINY, tmp_path, data=data)
+    bare = CrystalDataset.from_crystals(train_set.crystals(), {"gap": [0.0] * 4})
+    with pytest.raises(ValueError, match=r"validation set of toy has no properties \['energy'\]"):
+        fit(TINY, tmp_path, data=(train_set, bare))
+    with pytest.raises(ValueError, match=r"no properties \['gap'\] in toy; it has \['energy'\]"):
+        fit([*TINY, "properties=[gap]"], tmp_path / "gap", data=(train_set, None))
+    assert not list(tmp_path.rglob("last.ckpt"))
+
+
+def test_opened_sets_are_recorded_by_their_name(tmp_path):
+    """They train to the same weights as by name, and the run goes on from its folder alone."""
+    by_name = fit(["data=demo", *TINY], tmp_path / "name", progress=False)
+    sets = load_dataset("demo", "train"), load_dataset("demo", "val")
+    handed_over = fit(TINY, tmp_path / "sets", data=sets, progress=False)
+    models = [load_checkpoint(run.checkpoint).model for run in (by_name, handed_over)]
+    assert same_weights(*models)
+    assert recorded(tmp_path / "sets") == {"name": "demo"}
+    assert resume(tmp_path / "sets", progress=False).epochs == 1
+    part = sets[0][:20], sets[1]
+    fit(TINY, tmp_path / "part", data=part, progress=False)
+    assert recorded(tmp_path / "part") == {"in_memory": sets[0].display_name}
