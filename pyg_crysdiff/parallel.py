@@ -12,7 +12,6 @@ import os
 import signal
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -24,6 +23,7 @@ from typing import TypeVar
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.backend import resource_tracker as loky_tracker
 
+from pyg_crysdiff.foreign_warnings import silence_foreign_warnings
 from pyg_crysdiff.progress import bar
 
 In = TypeVar("In")
@@ -138,8 +138,8 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 
 def _prepare(parent: int) -> None:
-    """Leave warnings at import to the parent, which has printed them; end where it is killed."""
-    warnings.simplefilter("ignore")
+    """Say as little as the command line does; end where the parent is killed."""
+    silence_foreign_warnings()
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 

@@ -24,9 +24,12 @@ print("loaded:", *[name for name in sys.argv[1].split(",") if name in sys.module
 
 
 def loaded(folder: Path, slow: tuple[str, ...], *arguments: str) -> list[str]:
-    """Return which of the modules a command of the command line has loaded."""
+    """Return which of the modules a command has loaded; in a log file it says what matters."""
     command = [sys.executable, "-c", RUN, ",".join(slow), *arguments]
-    out = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+    done = subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    out, err = done.stdout.decode(), done.stderr.decode()
+    assert "\r" not in out + err
+    assert "Warning" not in err
     return out.splitlines()[-1].split()[1:]
 
 

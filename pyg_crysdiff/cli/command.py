@@ -9,6 +9,7 @@ from importlib import import_module
 
 import pyg_crysdiff
 from pyg_crysdiff.cli.ending import Parser, ending
+from pyg_crysdiff.foreign_warnings import silence_foreign_warnings
 
 COMMANDS = {
     "train": "train a generator",
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             from pyg_crysdiff.platform import keep_freed_memory  # noqa: PLC0415
 
             keep_freed_memory()
+            silence_foreign_warnings()
         args.run(args)
 
 
