@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
-from pyg_crysdiff.baselines import load_baseline
 from pyg_crysdiff.storage import file_name
-
-if TYPE_CHECKING:
-    from pyg_crysdiff.benchmark.settings import Settings
 
 # What the benchmark adds to the name of a model for further rows of it.
 _DERIVED = ("unconditional", "symmetrised", "best of ", "candidates", "guidance ")
@@ -20,14 +15,17 @@ def file_stem(method: str) -> str:
     return file_name(method.replace(", ", "-"))
 
 
-def check_names(settings: Settings) -> None:
+def check_names(names: Iterable[tuple[str, str]]) -> None:
     """Check that no two rows of a run would go by one name, or by one name of files.
+
+    Args:
+        names: For each row the option that asks for it and its name.
 
     Raises:
         ValueError: If two would, or a name is nothing but signs; the message says which.
     """
     seen: dict[str, str] = {}
-    for option, name in _given(settings):
+    for option, name in names:
         stem = file_stem(name).casefold()  # some file systems do not tell cases apart
         for other, before in seen.items():
             ends = stem.removeprefix(f"{other}-"), other.removeprefix(f"{stem}-")
@@ -39,14 +37,3 @@ def check_names(settings: Settings) -> None:
                     "them another name"
                 )
         seen[stem] = f"{option} {name!r}"
-
-
-def _given(settings: Settings) -> Iterator[tuple[str, str]]:
-    for name in settings.models:
-        yield "--models", name
-    for name, _ in settings.checkpoints:
-        yield "--checkpoint", name
-    for name, _ in settings.samples:
-        yield "--samples", name
-    for name, _ in settings.baselines:
-        yield "--baseline", load_baseline(name).title

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
+from pyg_crysdiff.baselines import load_baseline
 from pyg_crysdiff.benchmark.names import check_names
 from pyg_crysdiff.configuration import compose_config, load_table
 from pyg_crysdiff.data import DATASETS, CrystalDataset, load_dataset
@@ -113,7 +114,14 @@ class Settings:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        check_names(self)
+        check_names(
+            [
+                *(("--models", name) for name in self.models),
+                *(("--checkpoint", name) for name, _ in self.checkpoints),
+                *(("--samples", name) for name, _ in self.samples),
+                *(("--baseline", load_baseline(name).title) for name, _ in self.baselines),
+            ]
+        )
 
     @classmethod
     def resolve(cls, dataset: str, **given: Any) -> Settings:

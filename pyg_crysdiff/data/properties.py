@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,11 +19,29 @@ from torch import Tensor
 if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data
 
-    from pyg_crysdiff.data.crystal import Crystal
-    from pyg_crysdiff.data.dataset import CrystalDataset
-
 D = TypeVar("D", bound="Data")
+C = TypeVar("C", bound="Described")
 _FIELDS = {"atomic_numbers", "frac_coords", "lattice", "num_atoms", "num_nodes", "ptr", "face"}
+
+
+class Described(Protocol):
+    """A crystal that carries its properties by name, such as :class:`Crystal`."""
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Name to value."""
+
+
+class PropertySet(Protocol):
+    """What :func:`describe_use` reads of a data set."""
+
+    property_names: list[str]
+    left_out: dict[str, str]
+
+    def __len__(self) -> int: ...
+
+    def crystals(self) -> Sequence[Described]:
+        """Return all crystals."""
 
 
 def set_properties(data: D, properties: Mapping[str, float]) -> D:
@@ -101,12 +119,12 @@ def property_of(data: Batch | Data, name: str) -> Tensor:
     return data[name].view(-1)
 
 
-def with_value(crystals: Sequence[Crystal], name: str) -> list[Crystal]:
+def with_value(crystals: Sequence[C], name: str) -> list[C]:
     """Return the crystals whose ``info`` has a value of a property, NaN being none."""
     return [c for c in crystals if not math.isnan(c.info.get(name, math.nan))]
 
 
-def describe_use(dataset: CrystalDataset, used: Sequence[str], what: str, gaps: str) -> str:
+def describe_use(dataset: PropertySet, used: Sequence[str], what: str, gaps: str) -> str:
     """Say in one line which properties are used, and why the other columns are not.
 
     Args:
