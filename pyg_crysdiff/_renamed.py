@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 PACKAGE = "pyg_crysdiff"
 MOVED = {
@@ -90,3 +91,18 @@ def renamed(module: str, names: dict[str, str], name: str) -> str:
         stacklevel=3,
     )
     return names[name]
+
+
+def moved(module: str, names: dict[str, str], name: str) -> Any:
+    """Return what a module had and another one has now, with a warning.
+
+    Args:
+        module: Name of the module, for the message.
+        names: Name here to the full name of where it is now.
+        name: The name that was asked for.
+
+    Raises:
+        AttributeError: If the module never had it.
+    """
+    place, _, attribute = renamed(module, names, name).rpartition(".")
+    return getattr(importlib.import_module(place), attribute)

@@ -35,3 +35,17 @@ def test_a_name_is_found_under_its_old_one(module, old, new):
         assert getattr(room, old) is getattr(room, new)
     with pytest.raises(AttributeError, match="never_was"):
         getattr(room, "never_was")  # noqa: B009
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "new"),
+    [
+        ("diffusion.joint", "Solver", "diffusion.sampler"),
+        ("models.build", "build_process", "models.joint"),
+        ("sampling.control", "Planner", "sampling.planner"),
+    ],
+)
+def test_a_name_that_moved_is_found_in_its_old_place(module, name, new):
+    room, place = (importlib.import_module(f"{PACKAGE}.{m}") for m in (module, new))
+    with pytest.warns(DeprecationWarning, match=f"{new}.{name}"):
+        assert getattr(room, name) is getattr(place, name)

@@ -34,7 +34,12 @@ class Parser(argparse.ArgumentParser):
         )
 
     def shorten_usage(self) -> None:
-        """Let the usage line name only what must be given; the groups below it list the rest."""
+        """Let the usage line name only what must be given; the groups below it list the rest.
+
+        A command that has a usage line of its own keeps it.
+        """
+        if self.usage is not None:
+            return
         words = []
         for action in self._actions:
             name = str(action.metavar or action.dest.upper())

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyg_crysdiff._renamed import renamed
-from pyg_crysdiff.diffusion import sampler as module
+from pyg_crysdiff._renamed import moved
 from pyg_crysdiff.diffusion.coordinates import WrappedNormalDiffusion
 from pyg_crysdiff.diffusion.field import FieldDiffusion
 from pyg_crysdiff.diffusion.inpainting import Inpainting
@@ -193,5 +192,4 @@ class JointDiffusion(nn.Module):
 
 
 def __getattr__(name: str) -> Any:
-    known = {"Solver": "pyg_crysdiff.diffusion.sampler.Solver"}
-    return getattr(module, renamed(__name__, known, name).rpartition(".")[2])
+    return moved(__name__, {"Solver": "pyg_crysdiff.diffusion.sampler.Solver"}, name)

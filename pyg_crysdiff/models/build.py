@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 
 from torch import nn
 
-from pyg_crysdiff._renamed import renamed
+from pyg_crysdiff._renamed import moved
 from pyg_crysdiff.configuration import resolve_class
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.models.generator import Generator
@@ -97,5 +97,4 @@ def _family(config: Mapping[str, Any]) -> Family:
 
 
 def __getattr__(name: str) -> Any:
-    new = renamed(__name__, {"build_process": "pyg_crysdiff.models.build_process"}, name)
-    return getattr(import_module("pyg_crysdiff.models"), new.rpartition(".")[2])
+    return moved(__name__, {"build_process": "pyg_crysdiff.models.joint.build_process"}, name)

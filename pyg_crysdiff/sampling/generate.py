@@ -13,8 +13,9 @@ from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.models.generator import Generator
-from pyg_crysdiff.sampling.control import Planner, Template
+from pyg_crysdiff.sampling.control import Template
 from pyg_crysdiff.sampling.inpainting import known_batch
+from pyg_crysdiff.sampling.planner import Planner
 
 
 @dataclass(frozen=True)

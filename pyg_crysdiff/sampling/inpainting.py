@@ -12,7 +12,7 @@ from pyg_crysdiff.diffusion.inpainting import Inpainting
 from pyg_crysdiff.diffusion.noise import CrystalNoise, crystal_seed
 from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.sampling.composition import draw_composition
-from pyg_crysdiff.sampling.control import Planner
+from pyg_crysdiff.sampling.planner import Planner
 
 _SETTLE_SHARE = 0.25  # of T; at a quarter the cosine schedule has kept 85 % of the species
 

@@ -18,9 +18,10 @@ from pyg_crysdiff.platform import choose_device, choose_precision
 from pyg_crysdiff.progress import bar
 from pyg_crysdiff.sampling.batches import cut_batches, within_memory
 from pyg_crysdiff.sampling.choice import OldSampler, choose
-from pyg_crysdiff.sampling.control import Control, Planner
+from pyg_crysdiff.sampling.control import Control
 from pyg_crysdiff.sampling.generate import Provenance, generate
 from pyg_crysdiff.sampling.limits import check_arguments, check_memory, check_shard
+from pyg_crysdiff.sampling.planner import Planner
 from pyg_crysdiff.sampling.request import (
     NumAtoms,
     Sizes,

@@ -1,9 +1,12 @@
 """Contracts of the adapters with peers' interfaces, without the peers."""
 
+import importlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 from torch import nn
 from torch_geometric.data import Batch, Data
 
@@ -193,3 +196,19 @@ def test_hydra_instantiates_by_target_line():
     decoder = instantiate(config, latent_dim=64, pred_type=True, smooth=True)
     assert isinstance(decoder, DiffCSPDecoder)
     assert SimpleNamespace(**SMALL).dim == decoder.dim
+
+
+def test_the_page_on_omatg_configures_an_encoder_that_exists():
+    page = (Path(__file__).parents[2] / "docs" / "drop_in.md").read_text(encoding="utf-8")
+    text = page.split('```yaml title="omatg.yaml"\n')[1].split("```")[0]
+    model = yaml.safe_load(text)["model"]["model"]["init_args"]
+    module, _, name = model["encoder"]["class_path"].rpartition(".")
+    encoder = getattr(importlib.import_module(module), name)(**model["encoder"]["init_args"])
+    width = model["time_embedder"]["init_args"]["dim"]
+    batch = SimpleNamespace(
+        species=torch.zeros(ATOMS, dtype=torch.long),  # all masked
+        pos=torch.rand(ATOMS, 3),
+        cell=torch.eye(3).expand(CRYSTALS, 3, 3),
+        n_atoms=SIZES,
+    )
+    assert encoder(batch, torch.randn(CRYSTALS, width)).species_b.shape == (ATOMS, 100)

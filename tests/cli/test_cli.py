@@ -175,7 +175,7 @@ def test_help_of_the_benchmark_begins_with_the_usual_options(capsys):
     usage, _, options = text.partition("options:")
     assert re.findall(r"\[(--[a-z-]+)", usage) == usual
     first, *groups = re.split(r"\n\n(?=[a-z ]+:\n)", options.partition("examples:")[0])
-    assert re.findall(r"^  (--[a-z-]+)", first, re.M) == ["--debug", *usual]
+    assert re.findall(r"^  (--[a-z-]+)", first, re.M) == [*usual, "--debug"]
     titles = [group.splitlines()[0].rstrip(":") for group in groups]
     assert titles[:3] == ["data", "other rows of the table", "training"]
     assert "crysdiff benchmark --dataset carbon24" in text

@@ -19,9 +19,9 @@ from pyg_crysdiff.evaluation.fingerprints import (
 from pyg_crysdiff.evaluation.fingerprints.crystalnn import (
     _layout,
     structure_fingerprints,
-    voronoi_faces,
 )
 from pyg_crysdiff.evaluation.fingerprints.magpie import _scaling
+from pyg_crysdiff.evaluation.fingerprints.voronoi import voronoi_faces
 from tests.conftest import make_crystal
 
 warnings.filterwarnings("ignore", category=UserWarning)

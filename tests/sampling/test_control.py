@@ -13,7 +13,7 @@ from pyg_crysdiff.sampling.composition import (
     find_composition,
     parse_formula,
 )
-from pyg_crysdiff.sampling.control import Planner
+from pyg_crysdiff.sampling.planner import Planner
 from pyg_crysdiff.training import train
 from tests.helpers import small_config, toy_sets
 
