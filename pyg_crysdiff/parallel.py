@@ -20,9 +20,6 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TypeVar
 
-from joblib.externals.loky import get_reusable_executor
-from joblib.externals.loky.backend import resource_tracker as loky_tracker
-
 from pyg_crysdiff.foreign_warnings import silence_foreign_warnings
 from pyg_crysdiff.progress import bar
 
@@ -90,6 +87,9 @@ def _mapped(
     work: Callable[[In], Out], items: Sequence[In], processes: int, chunksize: int
 ) -> Iterator[Out]:
     """Yield results from processes, which end at once where the caller is interrupted."""
+    # Most calls are short and start no process.
+    from joblib.externals.loky import get_reusable_executor  # noqa: PLC0415
+
     starts = iter(range(0, len(items), chunksize))
     waiting: deque[Future[list[Out]]] = deque()
     pool = None
@@ -127,6 +127,8 @@ def _deaf_to_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
+    from joblib.externals.loky.backend import resource_tracker as loky_tracker  # noqa: PLC0415
+
     # The trackers of shared memory unblock it where they start.
     for tracker in (multiprocessing.resource_tracker, loky_tracker):
         tracker.ensure_running()

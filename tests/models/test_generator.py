@@ -54,5 +54,5 @@ def test_what_moved_is_found_under_its_old_name():
     with pytest.warns(DeprecationWarning, match=r"Solver is pyg_crysdiff.diffusion.sampler.Solver"):
         assert joint.Solver is sampler.Solver
 
-    with pytest.warns(DeprecationWarning, match="build_process is pyg_crysdiff.models.build_proc"):
+    with pytest.warns(DeprecationWarning, match="is pyg_crysdiff.models.joint.build_process"):
         assert build.build_process is build_process
