@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Element
 
-from pyg_crysdiff.data.units import unit_of
+from pyg_crysdiff.data.names import unit_of
 from pyg_crysdiff.models.checkpoint import LoadedModel
 from pyg_crysdiff.sampling.choice import recommended
 

@@ -10,7 +10,7 @@ import pytest
 
 from pyg_crysdiff.cli import main
 from pyg_crysdiff.data import DATASETS
-from pyg_crysdiff.data import units as module
+from pyg_crysdiff.data import names as module
 from pyg_crysdiff.models import load_checkpoint, pretrained, pretrained_names
 from pyg_crysdiff.sampling.summary import summarise
 
