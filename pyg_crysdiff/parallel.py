@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -70,9 +71,10 @@ def parallel_map(
             return results
         for processes in (workers, 1):  # one needs the least memory
             try:
-                for found in _mapped(work, items[len(results) :], processes, chunksize):
-                    results.append(found)
-                    shown.update()
+                with _workers_may_end():
+                    for found in _mapped(work, items[len(results) :], processes, chunksize):
+                        results.append(found)
+                        shown.update()
             except BrokenProcessPool:
                 continue
             return results
@@ -116,6 +118,17 @@ def _mapped(
 
 def _each(work: Callable[[In], Out], chunk: Sequence[In]) -> list[Out]:
     return [work(item) for item in chunk]
+
+
+@contextmanager
+def _workers_may_end() -> Iterator[None]:
+    """Ignore loky's warning of an idle process that ended as work came; another one is started.
+
+    Where warnings are errors it would end loky's own thread, and nobody would bring the results.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+        yield
 
 
 @contextmanager

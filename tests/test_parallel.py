@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 
+from pyg_crysdiff import parallel
 from pyg_crysdiff.parallel import WorkerKilledError, parallel_map
 
 SCRIPT = """
@@ -63,6 +65,20 @@ def test_a_killed_worker_is_replaced_or_named(tmp_path):
     assert not flag.exists()
     with pytest.raises(WorkerKilledError, match="too little memory"):
         parallel_map(_die, list(range(40)), **OPTIONS)
+
+
+def test_a_process_that_ends_as_work_comes_is_no_error(monkeypatch):
+    """Loky warns of it in a thread of its own, which an error would end."""
+
+    def mapped(work, items, processes, chunksize):
+        warnings.warn("A worker stopped while some jobs were given to the executor", stacklevel=1)
+        yield from map(work, items)
+
+    monkeypatch.setattr(parallel, "_mapped", mapped)
+    warnings.simplefilter("error")
+    assert parallel_map(abs, [-1, -2], num_workers=2, serial_below=0, progress=False) == [1, 2]
+    with pytest.raises(UserWarning, match="A worker stopped"):
+        list(mapped(abs, [1], 2, 1))
 
 
 def test_errors_of_the_work_come_through_and_workers_go_on():

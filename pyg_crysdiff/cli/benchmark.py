@@ -143,7 +143,7 @@ def _sampler(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add(
         "--sampler", choices=["paper", "fast"],
-        help="paper: all steps with a corrector move each; fast: 200 steps, as good",
+        help="paper: all steps with a corrector move each; fast: 200 steps, nearly as good",
     )  # fmt: skip
     add("--solver", choices=["ancestral", "renewing", "flow"], help="kind of the reverse steps")
     add("--steps", type=count, help="number of reverse steps")

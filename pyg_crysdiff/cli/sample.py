@@ -79,7 +79,7 @@ def _add_sampler(parser: argparse.ArgumentParser) -> None:
     ).add_argument
     add(
         "--sampler", choices=["fast", "paper"],
-        help="paper: all steps with a Langevin move each; fast: as good from a tenth of the "
+        help="paper: all steps with a Langevin move each; fast: nearly as good from a tenth of the "
         "network calls (default for the options below: paper with --solver ancestral, else fast)",
     )  # fmt: skip
     add(

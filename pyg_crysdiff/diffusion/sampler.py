@@ -67,7 +67,8 @@ class Sampler:
         """Return a preset, ``paper`` or ``fast``.
 
         ``paper`` is that of the paper and of DiffCSP: all T steps with a Langevin move each, 2 T
-        network calls. ``fast`` gives as good crystals from 200 calls.
+        network calls. ``fast`` makes 200: nearly all measures of quality that were compared stay
+        within the intervals of ``paper``'s.
 
         Args:
             name: Its name.

@@ -81,9 +81,9 @@ def sample(
         control: Hard constraints: formula, elements, charge neutrality, template.
         seed: Seed.
         sampler: Times and kind of the reverse steps, or the name of a preset: ``"paper"`` (all T
-            steps with a Langevin move each) or ``"fast"`` (as good from a tenth of the network
-            calls). It is taken whole. None for the card's, or ``"fast"`` where a checkpoint has
-            no card. See :class:`pyg_crysdiff.diffusion.sampler.Sampler`.
+            steps with a Langevin move each) or ``"fast"`` (nearly as good from a tenth of the
+            network calls). It is taken whole. None for the card's, or ``"fast"`` where a
+            checkpoint has no card. See :class:`pyg_crysdiff.diffusion.sampler.Sampler`.
         guidance: Scale of classifier-free guidance; 1 is the plain conditional model. None for
             the card's, or 1.
         batch_size: Crystals per batch; None chooses batches that the device's memory bounds, or
