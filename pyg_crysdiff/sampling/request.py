@@ -17,6 +17,7 @@ from pyg_crysdiff.sampling.limits import MAX_ATOMS
 Interval = tuple[float, float]
 Wanted = Mapping[str, float | Interval]
 Target = Wanted | str | None
+_SINGLE = float(torch.finfo(torch.float32).eps)
 NumAtoms = int | tuple[int, int] | Mapping[int, float] | Literal["distribution", "target"]
 
 
@@ -106,9 +107,10 @@ def extrapolations(wanted: Wanted, sizes: Sequence[int], statistics: DataStatist
     lines = []
     for name, value in wanted.items():
         p, (low, high) = statistics.properties[name], _interval(name, value)
-        if low < p.minimum:
+        # The statistics are those of single precision; a value read from the data is not beyond.
+        if low < p.minimum - _SINGLE * abs(p.minimum):
             lines.append(f"target {name}={low:g} is below the training minimum {p.minimum:g}")
-        if high > p.maximum:
+        if high > p.maximum + _SINGLE * abs(p.maximum):
             lines.append(f"target {name}={high:g} is above the training maximum {p.maximum:g}")
     fewest, most = min(statistics.num_atoms), max(statistics.num_atoms)
     if sizes and min(sizes) < fewest:
