@@ -13,7 +13,6 @@ from torch_geometric.loader import DataLoader
 
 from pyg_crysdiff.data import (
     CrystalDataset,
-    FullyConnected,
     load_dataset,
     property_of,
     read_crystals,
@@ -346,15 +345,6 @@ def test_folder_of_structures_with_a_property_table(tmp_path, rng):
     dataset = CrystalDataset(tmp_path / "c", "all", path=folder)
     assert dataset.property_name == "e"
     assert [property_of(d, "e").item() for d in dataset] == [0, 1, 2, 3]
-
-
-def test_fully_connected_graph(rng):
-    data = make_crystal(rng, 4).to_data()
-    with pytest.deprecated_call(match="cartesian_prod"):
-        without, with_loops = FullyConnected(), FullyConnected(loops=True)
-    assert without(data.clone()).edge_index.shape == (2, 12)
-    edges = with_loops(data).edge_index
-    assert len({tuple(e) for e in edges.t().tolist()}) == 16
 
 
 def test_the_demo_set_is_what_its_card_says():
