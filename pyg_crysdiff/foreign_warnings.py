@@ -11,6 +11,8 @@ _NAMED: tuple[tuple[str, type[Warning]], ...] = (
     ("`torch.jit.script` is deprecated", DeprecationWarning),
     # pymatgen calls spglib the old way.
     ("Set OLD_ERROR_HANDLING to false", DeprecationWarning),
+    # Older pymatgen calls its own function, which goes.
+    ("gcd is deprecated", FutureWarning),
     # pymatgen has no such value for some elements, and goes on with a default.
     ("No Pauling electronegativity for", UserWarning),
     ("No electronegativity for", UserWarning),

@@ -11,9 +11,10 @@ import pytest
 from pyg_crysdiff.data.names import DATASET_NAMES
 from pyg_crysdiff.data.published import DATASETS
 
-# Each of them takes a second or more to import, or brings another one along.
+# Each of them takes a second or more to import, or brings another one along. Not sympy: PyTorch
+# loads it for the first gradient, and older pymatgen always.
 SLOW = (
-    "torch_geometric", "torch._dynamo", "lightning", "hydra", "sympy", "matplotlib", "plotly",
+    "torch_geometric", "torch._dynamo", "lightning", "hydra", "matplotlib", "plotly",
 )  # fmt: skip
 RUN = """
 import sys
@@ -38,8 +39,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """Folder with samples of one command, and what this command has loaded."""
     folder = tmp_path_factory.mktemp("startup")
     sample = ("sample", "--checkpoint", "perov5-cds", "-n", "1", "--num-atoms", "2", "--steps", "1")
-    # The trial of the attention kernels takes a gradient, for which PyTorch loads sympy.
-    return folder, loaded(folder, tuple(m for m in SLOW if m != "sympy"), *sample)
+    return folder, loaded(folder, SLOW, *sample)
 
 
 def test_sampling_loads_neither_pyg_nor_lightning(samples: tuple[Path, list[str]]) -> None:
