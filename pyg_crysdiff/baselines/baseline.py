@@ -17,6 +17,7 @@ from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.readers import read_crystals
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.results import Estimate, Row
+from pyg_crysdiff.evaluation.success import CANDIDATES
 from pyg_crysdiff.storage import user_path
 
 TASKS = ("optimisation", "reconstruction", "generation")
@@ -50,6 +51,8 @@ class Baseline:
         paper: Paper.
         code: Repository.
         outputs: Task to patterns of the files that its scripts write.
+        starts: Starts of its property optimisation, of which its sample file holds ten or more
+            candidates each; None where it makes independent samples.
         published: Published numbers.
         live: How to run a checkout; None where that is not possible.
     """
@@ -60,6 +63,7 @@ class Baseline:
     paper: str
     code: str
     outputs: Mapping[str, Sequence[str]]
+    starts: int | None = None
     published: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
     live: LiveCode | None = None
 
@@ -100,6 +104,16 @@ class Baseline:
         expected = " or ".join(patterns) or f"a file ({self.title} names none of its own)"
         marker = "" if self.live is None else f", or a checkout (with {self.live.marker})"
         raise FileNotFoundError(f"{path}: no {task} samples of {self.title}: {expected}{marker}")
+
+    def starts_of(self, num_samples: int) -> int | None:
+        """Return the starts of an optimisation file, for its best-of-ten rates.
+
+        Args:
+            num_samples: Entries of the file. None is returned where the peer has no starts, or a
+                start would have fewer than ten candidates.
+        """
+        enough = self.starts is not None and num_samples >= CANDIDATES * self.starts
+        return self.starts if enough else None
 
     def read(self, path: str | Path, task: str = "generation") -> list[Crystal | BrokenEntry]:
         """Read the samples that the peer wrote; see :func:`read_crystals`."""

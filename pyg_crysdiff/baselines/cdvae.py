@@ -33,7 +33,8 @@ def train_and_sample(request: LiveRequest) -> dict[str, Any]:
     Writes the generated crystals and, candidate-major as CDVAE does, the optimised ones.
 
     Returns:
-        Facts: epochs, seconds of training and of both samplings, number of parameters.
+        Facts: epochs, seconds of training and of both samplings, number of parameters, starts of
+        the optimisation.
     """
     work = Path(request.work).resolve()
     _enter(Path(request.checkout).resolve(), work)
@@ -63,6 +64,7 @@ def train_and_sample(request: LiveRequest) -> dict[str, Any]:
         num_saved_crys=_SAVED,
     )  # fmt: skip
     torch.save({key: optimised[key].detach().cpu() for key in _KEYS}, work / OPTIMISED)
+    facts["num_starts"] = request.num_samples // _SAVED
     facts["optimisation_seconds"] = round(time.perf_counter() - start, 1)
     return facts
 

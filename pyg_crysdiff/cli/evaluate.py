@@ -48,7 +48,11 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
         help="default: generation",
     )  # fmt: skip
     add("--target", type=finite, help="requested property value")
-    add("--starts", type=count, help="starts of an optimisation (default: a tenth of the samples)")
+    add(
+        "--starts", type=count, metavar="N",
+        help="the samples are ten candidates of each of N starts, in the order in which CDVAE's "
+        "script saves them; adds the best-of-ten rates (default: independent, no such rates)",
+    )  # fmt: skip
     add(
         "--cutoffs", nargs=2, type=positive, metavar=("STRUCTURE", "COMPOSITION"),
         help="cut-offs of COV (default: those of the reference data set)",

@@ -25,6 +25,7 @@ from pyg_crysdiff.storage import (
 )
 
 Entries = Sequence[Crystal | BrokenEntry]
+_METRICS = 2  # counts up when the metrics of the same samples become others
 
 
 def save_evaluation(stem: Path, found: Evaluation, entries: Entries, protocol: Protocol) -> None:
@@ -94,6 +95,7 @@ def _key(entries: Entries, protocol: Protocol) -> str:
     evaluator, stability = protocol.evaluator, protocol.stability
     facts = {
         "version": pyg_crysdiff.__version__,
+        "metrics": _METRICS,
         "task": protocol.task,
         "target": protocol.target,
         "thresholds": protocol.success_thresholds(),
@@ -102,6 +104,7 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         "stability": str(stability),
         "hull": file_digest(stability.hull) if stability and stability.hull else None,
         "uniqueness": protocol.uniqueness,
+        "uniqueness_of": protocol.uniqueness_of,
         "novelty_of": protocol.novelty_of,
         "space_groups": protocol.space_groups,
         "seed": protocol.seed,

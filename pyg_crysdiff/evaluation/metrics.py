@@ -22,7 +22,12 @@ from pyg_crysdiff.evaluation.matching import best_rms_distances, rms_distances
 from pyg_crysdiff.evaluation.protocol import Entry, Protocol
 from pyg_crysdiff.evaluation.results import Estimate
 from pyg_crysdiff.evaluation.statistics import mean_estimate, statistic_estimate
-from pyg_crysdiff.evaluation.success import PERCENTILES, best_of_ten_success, strict_success
+from pyg_crysdiff.evaluation.success import (
+    PERCENTILES,
+    best_of_ten_success,
+    property_success,
+    strict_success,
+)
 from pyg_crysdiff.parallel import parallel_map
 
 _DRAW = 1000
@@ -36,11 +41,13 @@ def validity_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estim
 
 
 def set_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
-    """Return uniqueness and novelty."""
+    """Return uniqueness and novelty, each of the valid crystals that were compared."""
     valid = table[table["valid"]]
-    out = {"uniqueness": _mean(valid["first"], protocol)}
+    out = {"uniqueness": _mean(valid["first"].dropna(), protocol)}
     if "novel" in table:
         out["novelty"] = _mean(valid["novel"].dropna(), protocol)
+    if "known_part" in table:
+        out["novelty_known"] = _mean(valid["known_part"].fillna("") == "", protocol)
     for key, column in (("uniqueness_amd", "amd_earlier"), ("novelty_amd", "amd_train")):
         if column in valid:
             out[key] = _mean(valid[column] > amd_distance.SAME, protocol)
@@ -61,7 +68,7 @@ def stability_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Esti
     out["relaxed_energy"] = _mean(table["relaxed_energy"][relaxed], protocol)
     out["relax_rms"] = _mean(table["relax_rms"][relaxed], protocol)
     if "first" in table and "novel" in table:
-        out["sun"] = _mean(stable & table["first"] & (table["novel"] == 1), protocol)
+        out["sun"] = _mean(stable & (table["first"] == 1) & (table["novel"] == 1), protocol)
     return out
 
 
@@ -114,20 +121,38 @@ def property_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estim
     """Return success rates, distance to the target and the property's EMD."""
     valid = table["valid"] & np.isfinite(table["predicted"])
     predicted = table["predicted"].to_numpy()
-    out: dict[str, Estimate] = {}
-    for p, limit in zip(PERCENTILES, protocol.success_thresholds() or (), strict=False):
-        variants = [("", None)] + ([("_unique", table["first"])] if "first" in table else [])
-        for suffix, first in variants:
-            strict = strict_success(predicted, valid, limit, first)
-            best = best_of_ten_success(predicted, valid, limit, first, protocol.num_starts)
-            out[f"sr{p}_strict{suffix}"] = _mean(strict, protocol)
-            if len(best):
-                out[f"sr{p}_best10{suffix}"] = _mean(best, protocol)
+    out = success_rates(table, protocol)
     if protocol.target is not None:
         out["target_mae"] = _mean(np.abs(predicted[valid] - protocol.target), protocol)
     if protocol.reference and protocol.task == "generation" and protocol.evaluator is not None:
         known = protocol.evaluator.predict(protocol.reference, progress=protocol.progress)
         out["property_emd"] = _emd(predicted[valid], known, protocol)
+    return out
+
+
+def success_rates(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
+    """Return the rates of SR5, SR10 and SR15 by every definition that the samples allow.
+
+    The unique ones need every valid crystal compared with those before it; best of ten needs
+    ``protocol.num_starts``.
+    """
+    predicted, valid = table["predicted"].to_numpy(), table["valid"]
+    first = table["first"] == 1 if "first" in table else None
+    if first is not None and table.loc[valid, "first"].isna().any():
+        first = None
+    out: dict[str, Estimate] = {}
+    for p, limit in zip(PERCENTILES, protocol.success_thresholds() or (), strict=False):
+        rates = {
+            "all": property_success(predicted, limit),
+            "strict": strict_success(predicted, valid, limit),
+        }
+        if first is not None:
+            rates["unique"] = strict_success(predicted, valid, limit, first)
+        if protocol.num_starts is not None:
+            starts = protocol.num_starts
+            best = best_of_ten_success(predicted, valid, limit, num_starts=starts)
+            rates |= {"best10": best} if len(best) else {}
+        out |= {f"sr{p}_{kind}": _mean(values, protocol) for kind, values in rates.items()}
     return out
 
 

@@ -35,12 +35,15 @@ class Protocol:
         target: Requested property value.
         thresholds: Limits of SR5, SR10, SR15; None for percentiles of the training set.
         stability: Relax the samples and compare with a convex hull; None for neither.
-        num_starts: Starts of the optimisation in the best-of-ten rates; None for a tenth of the
-            samples.
+        num_starts: Starts of an optimisation that made the samples, candidate-major; the
+            best-of-ten rates are computed. None where the samples are independent draws.
         space_groups: Find the space group of every crystal.
         uniqueness: Compare the samples with each other and with the training set.
-        novelty_of: Compare this many valid crystals with the training set, from the first on; None
-            for all. Where one composition has thousands of structures each takes seconds.
+        uniqueness_of: Compare this many valid crystals with each other, from the first on; None
+            for all. Unique success rates need all.
+        novelty_of: Compare this many valid crystals with the training set, spread evenly over all,
+            which may stand in an order; None for all. Where one composition has thousands of
+            structures each takes seconds.
         cutoffs: Family name to (structure, composition) cut-offs of COV; the first is the main one.
         seed: Seed of the bootstrap.
         num_bootstrap: Resamples; 0 for no intervals.
@@ -59,6 +62,7 @@ class Protocol:
     num_starts: int | None = None
     space_groups: bool = True
     uniqueness: bool = True
+    uniqueness_of: int | None = None
     novelty_of: int | None = None
     cutoffs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     seed: int = 0

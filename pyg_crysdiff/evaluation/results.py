@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -36,14 +36,16 @@ class Row:
     Attributes:
         method: Name shown in the table.
         kind: ``measured`` in this run, or ``published`` (copied from a paper; split,
-            evaluator and protocol differ).
+            evaluator and protocol may differ).
         source: Paper with table for published rows; checkpoint, command or file for measured ones.
-        metrics: Metric key to estimate. Keys: ``struct_valid comp_valid valid sr5_strict
-            sr10_strict sr15_strict sr5_best10 sr10_best10 sr15_best10 uniqueness novelty
+        metrics: Metric key to estimate. Keys: ``struct_valid comp_valid valid sr5_all sr5_strict
+            sr5_unique sr5_best10`` (and of 10 and 15 %) ``uniqueness novelty
             density_emd num_elements_emd cov_recall cov_precision amsd_recall amsd_precision
             match_rate rmse`` and others that carry their own definition. Rates are fractions.
         details: Anything else worth keeping: parameter count, wall times in seconds, number
-            of samples, target, sampler settings, checkpoint hash.
+            of samples, target, sampler settings, checkpoint hash. The settings of a sampled row
+            are ``request guidance constraints solver steps corrector_steps spacing num_atoms``;
+            ``num_starts`` where its crystals are candidates of that many starts.
     """
 
     method: str
@@ -52,10 +54,15 @@ class Row:
     metrics: dict[str, Estimate]
     details: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def is_ranked(self) -> bool:
-        """Whether its crystals stand in the order of the property: no ten are a start's."""
-        return "candidates" in self.details or self.source == "data set"
+    def shown(self) -> dict[str, Estimate]:
+        """Return the metrics that belong in a table.
+
+        Best of ten is left out where the samples are no candidates of starts; version 0.1
+        wrote it for independent draws as well.
+        """
+        if self.kind == "published" or "num_starts" in self.details:
+            return self.metrics
+        return {key: value for key, value in self.metrics.items() if "_best10" not in key}
 
 
 @dataclass
@@ -125,12 +132,18 @@ class Results:
         raw = read_json(path)
         try:
             rows = [
-                Row(**{**row, "metrics": {key: _estimate(m) for key, m in row["metrics"].items()}})
+                Row(**{**row, "metrics": _today(row["metrics"], _estimate)})
                 for row in raw.pop("rows")
             ]
+            raw["definitions"] = _today(raw.get("definitions", {}), str)
             return cls(rows=rows, **raw)
         except (AttributeError, LookupError, TypeError) as error:
             raise ValueError(f"{path} holds no results of a benchmark ({error})") from error
+
+
+def _today(values: Mapping[str, Any], read: Callable[[Any], Any]) -> dict[str, Any]:
+    """Read values by metric key, with the keys of version 0.1 under the names of today."""
+    return {key.replace("_strict_unique", "_unique"): read(x) for key, x in values.items()}
 
 
 def _estimate(raw: dict[str, float | None]) -> Estimate:

@@ -1,4 +1,12 @@
-"""Success rates of property optimisation."""
+"""Success rates of property optimisation.
+
+Three ways to count generated crystals at or below a limit, and one to count starts:
+
+- *all*: the predicted property alone decides (arXiv 2406.09263).
+- *strict*: the crystal must be valid too.
+- *unique*: it must also be the first of its kind among the samples.
+- *best of ten*: a start counts where one of its ten candidates is valid and succeeds (CDVAE).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +15,21 @@ from numpy.typing import ArrayLike, NDArray
 
 CANDIDATES = 10
 PERCENTILES = (5, 10, 15)
+
+
+def property_success(predicted: ArrayLike, threshold: float) -> NDArray[np.float64]:
+    """Return 1 for every generated crystal at or below the threshold, else 0; validity not asked.
+
+    The mean is SR *all*. A crystal without a prediction is a failure.
+
+    Args:
+        predicted: Predicted property of each crystal, (M,); NaN where there is none.
+        threshold: Upper limit of the property.
+
+    Source: arXiv 2406.09263, where the success rate is the share of generated crystals whose
+    property falls within the top 5, 10 or 15 %.
+    """
+    return _passes(predicted, True, threshold).astype(np.float64)
 
 
 def strict_success(
@@ -20,7 +43,7 @@ def strict_success(
         predicted: Predicted property of each crystal, (M,); NaN where there is none.
         valid: Validity, (M,).
         threshold: Upper limit of the property.
-        first: If given, duplicates (False) count as failures too (the unique-only variant).
+        first: If given, duplicates (False) count as failures too: SR *unique*.
     """
     ok = _passes(predicted, valid, threshold)
     if first is not None:
@@ -36,6 +59,9 @@ def best_of_ten_success(
     num_starts: int | None = None,
 ) -> NDArray[np.float64]:
     """Return 1 for every start of which the best of ten candidates succeeds, else 0.
+
+    The ten are candidates along one optimisation. Ten independent draws succeed more often, and
+    their rate must not stand beside this one.
 
     Samples are ten candidates for each start, candidate-major (sample c * starts + s); invalid
     ones get +inf; the smallest prediction counts. What is left over when the number of samples

@@ -61,17 +61,33 @@ def describe(
 def _repetition(chosen: Sequence[Crystal], protocol: Protocol) -> dict[str, NDArray]:
     """Columns on whether valid crystals repeat each other or the training set."""
     options: dict[str, Any] = {"num_workers": protocol.num_workers, "progress": protocol.progress}
-    out: dict[str, NDArray] = {"first": first_occurrences(chosen, **options)}
+    early = np.arange(len(chosen))[: protocol.uniqueness_of]
+    first = first_occurrences([chosen[k] for k in early], **options)
+    out: dict[str, NDArray] = {"first": _where_known(early, first, len(chosen))}
     if protocol.train:
-        compared = chosen[: protocol.novelty_of]
-        out["novel"] = novel(compared, protocol.train, **options)
-        if len(compared) < len(chosen):  # the others are not known: NaN
-            unknown = np.full(len(chosen) - len(compared), np.nan)
-            out["novel"] = np.concatenate([out["novel"].astype(float), unknown])
+        spread = evenly(len(chosen), protocol.novelty_of)
+        new = novel([chosen[k] for k in spread], protocol.train, **options)
+        out["novel"] = _where_known(spread, new, len(chosen))
     if amd_distance.available():
         out["amd_earlier"] = amd_distance.nearest_earlier(chosen, **options)
         if protocol.train:
             out["amd_train"] = amd_distance.nearest_known(chosen, protocol.train, **options)
+    return out
+
+
+def evenly(count: int, most: int | None) -> NDArray[np.int64]:
+    """Return at most ``most`` of ``count`` indices, spread evenly and ascending; None for all."""
+    if most is None or most >= count:
+        return np.arange(count)
+    return np.arange(most) * count // most
+
+
+def _where_known(places: NDArray[np.int64], values: NDArray, count: int) -> NDArray:
+    """Put values in their places; NaN where nothing was compared, flags where all were."""
+    if len(places) == count:
+        return values
+    out = np.full(count, np.nan)
+    out[places] = values
     return out
 
 

@@ -43,6 +43,14 @@ def test_every_peer_has_a_file_with_sources_and_known_metrics():
         load_baseline("gan")
 
 
+def test_starts_of_an_optimisation_file():
+    """CDVAE's script saves ten or eleven candidates for each of 100 starts; MatterGen has none."""
+    for name in ("cdvae", "symat", "diffcsp"):
+        counts = (999, 1000, 1100)
+        assert [load_baseline(name).starts_of(n) for n in counts] == [None, 100, 100]
+    assert load_baseline("mattergen").starts_of(1000) is None
+
+
 def test_published_rows_come_from_all_peers():
     methods = [row.method for row in published_rows("perov5", "optimisation")]
     assert methods.index("CDVAE") < methods.index("SyMat") < methods.index("MODEL-CDS")

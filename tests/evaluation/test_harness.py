@@ -1,13 +1,17 @@
 import json
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pyg_crysdiff.data import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.cache import scored
 from pyg_crysdiff.evaluation.definitions import DEFINITIONS, definition
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
+from pyg_crysdiff.evaluation.metrics import set_metrics, success_rates
 from pyg_crysdiff.evaluation.results import Results, Row
+from pyg_crysdiff.evaluation.table import evenly
 from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 from tests.conftest import make_crystal
 
@@ -62,8 +66,12 @@ def test_counts_of_a_file_with_everything_wrong_in_it():
     assert value["sr5_strict"] == 0
     assert value["sr10_strict"] == pytest.approx(0.1)  # MgO
     assert value["sr15_strict"] == pytest.approx(0.3)
-    assert value["sr15_strict_unique"] == pytest.approx(0.2)
-    assert value["sr15_best10"] == 1
+    assert value["sr15_unique"] == pytest.approx(0.2)
+    assert value["sr15_all"] == pytest.approx(0.6)  # He-O, no cell, atoms that overlap too
+    assert not any("best10" in key for key in value)  # independent samples have no starts
+    starts = evaluate(entries, replace(protocol, num_starts=1))
+    assert starts.metrics["sr15_best10"].value == 1
+    assert starts.metrics["sr5_best10"].value == 0
     assert value["target_mae"] == pytest.approx((4 + 4 + 0 + 19) / 4)
     assert set(found.definitions) == set(found.metrics)
     table = found.table
@@ -72,15 +80,105 @@ def test_counts_of_a_file_with_everything_wrong_in_it():
     assert table.loc[6, "reason"] == "composition"
 
 
-def test_novelty_of_the_first_ones_only():
-    entries = [rock_salt(numbers=(12, 8)), BrokenEntry(1, "x"), rock_salt(), rock_salt()]
+def test_novelty_of_some_that_are_spread_over_all():
+    mgo, nacl = rock_salt(numbers=(12, 8)), rock_salt()
+    entries = [mgo, BrokenEntry(1, "x"), mgo, nacl, nacl]
     known = [rock_salt(numbers=(12, 8))]
     found = evaluate(entries, Protocol(train=known, novelty_of=2, **options()))
     assert found.metrics["novelty"].value == 0.5
-    assert found.table["novel"].isna().tolist() == [False, True, False, True]
+    assert found.table["novel"].isna().tolist() == [False, True, True, False, True]
     whole = evaluate(entries, Protocol(train=known, **options()))
-    assert whole.metrics["novelty"].value == pytest.approx(2 / 3)
+    assert whole.metrics["novelty"].value == pytest.approx(2 / 4)
     assert whole.metrics["uniqueness"] == found.metrics["uniqueness"]
+
+
+def test_uniqueness_of_the_first_ones_only():
+    entries = [rock_salt(), BrokenEntry(1, "x"), rock_salt(), rock_salt(numbers=(12, 8))]
+    protocol = Protocol("optimisation", evaluator=MeanZ(), thresholds=(20, 20, 20), **options())
+    found = evaluate(entries, replace(protocol, uniqueness_of=2))
+    assert found.metrics["uniqueness"].value == 0.5
+    assert found.table["first"].isna().tolist() == [False, True, False, True]
+    assert found.metrics["sr5_strict"].value == 0.75
+    assert "sr5_unique" not in found.metrics  # what was not compared may be a repetition
+    whole = evaluate(entries, replace(protocol, uniqueness_of=3))
+    assert whole.metrics["uniqueness"].value == pytest.approx(2 / 3)
+    assert whole.metrics["sr5_unique"].value == 0.5
+
+
+def test_indices_spread_evenly():
+    assert evenly(5, None).tolist() == [0, 1, 2, 3, 4]
+    assert evenly(5, 9).tolist() == [0, 1, 2, 3, 4]
+    assert evenly(10, 3).tolist() == [0, 3, 6]
+    assert evenly(0, 3).tolist() == []
+
+
+def test_novelty_against_all_known_crystals():
+    parts = ["train", np.nan, "", "test"]  # an empty text is NaN once it was a CSV file
+    table = pd.DataFrame({"valid": [True, True, True, False], "first": True, "known_part": parts})
+    found = set_metrics(table, Protocol(**options()))
+    assert found["novelty_known"].value == pytest.approx(2 / 3)
+    assert "any part" in definition("novelty_known")
+    table["known_part"] = "val"
+    assert set_metrics(table, Protocol(**options()))["novelty_known"].value == 0
+
+
+def test_success_rates_by_hand():
+    """Eight crystals: validity, predictions, repetitions and their rates, counted by hand."""
+    table = pd.DataFrame(
+        [
+            (True, 1.0, True),  # succeeds by every definition
+            (True, 1.0, False),  # a repetition
+            (False, 1.0, False),  # not valid
+            (True, np.nan, True),  # no prediction
+            (False, np.nan, False),  # neither
+            (True, 2.0, True),  # at the limit of SR10
+            (True, 2.5, True),
+            (True, -np.inf, True),  # no number
+        ],
+        columns=["valid", "predicted", "first"],
+    )
+    protocol = Protocol(
+        "optimisation", evaluator=MeanZ(), thresholds=(1.5, 2.0, 9.0), num_starts=4, **options()
+    )
+    found = {key: estimate.value for key, estimate in success_rates(table, protocol).items()}
+    wanted = {
+        "sr5_all": 3, "sr5_strict": 2, "sr5_unique": 1,
+        "sr10_all": 4, "sr10_strict": 3, "sr10_unique": 2,
+        "sr15_all": 5, "sr15_strict": 4, "sr15_unique": 3,
+    }  # fmt: skip
+    # Two candidates of each of four starts: (0, 4), (1, 5), (2, 6), (3, 7).
+    best = {"sr5_best10": 2 / 4, "sr10_best10": 2 / 4, "sr15_best10": 3 / 4}
+    assert found == {key: count / 8 for key, count in wanted.items()} | best
+    assert set(found) <= set(DEFINITIONS)
+    free = success_rates(table.drop(columns="first"), replace(protocol, num_starts=None))
+    assert set(free) == {f"sr{p}_{kind}" for p in (5, 10, 15) for kind in ("all", "strict")}
+    few = success_rates(table, replace(protocol, num_starts=9))
+    assert not any("best10" in key for key in few)
+
+
+def test_results_of_version_0_1_have_the_names_of_today(tmp_path):
+    raw = {
+        "dataset": "d", "split": "s", "seed": 0,
+        "rows": [{
+            "method": "cds", "kind": "measured", "source": "this run",
+            "metrics": {
+                "sr5_strict_unique": {"value": 0.25, "low": None, "high": None},
+                "sr5_best10": {"value": 1.0, "low": None, "high": None},
+            },
+        }],
+        "definitions": {"sr5_strict_unique": "text", "sr5_best10": "other text"},
+    }  # fmt: skip
+    (tmp_path / "results.json").write_text(json.dumps(raw))
+    found = Results.load(tmp_path / "results.json")
+    assert found.rows[0].metrics["sr5_unique"].value == 0.25
+    assert found.definitions["sr5_unique"] == "text"
+    assert list(found.rows[0].shown()) == ["sr5_unique"]  # its ten were independent draws
+
+
+def test_every_rate_names_its_source():
+    assert "2406.09263" in definition("sr5_all")
+    assert "OptEval" in definition("sr5_best10")
+    assert "training part" in definition("novelty")
 
 
 def test_no_valid_sample_is_a_result_not_an_error():

@@ -17,6 +17,7 @@ from pyg_crysdiff.evaluation.statistics import mean_estimate, statistic_estimate
 from pyg_crysdiff.evaluation.success import (
     best_of_ten_success,
     percentile_thresholds,
+    property_success,
     strict_success,
 )
 from pyg_crysdiff.evaluation.uniqueness import first_occurrences, novel
@@ -49,6 +50,12 @@ def test_earth_movers_distance_of_shifted_samples(rng):
     assert np.isnan(earth_movers_distance([np.nan], values))
 
 
+def test_all_asks_the_property_alone():
+    predicted = [0.0, 1.0, 1.0001, np.nan, np.inf, -np.inf]
+    np.testing.assert_array_equal(property_success(predicted, 1.0), [1, 1, 0, 0, 0, 0])
+    assert len(property_success([], 1.0)) == 0
+
+
 def test_strict_counts_invalid_as_failures():
     predicted = [0.0, 0.0, np.nan, 2.0, 1.0]
     valid = [True, False, True, True, True]
@@ -66,6 +73,10 @@ def test_best_of_ten_is_candidate_major():
     valid[7] = False
     np.testing.assert_array_equal(best_of_ten_success(predicted, valid, 1.0), [0, 0])
     assert len(best_of_ten_success(predicted[:7], valid[:7], 1.0)) == 0
+    # CDVAE's script saves eleven candidates of each start
+    eleventh = np.append(np.full(20, 9.0), [9.0, 0.0])
+    found = best_of_ten_success(eleventh, np.ones(22, bool), 1.0, num_starts=2)
+    np.testing.assert_array_equal(found, [0, 1])
     # the remainder beyond a multiple of ten is not used
     assert len(best_of_ten_success(np.zeros(25), np.ones(25, bool), 1.0)) == 2
 
