@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from pyg_crysdiff.storage import file_name
 
 # What the benchmark adds to the name of a model for further rows of it.
-_DERIVED = ("unconditional", "symmetrised", "best of ", "candidates", "guidance ")
+_DERIVED = re.compile(
+    "unconditional|symmetrised|candidates|guidance |lowest |highest |maximum|paper's sampler"
+    "|[0-9,]+ chosen of |chosen"
+)
 
 
 def file_stem(method: str) -> str:
-    """Return the name of a row's files: of "cds, best of 3" it is "cds-best of 3"."""
+    """Return the name of a row's files: of "cds, lowest 5 %" it is "cds-lowest 5 %"."""
     return file_name(method.replace(", ", "-"))
 
 
@@ -30,7 +34,7 @@ def check_names(names: Iterable[tuple[str, str]]) -> None:
         for other, before in seen.items():
             ends = stem.removeprefix(f"{other}-"), other.removeprefix(f"{stem}-")
             if stem == other or any(
-                end not in (stem, other) and end.startswith(_DERIVED) for end in ends
+                end not in (stem, other) and _DERIVED.match(end) for end in ends
             ):
                 raise ValueError(
                     f"{option} {name!r} and {before} would be one row with one file; give one of "

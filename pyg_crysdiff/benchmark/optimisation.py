@@ -1,8 +1,8 @@
 """The stages of a benchmark run; each leaves its result on disk and is not repeated.
 
 Evaluator on the test split -> its view of the best training crystals -> per model: training on the
-train split, conditional samples, with several draws the best of them by a predictor trained on the
-train split, unconditional samples from the same weights -> one protocol for all samples ->
+train split, conditional samples, with several draws those that a predictor trained on the train
+split chooses, unconditional samples from the same weights -> one protocol for all samples ->
 results.json, tables, plots, report.
 """
 
@@ -13,25 +13,28 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from pyg_crysdiff.baselines import Baseline, LiveRequest, load_baseline, published_rows, run_live
+from pyg_crysdiff.baselines import load_baseline, published_rows
+from pyg_crysdiff.benchmark.asks import PAPER, asks, bounds
 from pyg_crysdiff.benchmark.evaluators import property_model, thresholds_origin
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.names import file_stem
+from pyg_crysdiff.benchmark.peers import peer_samples
 from pyg_crysdiff.benchmark.plots import write_plots
 from pyg_crysdiff.benchmark.range_plots import draw_calibration
 from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.representations import draw_representations
-from pyg_crysdiff.benchmark.sampling import draw, request, sizes
+from pyg_crysdiff.benchmark.sampling import draw
 from pyg_crysdiff.benchmark.scoring import score
-from pyg_crysdiff.benchmark.selection import choose, symmetrised_copies
+from pyg_crysdiff.benchmark.selection import choose, symmetrised_copies, write_samples
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.data import BrokenEntry, Crystal
@@ -40,13 +43,11 @@ from pyg_crysdiff.data.readers import read_and_tell
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel
-from pyg_crysdiff.platform import choose_device
 from pyg_crysdiff.property.model import PropertyModel
 from pyg_crysdiff.sampling.request import Target
 from pyg_crysdiff.storage import only_writer
 
 Say = Callable[[str], None]
-UNCONDITIONAL = "unconditional"
 REFERENCE = "training crystals below SR5's limit"
 _CALIBRATED = 500  # crystals in the evaluator's plot
 
@@ -95,7 +96,10 @@ class _Run:
         for label, path in settings.samples:
             self._score(label, read_and_tell(path, self.say), str(path), {})
         for label, path in settings.baselines:
-            self._baseline(load_baseline(label), path)
+            for peer in peer_samples(
+                settings, load_baseline(label), path, self.data, self.property, self.say
+            ):
+                self._score(peer.name, peer.entries, peer.source, peer.details)
         results = self._results()
         results.save(self.out / "results.json")
         plots = write_plots(
@@ -175,24 +179,20 @@ class _Run:
     def _sample_model(self, label: str, model: LoadedModel, facts: dict[str, Any]) -> None:
         if self.property not in model.model.statistics.properties:
             raise ValueError(f"{model.path} was not trained with the property {self.property!r}")
-        settings = self.settings
-        for target in (request(settings, self.property, self.target), None):
-            name = label if target is not None else f"{label}, {UNCONDITIONAL}"
+        facts = {**facts, "checkpoint": model.digest}
+        rows = asks(self.settings, self.property, self.target, model.model.presets)
+        widest = [ask for ask in rows if ask.request and ask.ending != PAPER][-1]
+        for ask in rows:
+            name, settings = ask.name(label), ask.settings
             self.say(f"{name}: {settings.num_samples} crystals")
-            crystals, sampled = draw(settings, name, model, target, self.progress)
-            details = {
-                **facts,
-                "checkpoint": model.digest,
-                **sampled,
-                "guidance": settings.guidance if target else None,
-                "num_atoms": sizes(settings, target) if model.model.takes_sizes else "generated",
-                "target": target,
-            }
-            self._score(name, crystals, "this run", details)
-            if target is not None and settings.symmetrise > 0:
+            crystals, sampled = draw(settings, name, model, ask.target, self.progress)
+            compared = bounds(self.settings, settings.num_samples)
+            details = {**facts, "request": ask.request, **sampled, **compared}
+            self._score(name, crystals, "this run", details, compared)
+            if ask.request and ask.ending != PAPER and settings.symmetrise > 0:
                 self._symmetrise(name, crystals, details)
-            if target is not None and settings.draws > 1:
-                self._choose(name, crystals, model, target, details)
+            if ask is widest and settings.draws > 1:
+                self._choose(name, crystals, model, ask.target, details)
 
     def _symmetrise(self, name: str, crystals: list[Crystal], details: dict[str, Any]) -> None:
         """Score the same crystals, every one moved to the positions of its space group."""
@@ -209,22 +209,22 @@ class _Run:
         target: Target,
         details: dict[str, Any],
     ) -> None:
-        """Score the best of all draws, chosen by the predictor: the crystals so far and more."""
+        """Score those of all draws that the predictor chose: of the crystals so far and more."""
         settings = self.settings
-        label = f"{name}, best of {settings.draws}"
         others = replace(
             settings,
             num_samples=len(first) * (settings.draws - 1),
             seed=settings.seed + 1,
         )
-        self.say(f"{label}: {others.num_samples} further candidates")
+        self.say(f"{name}: {others.num_samples} further candidates")
         more, sampled = draw(others, f"{name}, candidates", model, target, self.progress)
         candidates = [*first, *more]
-        stem = file_stem(label)
+        file = self.out / "tables" / f"{file_stem(name)}-chosen.json"
         chosen = choose(
-            candidates, len(first), settings, self.target, self._predictor,
-            self.out / "tables" / f"{stem}.chosen.json", self.out / "samples" / stem, self.progress,
-        )  # fmt: skip
+            candidates, len(first), settings, self.target, self._predictor, file, self.progress
+        )
+        label = f"{name}, {len(chosen):,} chosen of {len(candidates):,}"
+        write_samples(chosen, self.out / "samples" / file_stem(label))
         facts = {
             **details,
             "candidates": len(candidates),
@@ -237,44 +237,16 @@ class _Run:
             facts["sampling_seconds"] = round(total, 1)
         self._score(label, chosen, "this run", facts)
 
-    def _baseline(self, baseline: Baseline, path: Path) -> None:
-        """Score a peer's samples; train and sample it first where ``path`` is its checkout."""
-        if not (path.is_dir() and baseline.is_checkout(path)):
-            file = baseline.find_samples(path, "optimisation")
-            self._score(baseline.title, read_and_tell(file, self.say), str(file), {})
-            return
-        settings, live = self.settings, baseline.live
-        assert live is not None
-        self.say(f"{baseline.title}: training and sampling {path}")
-        train = self._known
-        request = LiveRequest(
-            checkout=str(path.resolve()),
-            work=str((self.out / "live" / baseline.name).resolve()),
-            config=live.configs.get(settings.dataset, live.configs["own"]),
-            property_name=self.property,
-            max_atoms=max(len(c) for c in train),
-            minutes=settings.budget_minutes,
-            num_samples=settings.num_samples,
-            langevin_steps=settings.baseline_steps,
-            seed=settings.seed,
-            device=str(choose_device(settings.device)),
-        )
-        val = with_value(self.data.val.crystals(), self.property)
-        samples, facts = run_live(baseline, request, train, val)
-        labels = {"optimisation": "", "generation": f", {UNCONDITIONAL}"}
-        for task, label in labels.items():
-            if task in samples:
-                name = f"{baseline.title} (live){label}"
-                self._score(name, samples[task], str(path), facts)
-
     def _score(
         self,
         name: str,
         entries: list[Crystal] | list[Crystal | BrokenEntry],
         source: str,
-        details: dict[str, Any],
+        details: Mapping[str, Any],
+        compared: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
-        found = score(self.out, name, entries, self.protocol, self.say)
+        protocol = replace(self.protocol, num_starts=details.get("num_starts"), **compared)
+        found = score(self.out, name, entries, protocol, self.say)
         facts = {**details, "num_samples": len(entries)}
         self.rows.append(Row(name, "measured", source, found.metrics, facts))
         self.evaluations[name], self.crystals[name] = found, list(entries)

@@ -18,7 +18,16 @@ STYLE: Any = {
     "font.size": 10, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.alpha": 0.25, "legend.frameon": False,
 }  # fmt: skip
-_LINES = {"unconditional": "--", "best of": ":", "symmetrised": "-."}
+_LINES: dict[str, Any] = {
+    "unconditional": "--", "chosen of": ":", "symmetrised": "-.", "lowest": (0, (5, 1)),
+    "paper's sampler": (0, (1, 2)),
+}  # fmt: skip
+_PANELS = {
+    "all": "share of all crystals",
+    "strict": "valid too",
+    "unique": "valid and the first of its kind",
+    "best10": "best of ten candidates of a start",
+}
 COLOURS = ("#0b6e99", "#c2491d", "#4f7d2f", "#7b4fa3", "#a67c00", "#555555")
 
 
@@ -127,16 +136,18 @@ def _requested(
 
 
 def _rates(results: Results) -> Figure:
-    """Strict rates of what was measured; best of ten, the protocol of published rates, of all."""
-    panels = {"strict": "share of all crystals", "best10": "best of ten"}
+    """Draw the success rates, a panel per definition that some row has."""
+    panels = {
+        kind: title
+        for kind, title in _PANELS.items()
+        if any(f"sr5_{kind}" in row.shown() for row in results.rows)
+    }
     names = list(dict.fromkeys((r.kind, r.method) for r in results.rows))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9, 3.6))
-        axes = figure.subplots(1, 2, sharey=True)
-        for panel, (kind, title) in zip(axes, panels.items(), strict=True):
-            rows = [r for r in results.rows if f"sr5_{kind}" in r.metrics]
-            if kind == "best10":  # ten of a sorted list are no ten candidates of one start
-                rows = [r for r in rows if not r.is_ranked]
+        figure = Figure(figsize=(1 + 4 * max(1, len(panels)), 3.6))
+        axes = figure.subplots(1, max(1, len(panels)), sharey=True, squeeze=False)[0]
+        for panel, (kind, title) in zip(axes, panels.items(), strict=False):
+            rows = [r for r in results.rows if f"sr5_{kind}" in r.shown()]
             width = 0.8 / max(1, len(rows))
             for i, row in enumerate(rows):
                 keys = [f"sr{p}_{kind}" for p in (5, 10, 15)]
@@ -151,7 +162,7 @@ def _rates(results: Results) -> Figure:
             panel.set_xticks(np.arange(3) + 0.4 - width / 2, ["SR5", "SR10", "SR15"])
             panel.set(title=title, ylim=(0, 1.02))
         axes[0].set_ylabel("success rate")
-        # Ranked rows stand on the left only: one legend for what either panel has.
+        # Not every row stands in every panel: one legend for all of them.
         handles = {
             label: handle
             for panel in axes

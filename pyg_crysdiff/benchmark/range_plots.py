@@ -58,7 +58,8 @@ def draw_guidance(path: Path, achieved: Achieved) -> Path:
     """Draw success, uniqueness, novelty and validity at the minimum over the guidance."""
     labels = list(dict.fromkeys(label for label, _ in achieved))
     curves = {
-        "sr5_strict": "SR5 strict", "valid": "valid", "uniqueness": "unique", "novelty": "novel"
+        "sr5_all": "SR5 all", "sr5_strict": "SR5 strict", "valid": "valid",
+        "uniqueness": "unique", "novelty": "new to train",
     }  # fmt: skip
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(1 + 4.2 * max(1, len(labels)), 3.6))

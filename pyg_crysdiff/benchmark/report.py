@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from plotly.offline import get_plotlyjs
 
+from pyg_crysdiff.benchmark.row_settings import settings_text
 from pyg_crysdiff.benchmark.structures import structure_figure
 from pyg_crysdiff.benchmark.table import cell, columns_of, heading
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
@@ -30,6 +31,7 @@ th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); white-space
 td.num, th.num { text-align: right; font-variant-numeric: tabular-nums; }
 tr.kind td { background: var(--soft); font-weight: 600; } tr.published td { color: var(--mute); }
 small { color: var(--mute); display: block; font-size: .72rem; }
+td:first-child small { max-width: 26rem; white-space: normal; }
 img { max-width: 100%; } figure { margin: 1rem 0; } figcaption { color: var(--mute); }
 .grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 1rem; }
 .card { border: 1px solid var(--line); border-radius: 6px; padding: .5rem .7rem; }
@@ -66,8 +68,11 @@ def write_report(
         f"<h1>{html.escape(title)}</h1>",
         *(f'<div class="mute">{html.escape(line)}</div>' for line in heading(results)),
         "<h2>Comparison</h2>",
-        '<p class="mute">Rates are fractions; brackets: 95 % bootstrap interval. Published rows '
-        "rest on another split, evaluator and protocol.</p>",
+        '<p class="mute">Rates are fractions; small: 95 % bootstrap interval. SR all: share of all '
+        "generated crystals by the predicted property; strict: valid too; unique: the first of its "
+        "kind too; best10: the best of ten candidates along one optimisation, of peers whose own "
+        "protocol makes them. Published rows stand in the columns of their own definition, and "
+        "rest on other trainings.</p>",
         f'<div class="scroll">{_table(results)}</div>',
         *(_plot(name, file) for name, file in plots.items()),
         *(gallery if cards else []),
@@ -96,34 +101,34 @@ def _table(results: Results) -> str:
         rows = [r for r in results.rows if r.kind == kind]
         if rows:
             body.append(f'<tr class="kind"><td colspan="{len(columns) + 1}">{note}</td></tr>')
-        body += [_line(row, list(columns)) for row in rows]
+        body += [_line(row, list(columns), results.seed) for row in rows]
     head = f"<thead><tr><th>method</th>{head}</tr></thead>"
     return f"<table>{head}<tbody>{''.join(body)}</tbody></table>"
 
 
-def _line(row: Row, keys: Sequence[str]) -> str:
+def _line(row: Row, keys: Sequence[str], seed: int) -> str:
     cells = []
     for key in keys:
-        estimate = row.metrics.get(key)
+        estimate = row.shown().get(key)
         ends = ""
         if estimate is not None and estimate.low is not None and estimate.high is not None:
             ends = f"<small>{estimate.low:.3f} &ndash; {estimate.high:.3f}</small>"
-        cells.append(f'<td class="num">{cell(estimate)}{ends}</td>')
-    note = row.source if row.kind == "published" else _note(row)
+        cells.append(f'<td class="num">{cell(row, key)}{ends}</td>')
+    note = row.source if row.kind == "published" else _note(row, seed)
     name = f"{html.escape(row.method)}<small>{html.escape(note)}</small>"
     return f'<tr class="{row.kind}"><td>{name}</td>{"".join(cells)}</tr>'
 
 
-def _note(row: Row) -> str:
+def _note(row: Row, seed: int) -> str:
+    """Say how many crystals a row has, how they were made, and how long it took."""
     details = row.details
     parts = [f"{details['num_samples']} crystals"]
     if "training_seconds" in details:
         parts.append(f"trained {details['training_seconds'] / 60:.1f} min")
     if "sampling_seconds" in details:
         parts.append(f"sampled in {details['sampling_seconds']:.0f} s")
-    if details.get("guidance"):
-        parts.append(f"guidance {details['guidance']:g}")
-    return ", ".join(parts)
+    settings = settings_text(row, seed)
+    return ", ".join(parts) + f"; {settings}" * bool(settings)
 
 
 def _plot(title: str, file: Path) -> str:
@@ -141,14 +146,14 @@ def _cards(
     cards = []
     for name, evaluation in evaluations.items():
         table = evaluation.table
-        good = table[table["valid"] & table["first"]].copy()
+        good = table[table["valid"] & (table["first"] == 1)].copy()
         good["off"] = np.abs(good["predicted"] - target)
         for _, entry in good.nsmallest(_SHOWN, "off").iterrows():
             crystal = crystals[name][int(entry["index"])]
             if isinstance(crystal, Crystal):
                 caption = f"{name}: {entry['formula']}, predicted {entry['predicted']:.6g}"
                 if "novel" in entry and entry["novel"] in (0, 1):
-                    caption += ", novel" if entry["novel"] else ", in the training set"
+                    caption += ", new to train" if entry["novel"] else ", in the training set"
                 figure = structure_figure(crystal)
                 note = f'<div class="mute">{html.escape(caption)}</div>'
                 cards.append(f'<div class="card">{figure}{note}</div>')

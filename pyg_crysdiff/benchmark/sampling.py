@@ -1,4 +1,4 @@
-"""Samples of a benchmark run: what is asked for, and drawing it into the run's folder."""
+"""Samples of a benchmark run, drawn into the run's folder."""
 
 from __future__ import annotations
 
@@ -15,13 +15,6 @@ from pyg_crysdiff.sampling.request import Target
 from pyg_crysdiff.storage import read_json, whole, write_json
 
 SECONDS = "seconds.json"
-
-
-def request(settings: Settings, property_name: str, target: float) -> Target:
-    """Return what a generator is asked for: the target, or the lowest part of the training set."""
-    if settings.target is None and settings.request != "min":
-        return settings.request
-    return {property_name: target}
 
 
 def sizes(settings: Settings, target: Target) -> Any:
@@ -42,7 +35,8 @@ def draw(
         progress: Show a progress bar.
 
     Returns:
-        The crystals; the sampler's settings and, where they came in one go, its seconds.
+        The crystals; what they were drawn with: target, guidance, constraints, rule for the
+        sizes, seed, the sampler's values and, where they came in one go, its seconds.
     """
     # A model that generates the number of atoms has steps of its own.
     sampler = settings.sampler if model.model.takes_sizes else settings.structrepdiff_sampler
@@ -66,7 +60,15 @@ def draw(
         out=folder,
         progress=progress,
     )
-    return crystals, {**sampler.to_dict(), **control.describe(), **clock.stop()}
+    details = {
+        "target": target,
+        "guidance": settings.guidance if target is not None else None,
+        "constraints": control.describe(),
+        **sampler.to_dict(),
+        "num_atoms": sizes(settings, target) if model.model.takes_sizes else "generated",
+        "seed": settings.seed,
+    }
+    return crystals, {**details, **clock.stop()}
 
 
 class _Clock:

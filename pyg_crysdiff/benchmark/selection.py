@@ -1,4 +1,4 @@
-"""What is made of the crystals of a row: symmetrised copies, and the best of many."""
+"""What is made of the crystals of a row: symmetrised copies, and those chosen of many."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def symmetrised_copies(
         folder: Gets ``samples.extxyz`` with the copies.
         progress: Show a progress bar.
     """
-    return _written(_moved(crystals, symprec, progress), folder)
+    copies = _moved(crystals, symprec, progress)
+    write_samples(copies, folder)
+    return copies
 
 
 def choose(
@@ -37,7 +39,6 @@ def choose(
     target: float,
     predictor: PropertyModel,
     file: Path,
-    folder: Path,
     progress: bool,
 ) -> list[Crystal]:
     """Return the chosen candidates, moved to the positions of their space groups if asked for.
@@ -49,7 +50,6 @@ def choose(
         target: Wanted value.
         predictor: Property model that chooses.
         file: JSON file that keeps the choice for the next run with the same candidates.
-        folder: Gets ``samples.extxyz`` with the chosen crystals.
         progress: Show progress bars.
     """
     facts = [count, settings.symmetrise, settings.copies, target, *predictor.identity]
@@ -69,7 +69,7 @@ def choose(
         write_json(path, {"key": key, "chosen": best})
 
     chosen = [candidates[i] for i in kept(file, read, make, write)]
-    return _written(_moved(chosen, settings.symmetrise, progress), folder)
+    return _moved(chosen, settings.symmetrise, progress)
 
 
 def _moved(crystals: Sequence[Crystal], symprec: float, progress: bool) -> list[Crystal]:
@@ -80,7 +80,7 @@ def _moved(crystals: Sequence[Crystal], symprec: float, progress: bool) -> list[
     return parallel_map(move, list(crystals), progress=progress, label="symmetrising")
 
 
-def _written(crystals: list[Crystal], folder: Path) -> list[Crystal]:
+def write_samples(crystals: Sequence[Crystal], folder: Path) -> None:
+    """Write the crystals of a row as ``samples.extxyz``."""
     folder.mkdir(parents=True, exist_ok=True)
     write_extxyz(crystals, folder / "samples.extxyz")
-    return crystals

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +17,9 @@ from pyg_crysdiff.benchmark.names import check_names
 from pyg_crysdiff.configuration import compose_config, load_table
 from pyg_crysdiff.data import DATASETS, CrystalDataset, load_dataset
 from pyg_crysdiff.diffusion.sampler import Sampler
+
+# min, max, and with a percentage after a colon.
+REQUEST = re.compile(r"(min|max)(?::(100|[0-9]{1,2}(?:\.[0-9]+)?))?")
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,9 @@ class Settings:
         properties: Property columns of an own data set.
         budget_minutes: Training time per model.
         num_samples: Crystals per row.
+        num_unconditional: Crystals of the row without a condition, of which the first
+            ``num_samples`` are compared for uniqueness; None for ``num_samples``. Published
+            coverage is counted over 10,000.
         sampler: How the reverse process of the joint family is run.
         structrepdiff_sampler: The same for StructRepDiff, which has no corrector moves.
         guidance: Scale of classifier-free guidance.
@@ -45,10 +52,13 @@ class Settings:
             (:class:`pyg_crysdiff.sampling.Control`).
         num_elements: They have so many different elements, least and most; None for any number.
         target: Requested property value; None for the training minimum.
-        request: What the generator is asked for where ``target`` is None: ``min``, ``min:5`` for
-            values anywhere in the lowest 5 % of the training set, or ``max`` and ``max:5``.
-        draws: Candidates for each crystal of a further row, in which a property model that was
-            trained on the training set chooses; 1 for no such row.
+        requests: What the generator is asked for where ``target`` is None, a row each: ``min``,
+            ``min:5`` for values anywhere in the lowest 5 % of the training set, or ``max`` and
+            ``max:5``.
+        paper_row: A further row for the minimum by the paper's sampler, all steps with a corrector
+            move each, without guidance and constraints.
+        draws: Candidates for each crystal of a further row of the last request, in which a property
+            model that was trained on the training set chooses; 1 for no such row.
         copies: How often one structure may be chosen; 0 for any number.
         symmetrise: Tolerance, Angstrom, within which crystals are moved to the positions of their
             space group: in a further row with all that were drawn, and before the choice of the
@@ -57,7 +67,8 @@ class Settings:
         predictor_minutes: Its training time.
         evaluator: Preset, or file of a trained evaluator.
         evaluator_minutes: Training time of the evaluator.
-        novelty_of: Valid crystals per row that are compared with the training set; None for all.
+        novelty_of: Valid crystals per row, spread evenly over it, that are compared with the
+            training set; None for all.
         coverage: Compute COV and AMSD, which needs fingerprints.
         train: Settings of ``configs/train.yaml`` for training the joint family, nested as there.
         train_design: More of them for models that are asked for a property; ``train`` wins.
@@ -84,6 +95,7 @@ class Settings:
     properties: tuple[str, ...] | None = None
     budget_minutes: float = 30.0
     num_samples: int = 1000
+    num_unconditional: int | None = None
     sampler: Sampler = field(default_factory=Sampler)
     structrepdiff_sampler: Sampler = field(default_factory=partial(Sampler, "ancestral", 250))
     guidance: float = 1.0
@@ -92,7 +104,8 @@ class Settings:
     charge_neutral: bool = False
     num_elements: tuple[int, int] | None = None
     target: float | None = None
-    request: str = "min"
+    requests: tuple[str, ...] = ("min",)
+    paper_row: bool = False
     draws: int = 1
     copies: int = 1
     symmetrise: float = 0.0
@@ -114,6 +127,7 @@ class Settings:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        _check_requests(self.requests)
         check_names(
             [
                 *(("--models", name) for name in self.models),
@@ -125,12 +139,23 @@ class Settings:
 
     @classmethod
     def resolve(cls, dataset: str, **given: Any) -> Settings:
-        """Fill what is not given (or None) from ``configs/benchmark.yaml``."""
+        """Fill what is not given (or None) from ``configs/benchmark.yaml``.
+
+        Who names ``num_samples`` alone names ``num_unconditional`` too. ``request`` is the name of
+        ``requests`` in version 0.1.
+        """
         table = load_table("benchmark.yaml")
         own = table.get(dataset, table["own"])
         values = {**table["default"], **own}
-        values |= {key: value for key, value in given.items() if value is not None}
-        for name in ("models", "guidances"):
+        named = {key: value for key, value in given.items() if value is not None}
+        if "num_samples" in named:
+            values["num_unconditional"] = None
+        if "request" in named:
+            named["requests"] = named.pop("request")
+        values |= named
+        if isinstance(values["requests"], str):
+            values["requests"] = [values["requests"]]
+        for name in ("models", "guidances", "requests"):
             values[name] = tuple(values[name])
         for name in ("sampler", "structrepdiff_sampler"):
             values[name] = _sampler(values[name])
@@ -191,6 +216,19 @@ def _sampler(value: Sampler | Mapping[str, Any] | str) -> Sampler:
     if isinstance(value, str):
         return Sampler.preset(value)
     return value if isinstance(value, Sampler) else Sampler.of(**value)
+
+
+def _check_requests(requests: Sequence[str]) -> None:
+    """Refuse a request before anything is trained for it."""
+    bad = [text for text in requests if REQUEST.fullmatch(text) is None]
+    if bad or not requests:
+        raise ValueError(
+            f"--request {','.join(bad) or repr('')}: expected min, max, min:PERCENT or "
+            "max:PERCENT, several with commas between them"
+        )
+    twice = {text for text in requests if requests.count(text) > 1}
+    if twice:
+        raise ValueError(f"--request {', '.join(sorted(twice))} is given twice")
 
 
 def _refuse_data(overrides: Sequence[str]) -> None:

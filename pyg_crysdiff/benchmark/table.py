@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
-from pyg_crysdiff.evaluation.results import Estimate, Results, Row
+from pyg_crysdiff.benchmark.row_settings import settings_text
+from pyg_crysdiff.evaluation.results import Results, Row
+from pyg_crysdiff.evaluation.success import PERCENTILES
 
+_RATES = {"all": "all", "strict": "strict", "unique": "unique", "best10": "best10"}
 COLUMNS = {
-    "struct_valid": "struct valid",
+    **{f"sr{p}_{kind}": f"SR{p} {word}" for kind, word in _RATES.items() for p in PERCENTILES},
     "valid": "valid",
-    "sr5_strict": "SR5 strict",
-    "sr10_strict": "SR10 strict",
-    "sr15_strict": "SR15 strict",
-    "sr5_best10": "SR5 best10",
-    "sr10_best10": "SR10 best10",
-    "sr15_best10": "SR15 best10",
+    "struct_valid": "struct valid",
+    "comp_valid": "comp valid",
+    "comp_valid_smact4": "comp smact-4",
     "uniqueness": "unique",
-    "novelty": "novel",
+    "novelty": "new to train",
+    "novelty_known": "new to all known",
+    "p1_share": "P1",
+    "lookup_matched": "known",
+    **{f"lookup_sr{p}_all": f"look-up SR{p}" for p in PERCENTILES},
+    "lookup_mae": "look-up MAE",
+    "distinct_hits": "distinct hits",
+    "new_hits": "new hits",
     "cov_recall": "COV-R",
     "cov_precision": "COV-P",
     "density_emd": "dens. EMD",
+    "num_elements_emd": "elem. EMD",
+    "property_emd": "prop. EMD",
     "target_mae": "target MAE",
     "match_rate": "match",
     "rmse": "RMSE",
@@ -31,22 +41,32 @@ COLUMNS = {
     "match_rate_any_struct": "match any str.",
     "rmse_any_struct": "RMSE any str.",
     "metre": "METRe",
+    "crmse": "cRMSE",
 }
+_LIMIT = re.compile(r"SR\d+")
+_COUNTS = ("distinct_hits", "new_hits")
 
 
 def columns_of(rows: Sequence[Row]) -> dict[str, str]:
     """Return the columns that at least one row has, key to heading."""
-    return {k: v for k, v in COLUMNS.items() if any(k in row.metrics for row in rows)}
+    shown = {key for row in rows for key in row.shown()}
+    return {key: title for key, title in COLUMNS.items() if key in shown}
 
 
-def cell(estimate: Estimate | None, interval: bool = False) -> str:
-    """Return a number with three decimals, optionally with its interval; empty for none."""
+def grouped(columns: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return headings to metric keys, with the rates of SR5, SR10 and SR15 under one heading."""
+    out: dict[str, list[str]] = {}
+    for key, title in columns.items():
+        out.setdefault(_LIMIT.sub("SR5/10/15", title), []).append(key)
+    return out
+
+
+def cell(row: Row, key: str) -> str:
+    """Return a metric of a row with three decimals, a count as it is; empty for none."""
+    estimate = row.shown().get(key)
     if estimate is None or not math.isfinite(estimate.value):
         return ""
-    text = f"{estimate.value:.3f}"
-    if interval and estimate.low is not None and estimate.high is not None:
-        text += f" [{estimate.low:.3f}, {estimate.high:.3f}]"
-    return text
+    return f"{estimate.value:.0f}" if key in _COUNTS else f"{estimate.value:.3f}"
 
 
 def heading(results: Results) -> list[str]:
@@ -69,20 +89,28 @@ def heading(results: Results) -> list[str]:
 
 
 def text_table(results: Results) -> str:
-    """Return the table for a terminal: measured rows, then published ones, marked apart."""
-    columns = columns_of(results.rows)
+    """Return the table for a terminal: measured rows, published ones, and the rows' settings."""
+    columns = grouped(columns_of(results.rows))
     width = max(len(row.method) for row in results.rows) + 2
-    sizes = {key: max(len(title), 7) for key, title in columns.items()}
+    sizes = {title: max(len(title), 6 * len(keys)) for title, keys in columns.items()}
     lines = [*heading(results), ""]
-    lines.append(" " * width + "  ".join(title.rjust(sizes[key]) for key, title in columns.items()))
+    lines.append(" " * width + "  ".join(title.rjust(sizes[title]) for title in columns))
     for kind, note in (
         ("measured", "measured here, one harness"),
-        ("published", "published (other split, evaluator and protocol: for orientation)"),
+        ("published", "published, each in the columns of its own definition (other training)"),
     ):
         rows = [row for row in results.rows if row.kind == kind]
         if rows:
             lines.append(f"-- {note}")
         for row in rows:
-            cells = (cell(row.metrics.get(key)).rjust(sizes[key]) for key in columns)
+            found = {title: [cell(row, key) for key in keys] for title, keys in columns.items()}
+            cells = ("/".join(x).strip("/").rjust(sizes[title]) for title, x in found.items())
             lines.append((row.method.ljust(width) + "  ".join(cells)).rstrip())
-    return "\n".join(lines)
+    return "\n".join([*lines, *_settings_block(results, width)])
+
+
+def _settings_block(results: Results, width: int) -> list[str]:
+    """Return the lines that say how the crystals of every row were made."""
+    texts = [(row.method, settings_text(row, results.seed)) for row in results.rows]
+    lines = [f"{method.ljust(width)}{text}" for method, text in texts if text]
+    return ["", "-- settings of the rows", *lines] if lines else []

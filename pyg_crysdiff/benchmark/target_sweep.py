@@ -77,7 +77,7 @@ def _run(settings: Settings, say: Say, progress: bool) -> Results:
                 found = score(settings.out, row, crystals, asked, say)
                 achieved.setdefault((label, guidance), {})[percentile] = found
                 details = {
-                    **facts, **sampled, "checkpoint": model.digest, "guidance": guidance,
+                    **facts, **sampled, "checkpoint": model.digest, "request": f"{name}={value:g}",
                     "percentile": percentile, "target": value, "num_samples": len(crystals),
                 }  # fmt: skip
                 rows.append(Row(row, "measured", "this run", found.metrics, details))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyg_crysdiff.cli.ending import ending, say
+from pyg_crysdiff.cli.lists import named, names, numbers
 from pyg_crysdiff.cli.numbers import (
     count,
     finite,
@@ -96,7 +97,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "'' for none (default: as in configs/benchmark.yaml, at least cdi,cds)",
     )  # fmt: skip
     add("--budget", type=positive, metavar="MINUTES", help="training time per model")
-    add("--num-samples", type=count, metavar="N", help="crystals per row; a multiple of ten")
+    add("--num-samples", type=count, metavar="N", help="crystals per row")
+    add(
+        "--num-unconditional", type=count, metavar="N",
+        help="crystals of the row without a condition; published coverage counts 10,000 (default: "
+        "as --num-samples where that is given, else as in configs/benchmark.yaml)",
+    )  # fmt: skip
     add("--out", type=Path, metavar="DIR", help="output; an interrupted run goes on from it")
     for declare in (_data, _others, _training, _sampler, _request, _choice, _judge, _tasks):
         declare(parser)
@@ -156,9 +162,15 @@ def _request(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("what is asked of the models").add_argument
     add("--target", type=finite, help="requested property (default: the training minimum)")
     add(
-        "--request", metavar="min[:PERCENT]",
-        help="what is asked of the generator in the search for the minimum: the minimum itself, "
-        "or values anywhere in the lowest PERCENT of the training set; also max[:PERCENT]",
+        "--request", action="append", metavar="min[:PERCENT]",
+        help="what is asked of the generator, a row each, several with commas or by repetition: "
+        "the training minimum, values anywhere in the lowest PERCENT of the training set; also "
+        "max[:PERCENT]",
+    )  # fmt: skip
+    add(
+        "--paper-sampler", action="store_true", default=None,
+        help="a further row for the minimum: all steps with a corrector move each, guidance 1, no "
+        "constraints",
     )  # fmt: skip
     add("--guidance", type=finite, help="scale of classifier-free guidance; 1 = none")
     add("--num-atoms", choices=["distribution", "target"], help="sizes: p(N) or p(N | target)")
@@ -173,11 +185,11 @@ def _request(parser: argparse.ArgumentParser) -> None:
 
 
 def _choice(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("the best of several draws").add_argument
+    add = parser.add_argument_group("crystals chosen of several draws").add_argument
     add(
         "--draws", type=count, metavar="K",
-        help="a further row: of K candidates per crystal the best, by a predictor trained on the "
-        "training set",
+        help="a further row of the last request: crystals chosen of K times as many, by a "
+        "predictor trained on the training set",
     )  # fmt: skip
     add(
         "--symmetrise", type=not_negative, metavar="SYMPREC",
@@ -210,7 +222,7 @@ def _tasks(parser: argparse.ArgumentParser) -> None:
     add("--search", help="reconstruction: fast, thorough, dense or paper")
     add("--descriptor", help="reconstruction: graded, compact or paper")
     add("--candidates", type=count, help="prediction: structures per composition")
-    add("--guidances", type=_numbers, help="requests: scales to go through, comma-separated")
+    add("--guidances", type=numbers, help="requests: scales to go through, comma-separated")
 
 
 def _named_sampler(args: argparse.Namespace) -> Sampler | None:
@@ -239,19 +251,21 @@ def _settings(args: argparse.Namespace) -> Settings:
         data_root=args.data_root,
         split=args.split,
         properties=tuple(args.properties.split(",")) if args.properties else None,
-        models=_names(args.models),
-        samples=_named(args.samples),
-        checkpoints=_named(args.checkpoint, find_checkpoint),
-        baselines=_named(args.baseline),
+        models=names(args.models),
+        samples=named(args.samples),
+        checkpoints=named(args.checkpoint, find_checkpoint),
+        baselines=named(args.baseline),
         baseline_steps=args.baseline_steps,
         budget_minutes=args.budget,
         num_samples=args.num_samples,
+        num_unconditional=args.num_unconditional,
         sampler=_named_sampler(args),
         guidance=args.guidance,
         guidances=args.guidances,
         num_atoms=args.num_atoms,
         target=args.target,
-        request=args.request,
+        requests=None if args.request is None else names(",".join(args.request)),
+        paper_row=args.paper_sampler,
         draws=args.draws,
         copies=args.copies,
         symmetrise=args.symmetrise,
@@ -269,30 +283,3 @@ def _settings(args: argparse.Namespace) -> Settings:
         seed=args.seed,
         device=args.device,
     )
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(finite(part) for part in text.split(","))
-
-
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(part for part in text.split(",") if part)
-
-
-def _existing(file: str) -> Path:
-    if not Path(file).exists():
-        raise FileNotFoundError(f"nothing at {file}")
-    return Path(file)
-
-
-def _named(
-    pairs: Sequence[str], find: Callable[[str], Path] = _existing
-) -> tuple[tuple[str, Path], ...]:
-    """Read NAME=FILE, and find the files before anything runs."""
-    out = []
-    for pair in pairs:
-        name, sign, file = pair.partition("=")
-        if not (name and sign and file):
-            raise ValueError(f"expected NAME=FILE, got {pair!r}")
-        out.append((name, find(file)))
-    return tuple(out)

@@ -8,20 +8,27 @@ import pandas as pd
 import pytest
 import torch
 
-from pyg_crysdiff.baselines import published_rows
+from pyg_crysdiff.baselines import load_baseline, published_rows
+from pyg_crysdiff.benchmark.asks import asks
 from pyg_crysdiff.benchmark.optimisation import REFERENCE, _Run, run_benchmark
+from pyg_crysdiff.benchmark.peers import peer_samples
 from pyg_crysdiff.benchmark.prediction import formula_of, run_prediction
+from pyg_crysdiff.benchmark.row_settings import row_settings
 from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.benchmark.table import text_table
 from pyg_crysdiff.benchmark.target_sweep import run_requests
 from pyg_crysdiff.cli.benchmark import _settings, add_arguments, main
 from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data import read_crystals
+from pyg_crysdiff.data.writers import write_extxyz
 from pyg_crysdiff.diffusion.sampler import PRESETS, Sampler
-from pyg_crysdiff.evaluation.results import Results
+from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
+from pyg_crysdiff.evaluation.results import Estimate, Results, Row
 from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 from tests.conftest import make_crystal
 
+RATES = {"sr5_all": Estimate(0.5), "sr5_best10": Estimate(1.0)}
 THREE_STEPS = Sampler(steps=3)
 TINY = [
     "denoiser.dim=8", "denoiser.num_blocks=1", "denoiser.num_waves=2", "denoiser.pair_hidden=4",
@@ -76,35 +83,169 @@ def test_a_whole_run_leaves_everything_and_is_not_repeated(tmp_path, evaluator):
         settings, models=(), samples=(("peer", peer),), checkpoints=(("given", checkpoint),)
     )
     table = text_table(run_benchmark(more, progress=False))
-    assert [line.split()[0] for line in table.splitlines()[-3:]] == ["given", "given,", "peer"]
+    rows, settings = table.split("-- settings of the rows\n")
+    assert [line.split()[0] for line in rows.strip().splitlines()[-3:]] == [
+        "given", "given,", "peer",
+    ]  # fmt: skip
+    assert settings.splitlines()[0] == (
+        "given                                request min, guidance 2, constraints none, solver "
+        "renewing, steps 3, corrector none, sizes p(N), seed 0"
+    )
+    assert settings.splitlines()[1].split()[:4] == ["given,", "unconditional", "request", "none,"]
+    assert "best10" not in table  # nobody's samples here are candidates of starts
     assert Results.load(tmp_path / "results.json").rows[3].source == str(peer)
 
 
 def test_the_best_of_several_draws_is_a_row_of_its_own(tmp_path, evaluator):
     settings = Settings.resolve(
         "demo", out=tmp_path, models=("cds",), num_samples=10, sampler=THREE_STEPS, coverage=False,
-        evaluator=str(evaluator), predictor=str(evaluator), draws=3, request="min:10", device="cpu",
-        charge_neutral=True, num_elements=(2, 2), symmetrise=0.3,
+        evaluator=str(evaluator), predictor=str(evaluator), draws=3, device="cpu",
+        requests=("min", "min:10"), charge_neutral=True, num_elements=(2, 2), symmetrise=0.3,
     )  # fmt: skip
     settings = replace(settings, overrides=tuple(TINY), budget_minutes=5, copies=0)
     results = run_benchmark(settings, progress=False)
-    methods = [REFERENCE, "cds", "cds, symmetrised", "cds, best of 3", "cds, unconditional"]
+    methods = [
+        REFERENCE, "cds", "cds, symmetrised", "cds, lowest 10 %", "cds, lowest 10 %, symmetrised",
+        "cds, lowest 10 %, 10 chosen of 30", "cds, unconditional",
+    ]  # fmt: skip
     assert [r.method for r in results.rows] == methods
-    drawn, moved, chosen = results.rows[1:4]
+    plain, (drawn, moved, chosen) = results.rows[1], results.rows[3:6]
+    assert (plain.details["request"], drawn.details["request"]) == ("min", "min:10")
     assert moved.details["symmetrised"] == 0.3
     assert moved.details["checkpoint"] == drawn.details["checkpoint"]
-    copies = (tmp_path / "samples" / "cds-symmetrised" / "samples.extxyz").read_text()
+    stem = "cds-lowest 10 %"
+    copies = (tmp_path / "samples" / f"{stem}-symmetrised" / "samples.extxyz").read_text()
     assert copies.count("space_group_number=") == 10
     assert chosen.details["candidates"] == 30
     assert drawn.details["target"] == "min:10"
     assert drawn.metrics["comp_valid"].value == 1
-    assert (drawn.details["charge_neutral"], drawn.details["num_elements"]) == (True, (2, 2))
-    tables = [pd.read_csv(tmp_path / "tables" / f"{name}.csv") for name in ("cds", "cds-best of 3")]
+    assert drawn.details["constraints"] == {"charge_neutral": True, "num_elements": (2, 2)}
+    assert results.rows[-1].details["constraints"] == {}
+    assert "constraints charge neutral; num elements 2-2" in (tmp_path / "report.html").read_text()
+    names = (stem, f"{stem}-10 chosen of 30")
+    tables = [pd.read_csv(tmp_path / "tables" / f"{name}.csv") for name in names]
     assert tables[1]["valid"].all()
     # the same model chooses and judges here: nearest to the target first
     off = (tables[1]["predicted"] - results.settings["target"]).abs()
     assert off.is_monotonic_increasing
     assert off.mean() <= (tables[0]["predicted"] - results.settings["target"]).abs().mean()
+
+
+def test_the_row_of_the_papers_sampler_and_a_longer_one_for_coverage(tmp_path, evaluator):
+    settings = Settings.resolve(
+        "demo", out=tmp_path, models=("cds",), num_samples=3, num_unconditional=8, paper_row=True,
+        sampler=THREE_STEPS, evaluator=str(evaluator), coverage=False, device="cpu", guidance=2.0,
+        charge_neutral=True,
+    )  # fmt: skip
+    settings = replace(settings, overrides=tuple(TINY), budget_minutes=5)
+    rows = {row.method: row for row in run_benchmark(settings, progress=False).rows}
+    assert list(rows) == [REFERENCE, "cds", "cds, paper's sampler", "cds, unconditional"]
+    paper, free = rows["cds, paper's sampler"], rows["cds, unconditional"]
+    assert row_settings(paper) == {
+        "request": "min", "guidance": "1", "constraints": "none", "solver": "ancestral",
+        "steps": "all", "corrector": "1", "sizes": "p(N)", "seed": "0",
+    }  # fmt: skip
+    assert row_settings(rows["cds"])["constraints"] == "charge neutral"
+    assert [r.details["num_samples"] for r in (rows["cds"], paper, free)] == [3, 3, 8]
+    assert row_settings(free)["compared"] == "unique, novel: 3 crystals"
+    found = pd.read_csv(tmp_path / "tables" / "cds-unconditional.csv")
+    assert found["first"].notna().sum() == min(3, found["valid"].sum())
+
+
+def test_best_of_ten_is_for_peers_whose_own_protocol_makes_it(tmp_path, monkeypatch):
+    settings = Settings.resolve("demo", out=tmp_path / "run", num_samples=20)
+    crystal = make_crystal(np.random.default_rng(0), 1)
+    details = {}
+    for name, count in (("cdvae", 1100), ("cdvae", 400), ("mattergen", 1100)):
+        file = tmp_path / f"{count}.extxyz"
+        write_extxyz([crystal] * count, file)
+        arguments = (settings, load_baseline(name), file, Splits(settings), "e", lambda _: None)
+        (found,) = peer_samples(*arguments)
+        details[name, len(found.entries)] = found.details
+    assert details == {
+        ("cdvae", 1100): {"num_starts": 100}, ("cdvae", 400): {}, ("mattergen", 1100): {},
+    }  # fmt: skip
+
+    def judged(_, name, entries, protocol, say):
+        seen.append((name, protocol.num_starts))
+        return Evaluation({}, {}, pd.DataFrame())
+
+    seen: list = []
+    monkeypatch.setattr("pyg_crysdiff.benchmark.optimisation.score", judged)
+    run = _Run(settings, lambda _: None, False)
+    run.protocol = Protocol()
+    run._score("CDVAE", [crystal], "f", {"num_starts": 100})
+    run._score("cds", [crystal], "this run", {})
+    assert seen == [("CDVAE", 100), ("cds", None)]
+    assert "sr5_best10" in Row("CDVAE", "measured", "", RATES, {"num_starts": 100}).shown()
+    assert list(Row("cds", "measured", "", RATES).shown()) == ["sr5_all"]
+
+
+def test_a_live_peer_has_starts_for_its_optimisation_alone(tmp_path, monkeypatch):
+    checkout = tmp_path / "cdvae" / "cdvae" / "pl_modules"
+    checkout.mkdir(parents=True)
+    (checkout / "model.py").touch()
+    crystal = make_crystal(np.random.default_rng(0), 1)
+    samples = {"generation": [crystal] * 20, "optimisation": [crystal] * 20}
+    facts = {"epochs": 3, "num_starts": 2}
+    monkeypatch.setattr("pyg_crysdiff.benchmark.peers.run_live", lambda *_: (samples, dict(facts)))
+    settings = Settings.resolve("demo", out=tmp_path / "run", num_samples=20)
+    name = "formation_energy_per_atom"
+    found = peer_samples(
+        settings, load_baseline("cdvae"), tmp_path / "cdvae", Splits(settings), name, lambda _: None
+    )
+    assert [(f.name, f.details) for f in found] == [
+        ("CDVAE (live)", facts), ("CDVAE (live), unconditional", {"epochs": 3}),
+    ]  # fmt: skip
+
+
+def test_requests_are_rows_of_their_own():
+    settings = Settings.resolve("perov5", out="x")
+    assert (settings.requests, settings.num_unconditional) == (("min", "min:5"), 10000)
+    assert Settings.resolve("perov5", out="x", num_samples=9).num_unconditional is None
+    old = Settings.resolve("perov5", out="x", request="max:10")
+    assert old.requests == ("max:10",)
+    rows = asks(old, "e", -1.0, PRESETS)
+    assert [(r.name("cds"), r.target) for r in rows] == [
+        ("cds, highest 10 %", "max:10"), ("cds, unconditional", None),
+    ]  # fmt: skip
+    rows = asks(replace(settings, target=-2.0), "e", -2.0, PRESETS)
+    assert [(r.name("m"), r.request, r.target) for r in rows[:-1]] == [("m", "e=-2", {"e": -2.0})]
+    assert rows[-1].settings.num_samples == 10000
+    for wrong in ((), ("min:",), ("lowest",), ("min:101",), ("min", "min")):
+        with pytest.raises(ValueError, match="--request"):
+            Settings.resolve("perov5", out="x", requests=wrong)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = ["--request", "min,max:5", "--request", "max", "--num-unconditional", "7"]
+    found = _settings(parser.parse_args([*words, "--paper-sampler"]))
+    assert found.requests == ("min", "max:5", "max")
+    assert (found.num_unconditional, found.paper_row) == (7, True)
+    assert not _settings(parser.parse_args([])).paper_row
+
+
+def test_tables_ask_for_the_minimum_without_guidance_and_constraints():
+    for name in ("perov5", "carbon24", "mp20"):
+        settings = Settings.resolve(name, out="x")
+        assert settings.requests[0] == "min"
+        assert (settings.guidance, settings.charge_neutral, settings.num_elements) == (
+            1.0, False, None,
+        )  # fmt: skip
+        assert settings.num_unconditional == 10000
+
+
+def test_settings_of_rows_that_older_versions_wrote():
+    old = {
+        "solver": "renewing", "steps": 60, "spacing": "focused", "corrector_steps": 0,
+        "charge_neutral": True, "num_elements": [2, 3], "guidance": 2.0, "num_atoms": "target",
+        "target": {"e": -4.5}, "candidates": 3000, "symmetrised": 0.1,
+    }  # fmt: skip
+    assert row_settings(Row("cds", "measured", "", {}, old), 4) == {
+        "request": "e=-4.5", "guidance": "2", "constraints": "charge neutral; num elements 2-3",
+        "solver": "renewing (focused)", "steps": "60", "corrector": "none",
+        "sizes": "p(N | target)", "seed": "4", "chosen of": "3,000", "symmetrised": "0.1 A",
+    }  # fmt: skip
+    assert row_settings(Row("CDVAE", "published", "a paper", {})) == {}
 
 
 def test_requests_over_the_whole_range(tmp_path, evaluator):
@@ -218,7 +359,8 @@ def test_samplers_come_from_the_table_and_are_replaced_whole():
 def test_published_rows_are_marked_and_sourced():
     rows = {row.method: row for row in published_rows("carbon24", "optimisation")}
     assert rows["CDVAE"].metrics["sr10_best10"].value == 0.06
-    assert rows["MODEL-CDS"].metrics["sr5_best10"].value == 0.56
+    assert rows["MODEL-CDS"].metrics["sr5_all"].value == 0.56  # no best of ten in its paper
+    assert not any("best10" in key for key in rows["MODEL-CDS"].metrics)
     assert rows["CDVAE"].metrics["sr5_best10"].low is None
     assert "Cond-DFC-VAE" not in rows
     assert all(row.kind == "published" and "arXiv" in row.source for row in rows.values())

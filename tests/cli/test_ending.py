@@ -119,7 +119,7 @@ def test_benchmark_refuses_in_one_line(arguments, name, capsys, tmp_path, monkey
     ("first", "second"),
     [
         ("a", "a"), ("a, b", "a-b"), ("x/y", "x:y"), ("A", "a"), ("cds", "cds-unconditional"),
-        ("m, best of 3", "m"), ("DiffCSP", "diffcsp"),
+        ("m, 3 chosen of 9", "m"), ("m-lowest 5 %", "m"), ("DiffCSP", "diffcsp"),
     ],
 )  # fmt: skip
 def test_two_rows_of_one_name(first, second, capsys, samples, tmp_path):

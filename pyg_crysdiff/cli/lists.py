@@ -1,0 +1,47 @@
+"""Lists in one argument: names, numbers, and pairs of a name and a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pyg_crysdiff.cli.numbers import finite
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Read numbers with commas between them."""
+    return tuple(finite(part) for part in text.split(","))
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """Read names with commas between them; none at all out of an empty text."""
+    return None if text is None else tuple(part for part in text.split(",") if part)
+
+
+def existing(file: str) -> Path:
+    """Return the path of a file or folder.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    if not Path(file).exists():
+        raise FileNotFoundError(f"nothing at {file}")
+    return Path(file)
+
+
+def named(
+    pairs: Sequence[str], find: Callable[[str], Path] = existing
+) -> tuple[tuple[str, Path], ...]:
+    """Read NAME=FILE, and find the files before anything runs.
+
+    Raises:
+        ValueError: If a pair has no name or no file.
+        FileNotFoundError: If there is no such file.
+    """
+    out = []
+    for pair in pairs:
+        name, sign, file = pair.partition("=")
+        if not (name and sign and file):
+            raise ValueError(f"expected NAME=FILE, got {pair!r}")
+        out.append((name, find(file)))
+    return tuple(out)
