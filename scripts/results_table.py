@@ -1,50 +1,68 @@
 """Write the success rates of docs/results.md from the results of benchmark runs.
 
     python scripts/results_table.py --add carbon24=runs/benchmark-carbon24/results.json
+    python scripts/results_table.py --add perov5=seed0/results.json,seed1/results.json
     python scripts/results_table.py          # tables anew from benchmarks/results/*.json
 
 ``--add`` keeps a copy of a run's results.json in ``benchmarks/results/``, with the folders of the
-machine taken out of its paths. What follows the first dash of a name, as in ``carbon24-focused``,
-stands in the head of its table, which leaves the published rows to the first one. Published rates
-have a column of their own, since each paper defines its rate in its own way.
+machine taken out of its paths; of several seeds of one run as ``perov5@0.json``, ``perov5@1.json``
+and so on. Seeds of one run make one table, whose cells are the mean and, in brackets, the lowest
+and the highest value. What follows the first dash of a name, as in ``carbon24-focused``, stands in
+the head of its table, which leaves the published rows to the first one.
+
+A table has the columns of the benchmark's own (``pyg_crysdiff.benchmark.table``) that one of its
+rows has, and the settings of every row. Published rates stand in the columns of their own
+definition.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pyg_crysdiff.evaluation.results import Results, Row
+from pyg_crysdiff.benchmark.row_settings import row_settings
+from pyg_crysdiff.benchmark.table import COUNTS, columns_of, grouped
+from pyg_crysdiff.evaluation.results import Estimate, Results, Row
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "benchmarks" / "results"
 BEGIN, END = "<!-- success rates: made by scripts/results_table.py -->", "<!-- end of table -->"
 _ABSOLUTE = re.compile(r"(?<![\w.])/(?:[\w.+-]+/)+(?=[\w.+-])")
-_COLUMNS = (
-    "strict SR5 (95 %) / SR10 / SR15", "best of ten draws", "published, by its own definition",
-    "valid", "unique", "novel", "crystals, seconds",
-)  # fmt: skip
-_HEAD = f"| {{}} | {' | '.join(_COLUMNS)} |\n|{'---|' * (len(_COLUMNS) + 1)}"
+_LEFT_OUT = ("struct_valid", "target_mae", "property_emd")  # for the width of the page
 
 
-def keep(name: str, path: Path) -> None:
-    """Copy a results.json without the folders of the machine."""
-    results = Results.load(path)
-    results.settings = _without_folders(results.settings)
-    results.rows = [
-        replace(row, source=_without_folders(row.source), details=_without_folders(row.details))
-        for row in results.rows
-    ]
-    results.save(KEPT / f"{name}.json")
+def keep(name: str, paths: Sequence[Path]) -> None:
+    """Copy results.json files of one run, one per seed, without the folders of the machine.
+
+    Raises:
+        ValueError: If two files are of one seed.
+    """
+    found = [Results.load(path) for path in paths]
+    seeds = [results.seed for results in found]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"{name}: two of the files are of one seed: {seeds}")
+    for old in (*KEPT.glob(f"{name}.json"), *KEPT.glob(f"{name}@*.json")):
+        old.unlink()
+    for results in found:
+        results.settings = _without_folders(results.settings)
+        results.rows = [
+            replace(row, source=_without_folders(row.source), details=_without_folders(row.details))
+            for row in results.rows
+        ]
+        results.save(KEPT / (f"{name}@{results.seed}.json" if len(found) > 1 else f"{name}.json"))
 
 
 def tables() -> str:
-    """Return one table per kept result, in the order of their names."""
-    files = sorted(KEPT.glob("*.json"), key=lambda path: path.stem)
-    return "\n\n".join(_table(Results.load(path), path.stem.partition("-")[2]) for path in files)
+    """Return one table per kept run, in the order of their names."""
+    runs: dict[str, list[Results]] = {}
+    for path in sorted(KEPT.glob("*.json"), key=lambda path: path.stem):
+        runs.setdefault(path.stem.partition("@")[0], []).append(Results.load(path))
+    return "\n\n".join(_table(found, name.partition("-")[2]) for name, found in runs.items())
 
 
 def write(path: Path, text: str) -> None:
@@ -61,41 +79,80 @@ def write(path: Path, text: str) -> None:
     path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
 
 
-def _table(results: Results, note: str) -> str:
-    title = ", ".join(part for part in (results.dataset, results.split, note) if part)
-    lines = [_HEAD.format(title)]
-    lines += [_line(row) for row in results.rows if not (note and row.kind == "published")]
-    return "\n".join(lines)
+def _table(runs: Sequence[Results], note: str) -> str:
+    first = runs[0]
+    seeds = f"{len(runs)} seeds: mean (lowest-highest)" if len(runs) > 1 else ""
+    title = ", ".join(part for part in (first.dataset, first.split, note, seeds) if part)
+    rows: dict[tuple[str, str], list[Row]] = {}
+    for results in runs:
+        for row in results.rows:
+            if not (note and row.kind == "published"):
+                seeded = replace(row, details={"seed": results.seed, **row.details})
+                rows.setdefault((row.kind, row.method), []).append(seeded)
+    found = columns_of([row for same in rows.values() for row in same])
+    columns = grouped({key: text for key, text in found.items() if key not in _LEFT_OUT})
+    heads = [title, *columns, "crystals", "seconds", "settings"]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    return "\n".join([*lines, *(_line(same, columns, len(runs)) for same in rows.values())])
 
 
-def _line(row: Row) -> str:
-    def value(key: str) -> str:
-        found = row.metrics.get(key)
-        return "" if found is None else f"{found.value:.3f}".removeprefix("0")
-
-    def rates(kind: str) -> str:
-        values = [value(f"sr{p}_{kind}") for p in (5, 10, 15)]
-        first = row.metrics.get(f"sr5_{kind}")
-        if first is not None and first.low is not None and first.high is not None:
-            ends = [f"{x:.2f}".removeprefix("0") for x in (first.low, first.high)]
-            values[0] += f" ({ends[0]}-{ends[1]})"
-        return " / ".join(values) if any(values) else ""
-
-    # Ten neighbours of a sorted list are not ten candidates of one start.
-    best = "" if row.is_ranked else " / ".join(value(f"sr{p}_best10") for p in (5, 10, 15))
-    best = best if best.strip(" /") else ""
-    published = row.kind == "published"
-    many = row.details.get("num_samples", "")
-    if "candidates" in row.details:
-        many = f"{many} of {row.details['candidates']}"
-    if "sampling_seconds" in row.details:
-        many = f"{many}, {row.details['sampling_seconds']:.0f}"
-    cells = [
-        f"*published:* {row.method}" if published else row.method, rates("strict"),
-        "" if published else best, best if published else "", value("valid"), value("uniqueness"),
-        value("novelty"), str(many),
-    ]  # fmt: skip
+def _line(rows: Sequence[Row], columns: Mapping[str, Sequence[str]], num_runs: int) -> str:
+    """Return the line of one method, of all seeds together."""
+    name = rows[0].method
+    if rows[0].kind == "published":
+        name, rows = f"*published:* {name}", rows[:1]  # the same number in every run
+    elif len(rows) < num_runs:
+        name = f"{name} ({len(rows)} of {num_runs} seeds)"
+    rates = [" / ".join(_cell(rows, key) for key in keys) for keys in columns.values()]
+    cells = [name, *(text if text.strip(" /") else "" for text in rates)]
+    cells += [_detail(rows, "num_samples"), _detail(rows, "sampling_seconds"), _settings(rows)]
     return f"| {' | '.join(cells)} |"
+
+
+def _cell(rows: Sequence[Row], key: str) -> str:
+    """Return a metric: mean and extremes over seeds, or of one run the interval of SR5."""
+    found = [row.shown()[key] for row in rows if key in row.shown()]
+    values = [estimate.value for estimate in found if math.isfinite(estimate.value)]
+    if not values:
+        return ""
+    text = _number(sum(values) / len(values), key)
+    if len(rows) > 1:
+        return f"{text} ({_number(min(values), key)}-{_number(max(values), key)})"
+    return text + (_interval(found[0]) if key.startswith("sr5_") else "")
+
+
+def _interval(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return ""
+    low, high = (f"{x:.2f}".removeprefix("0") for x in (estimate.low, estimate.high))
+    return f" ({low}-{high})"
+
+
+def _number(value: float, key: str) -> str:
+    return f"{value:.0f}" if key in COUNTS else f"{value:.3f}".removeprefix("0")
+
+
+def _detail(rows: Sequence[Row], key: str) -> str:
+    """Return the mean of a number that the rows carry."""
+    values = [row.details[key] for row in rows if key in row.details]
+    return f"{sum(values) / len(values):,.0f}" if values else ""
+
+
+def _settings(rows: Sequence[Row]) -> str:
+    """Return the settings of a row of several seeds.
+
+    Raises:
+        ValueError: If they differ in more than the seed.
+    """
+    found = [row_settings(row) for row in rows]
+    seeds = ", ".join(settings.pop("seed", "") for settings in found)
+    if any(settings != found[0] for settings in found):
+        raise ValueError(f"{rows[0].method}: seeds of one run with unlike settings: {found}")
+    if not found[0]:
+        return ""
+    texts = [f"{key} {value}" for key, value in found[0].items()]
+    text = ", ".join([*texts, f"seed{'s' * (len(rows) > 1)} {seeds}"])
+    return text.replace("|", r"\|")
 
 
 def _without_folders(value: Any) -> Any:
@@ -108,13 +165,15 @@ def _without_folders(value: Any) -> Any:
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--add", action="append", default=[], metavar="NAME=FILE")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--add", action="append", default=[], metavar="NAME=FILE[,FILE]")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md")
     args = parser.parse_args()
     for pair in args.add:
         name, _, file = pair.partition("=")
-        keep(name, Path(file))
+        keep(name, [Path(part) for part in file.split(",")])
     write(args.page, tables())
 
 

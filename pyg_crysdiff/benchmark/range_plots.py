@@ -59,7 +59,7 @@ def draw_guidance(path: Path, achieved: Achieved) -> Path:
     labels = list(dict.fromkeys(label for label, _ in achieved))
     curves = {
         "sr5_all": "SR5 all", "sr5_strict": "SR5 strict", "valid": "valid",
-        "uniqueness": "unique", "novelty": "new to train",
+        "uniqueness": "unique", "novelty": "new against train",
     }  # fmt: skip
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(1 + 4.2 * max(1, len(labels)), 3.6))

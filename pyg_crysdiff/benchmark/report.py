@@ -70,7 +70,7 @@ def write_report(
         "<h2>Comparison</h2>",
         '<p class="mute">Rates are fractions; small: 95 % bootstrap interval. SR all: share of all '
         "generated crystals by the predicted property; strict: valid too; unique: the first of its "
-        "kind too; best10: the best of ten candidates along one optimisation, of peers whose own "
+        "kind too; best of ten: of ten candidates along one optimisation, of peers whose own "
         "protocol makes them. Published rows stand in the columns of their own definition, and "
         "rest on other trainings.</p>",
         f'<div class="scroll">{_table(results)}</div>',
@@ -153,7 +153,11 @@ def _cards(
             if isinstance(crystal, Crystal):
                 caption = f"{name}: {entry['formula']}, predicted {entry['predicted']:.6g}"
                 if "novel" in entry and entry["novel"] in (0, 1):
-                    caption += ", new to train" if entry["novel"] else ", in the training set"
+                    caption += (
+                        ", new against the training part"
+                        if entry["novel"]
+                        else ", in the training set"
+                    )
                 figure = structure_figure(crystal)
                 note = f'<div class="mute">{html.escape(caption)}</div>'
                 cards.append(f'<div class="card">{figure}{note}</div>')

@@ -10,7 +10,7 @@ from pyg_crysdiff.benchmark.row_settings import settings_text
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.evaluation.success import PERCENTILES
 
-_RATES = {"all": "all", "strict": "strict", "unique": "unique", "best10": "best10"}
+_RATES = {"all": "all", "strict": "strict", "unique": "unique", "best10": "best of ten"}
 COLUMNS = {
     **{f"sr{p}_{kind}": f"SR{p} {word}" for kind, word in _RATES.items() for p in PERCENTILES},
     "valid": "valid",
@@ -18,8 +18,8 @@ COLUMNS = {
     "comp_valid": "comp valid",
     "comp_valid_smact4": "comp smact-4",
     "uniqueness": "unique",
-    "novelty": "new to train",
-    "novelty_known": "new to all known",
+    "novelty": "new against train",
+    "novelty_known": "new against all known",
     "p1_share": "P1",
     "lookup_matched": "known",
     **{f"lookup_sr{p}_all": f"look-up SR{p}" for p in PERCENTILES},
@@ -44,7 +44,7 @@ COLUMNS = {
     "crmse": "cRMSE",
 }
 _LIMIT = re.compile(r"SR\d+")
-_COUNTS = ("distinct_hits", "new_hits")
+COUNTS = ("distinct_hits", "new_hits")
 
 
 def columns_of(rows: Sequence[Row]) -> dict[str, str]:
@@ -66,7 +66,7 @@ def cell(row: Row, key: str) -> str:
     estimate = row.shown().get(key)
     if estimate is None or not math.isfinite(estimate.value):
         return ""
-    return f"{estimate.value:.0f}" if key in _COUNTS else f"{estimate.value:.3f}"
+    return f"{estimate.value:.0f}" if key in COUNTS else f"{estimate.value:.3f}"
 
 
 def heading(results: Results) -> list[str]:

@@ -92,7 +92,7 @@ def test_a_whole_run_leaves_everything_and_is_not_repeated(tmp_path, evaluator):
         "renewing, steps 3, corrector none, sizes p(N), seed 0"
     )
     assert settings.splitlines()[1].split()[:4] == ["given,", "unconditional", "request", "none,"]
-    assert "best10" not in table  # nobody's samples here are candidates of starts
+    assert "best of ten" not in table  # nobody's samples here are candidates of starts
     assert Results.load(tmp_path / "results.json").rows[3].source == str(peer)
 
 

@@ -18,29 +18,49 @@ def script(tmp_path, monkeypatch):
     return module
 
 
+SAMPLED = {
+    "request": "min", "guidance": 1.0, "constraints": {}, "solver": "renewing", "steps": 30,
+    "corrector_steps": 0, "spacing": "uniform", "num_atoms": "target",
+}  # fmt: skip
+
+
 def test_a_table_from_results(script, tmp_path):
-    metrics = {"sr5_strict": Estimate(0.5, 0.4, 0.6), "sr10_strict": Estimate(1.0)}
-    details = {"num_samples": 10, "candidates": 80, "sampling_seconds": 3.2}
+    metrics = {"sr5_all": Estimate(0.5, 0.4, 0.6), "sr10_all": Estimate(1.0)}
+    metrics |= {"sr5_best10": Estimate(1.0), "distinct_hits": Estimate(12.0)}
+    details = {"num_samples": 10, "candidates": 80, "sampling_seconds": 3.2, **SAMPLED}
     rows = [
         Row("cds", "measured", "/home/me/b.pt", metrics, {**details, "file": "/home/x/run/a.pt"}),
         Row("CDVAE", "published", "a paper", {"sr5_best10": Estimate(0.52)}),
+        Row("MODEL-CDS", "published", "a paper", {"sr5_all": Estimate(0.97)}),
     ]
     settings = {"command": "run.py --data-root /home/me/data --budget 5", "out": "/runs/b"}
     Results("Set", "official", 0, rows=rows, settings=settings).save(tmp_path / "r.json")
-    script.keep("set", tmp_path / "r.json")
+    script.keep("set", [tmp_path / "r.json"])
     text = (tmp_path / "kept" / "set.json").read_text()
     assert "/home" not in text
     assert "--data-root data --budget 5" in text
     lines = script.tables().splitlines()
-    assert lines[2] == "| cds | .500 (.40-.60) / 1.000 /  |  |  |  |  |  | 10 of 80, 3 |"
-    assert lines[3].startswith("| *published:* CDVAE |  |  | .520 /  / ")
-    assert lines[0].startswith("| Set, official | strict")
-    script.keep("set-other model", tmp_path / "r.json")
-    assert script.tables().count("*published:*") == 1
-    heads = [line for line in script.tables().splitlines() if "strict SR5" in line]
+    assert lines[0] == (
+        "| Set, official | SR5/10/15 all | SR5/10/15 best of ten | distinct hits | crystals | "
+        "seconds | settings |"
+    )
+    # its ten are independent draws, so its best of ten does not stand beside CDVAE's
+    assert lines[2] == (
+        r"| cds | .500 (.40-.60) / 1.000 |  | 12 | 10 | 3 | request min, guidance 1, constraints "
+        r"none, solver renewing, steps 30, corrector none, sizes p(N \| target), chosen of 80, "
+        "seed 0 |"
+    )
+    assert lines[3] == "| *published:* CDVAE |  | .520 |  |  |  |  |"
+    assert lines[4] == "| *published:* MODEL-CDS | .970 /  |  |  |  |  |  |"
+    script.keep("set-other model", [tmp_path / "r.json"])
+    assert script.tables().count("*published:* CDVAE") == 1
+    heads = [line for line in script.tables().splitlines() if "| crystals |" in line]
     assert [head.split(" | ")[0] for head in heads] == [
         "| Set, official", "| Set, official, other model",
     ]  # fmt: skip
+
+
+def test_the_tables_stand_between_their_marks(script, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n")
     script.write(page, "new")
@@ -48,6 +68,36 @@ def test_a_table_from_results(script, tmp_path):
     page.write_text("no marks")
     with pytest.raises(ValueError, match="lacks the marks"):
         script.write(page, "new")
+
+
+def test_seeds_of_one_run_are_one_row_of_mean_and_extremes(script, tmp_path):
+    files = []
+    for seed, rate in ((0, 0.5), (1, 0.6), (2, 0.7)):
+        metrics = {"sr5_all": Estimate(rate, 0.1, 0.9), "distinct_hits": Estimate(10.0 + seed)}
+        rows = [Row("cds", "measured", "x", metrics, {**SAMPLED, "num_samples": 10, "seed": seed})]
+        if seed:
+            rows.append(Row("cdi", "measured", "x", {"sr5_all": Estimate(rate)}, {}))
+        rows.append(Row("MODEL-CDS", "published", "a paper", {"sr5_all": Estimate(0.97)}))
+        files.append(tmp_path / f"{seed}.json")
+        Results("Set", "official", seed, rows=rows).save(files[-1])
+    script.keep("set", files[:1])
+    script.keep("set", files)
+    kept = sorted(path.name for path in (tmp_path / "kept").glob("*"))
+    assert kept == ["set@0.json", "set@1.json", "set@2.json"]
+    lines = script.tables().splitlines()
+    assert lines[0].startswith("| Set, official, 3 seeds: mean (lowest-highest) | SR5/10/15 all |")
+    assert lines[2].startswith("| cds | .600 (.500-.700) | 11 (10-12) | 10 |  | request min, ")
+    assert lines[2].endswith("seeds 0, 1, 2 |")
+    assert lines[3].startswith("| *published:* MODEL-CDS | .970 |")
+    assert lines[4].startswith("| cdi (2 of 3 seeds) | .650 (.600-.700) |")
+    with pytest.raises(ValueError, match="of one seed"):
+        script.keep("set", [files[0], files[0]])
+    other = Results.load(files[1])
+    other.rows[0].details["guidance"] = 2.0
+    other.save(files[1])
+    script.keep("set", files)
+    with pytest.raises(ValueError, match="unlike settings"):
+        script.tables()
 
 
 def test_the_page_of_results_has_the_tables_of_the_kept_results(script, tmp_path, monkeypatch):
