@@ -83,12 +83,13 @@ def _table(runs: Sequence[Results], note: str) -> str:
     first = runs[0]
     seeds = f"{len(runs)} seeds: mean (lowest-highest)" if len(runs) > 1 else ""
     title = ", ".join(part for part in (first.dataset, first.split, note, seeds) if part)
-    rows: dict[tuple[str, str], list[Row]] = {}
+    rows: dict[tuple[str, ...], list[Row]] = {}
     for results in runs:
         for row in results.rows:
             if not (note and row.kind == "published"):
                 seeded = replace(row, details={"seed": results.seed, **row.details})
-                rows.setdefault((row.kind, row.method), []).append(seeded)
+                key = (row.method, row.source) if row.kind == "published" else (row.method,)
+                rows.setdefault(key, []).append(seeded)
     found = columns_of([row for same in rows.values() for row in same])
     columns = grouped({key: text for key, text in found.items() if key not in _LEFT_OUT})
     heads = [title, *columns, "crystals", "seconds", "settings"]

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from pyg_crysdiff.baselines import load_baseline, published_rows
+from pyg_crysdiff.baselines import load_baseline
 from pyg_crysdiff.benchmark.asks import PAPER, asks, bounds
 from pyg_crysdiff.benchmark.evaluators import property_model, thresholds_origin
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.names import file_stem
-from pyg_crysdiff.benchmark.peers import peer_samples
+from pyg_crysdiff.benchmark.peers import peer_samples, published_peers
 from pyg_crysdiff.benchmark.plots import write_plots
 from pyg_crysdiff.benchmark.range_plots import draw_calibration
 from pyg_crysdiff.benchmark.report import write_report
@@ -252,7 +252,7 @@ class _Run:
         self.evaluations[name], self.crystals[name] = found, list(entries)
 
     def _results(self) -> Results:
-        published = published_rows(self.settings.dataset, "optimisation")
+        published = published_peers(self.settings.dataset)
         return Results.of(
             [*self.rows, *published],
             dataset=self.train.display_name,

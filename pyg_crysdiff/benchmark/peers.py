@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pyg_crysdiff.baselines import Baseline, LiveRequest, run_live
+from pyg_crysdiff.baselines import Baseline, LiveRequest, published_rows, run_live
 from pyg_crysdiff.benchmark.asks import UNCONDITIONAL
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.data import BrokenEntry, Crystal
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.data.readers import read_and_tell
+from pyg_crysdiff.evaluation.results import Row
 from pyg_crysdiff.platform import choose_device
 
 Say = Callable[[str], None]
@@ -34,6 +35,19 @@ class PeerSamples:
     entries: list[Crystal | BrokenEntry]
     source: str
     details: dict[str, Any] = field(default_factory=dict)
+
+
+def published_peers(dataset: str) -> list[Row]:
+    """Return the published rows beside a benchmark of a data set.
+
+    Success rates first, then coverage of the test set by crystals without a condition, where it is
+    counted with the usual cut-offs and over 10,000 crystals.
+    """
+    rows = published_rows(dataset, "optimisation")
+    for row in published_rows(dataset, "generation"):
+        if "cov_recall" in row.metrics:
+            rows.append(replace(row, method=f"{row.method}, {UNCONDITIONAL}"))
+    return rows
 
 
 def peer_samples(

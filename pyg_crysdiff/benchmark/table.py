@@ -43,6 +43,7 @@ COLUMNS = {
     "metre": "METRe",
     "crmse": "cRMSE",
 }
+_FOUND = "held_out_found@"  # and a number of draws
 _LIMIT = re.compile(r"SR\d+")
 COUNTS = ("distinct_hits", "new_hits")
 
@@ -50,7 +51,9 @@ COUNTS = ("distinct_hits", "new_hits")
 def columns_of(rows: Sequence[Row]) -> dict[str, str]:
     """Return the columns that at least one row has, key to heading."""
     shown = {key for row in rows for key in row.shown()}
-    return {key: title for key, title in COLUMNS.items() if key in shown}
+    found = sorted((int(key.removeprefix(_FOUND)), key) for key in shown if key.startswith(_FOUND))
+    more = {key: f"held-out found in {draws:,}" for draws, key in found}
+    return {key: title for key, title in (COLUMNS | more).items() if key in shown}
 
 
 def grouped(columns: Mapping[str, str]) -> dict[str, list[str]]:

@@ -11,12 +11,12 @@ import torch
 from pyg_crysdiff.baselines import load_baseline, published_rows
 from pyg_crysdiff.benchmark.asks import asks
 from pyg_crysdiff.benchmark.optimisation import REFERENCE, _Run, run_benchmark
-from pyg_crysdiff.benchmark.peers import peer_samples
+from pyg_crysdiff.benchmark.peers import peer_samples, published_peers
 from pyg_crysdiff.benchmark.prediction import formula_of, run_prediction
 from pyg_crysdiff.benchmark.row_settings import row_settings
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.benchmark.splits import Splits
-from pyg_crysdiff.benchmark.table import text_table
+from pyg_crysdiff.benchmark.table import cell, columns_of, grouped, text_table
 from pyg_crysdiff.benchmark.target_sweep import run_requests
 from pyg_crysdiff.cli.benchmark import _settings, add_arguments, main
 from pyg_crysdiff.configuration import load_table
@@ -232,6 +232,29 @@ def test_tables_ask_for_the_minimum_without_guidance_and_constraints():
             1.0, False, None,
         )  # fmt: skip
         assert settings.num_unconditional == 10000
+
+
+def test_published_coverage_stands_beside_the_row_without_a_condition():
+    rows = {row.method: row for row in published_peers("perov5")}
+    assert rows["DiffCSP, unconditional"].metrics["cov_recall"].value == 0.9974
+    assert rows["MODEL-CDI"].metrics["sr15_all"].value == 0.98
+    assert "SyMat, unconditional" not in rows  # other cut-offs
+    assert published_peers("demo") == []
+
+
+def test_columns_of_the_look_up_and_of_counts():
+    metrics = {
+        "held_out_found@10000": Estimate(0.9), "held_out_found@1000": Estimate(0.25),
+        "distinct_hits": Estimate(615.0), "lookup_sr5_all": Estimate(0.66),
+        "lookup_sr10_all": Estimate(0.84), "unheard_of": Estimate(1.0),
+    }  # fmt: skip
+    row = Row("cds", "measured", "this run", metrics)
+    columns = columns_of([row])
+    assert list(columns.values())[-2:] == ["held-out found in 1,000", "held-out found in 10,000"]
+    assert grouped(columns)["look-up SR5/10/15"] == ["lookup_sr5_all", "lookup_sr10_all"]
+    assert "unheard_of" not in columns
+    assert (cell(row, "distinct_hits"), cell(row, "lookup_sr5_all")) == ("615", "0.660")
+    assert cell(row, "valid") == ""
 
 
 def test_settings_of_rows_that_older_versions_wrote():
