@@ -91,8 +91,8 @@ DEFINITIONS = {
     "lookup_matched": "Share of all entries that match a known crystal of the look-up (same matcher"
     " as uniqueness; the roles of the elements count). Structural validity is asked, SMACT is"
     " not.",
-    "lookup_mae": "Mean absolute difference between the predicted property and the known value, over"
-    " the entries that match a known crystal and have a prediction.",
+    "lookup_mae": "Mean absolute difference between the predicted property and the known value,"
+    " over the entries that match a known crystal and have a prediction.",
     "distinct_hits": "Number of different known crystals among the samples whose known value is at"
     " or below the limit of SR5. No learned model takes part.",
     "new_hits": "Those of distinct_hits that are not in the training part of the look-up.",

@@ -1,8 +1,8 @@
 """One evaluation for everybody's samples.
 
 Data flow: entries of a sample file -> one table with a row per entry (validity,
-composition, property, uniqueness, novelty, known value, stability) -> metrics with bootstrap intervals and
-definitions.
+composition, property, uniqueness, novelty, known value, stability) -> metrics with bootstrap
+intervals and definitions.
 """
 
 from __future__ import annotations
