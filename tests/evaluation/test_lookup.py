@@ -15,11 +15,11 @@ from pyg_crysdiff.evaluation.lookup import look_up
 from pyg_crysdiff.evaluation.matching import rms_distances
 from pyg_crysdiff.evaluation.uniqueness import PrimitiveCells, novel
 
-BA, TI, O, SR, ZR, PB = 56, 22, 8, 38, 40, 82
+BA, TI, SR, ZR, PB, OXYGEN = 56, 22, 38, 40, 82, 8
 SITES = np.array([[0, 0, 0], [1, 1, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]]) / 2
 
 
-def perovskite(corner, centre, face=O, a=4.0, moved=(0, 0, 0), **info):
+def perovskite(corner, centre, face=OXYGEN, a=4.0, moved=(0, 0, 0), **info):
     """ABX3 with A at the corner, B at the centre (moved by so much of the edge), X on the faces."""
     frac = SITES.copy()
     frac[1] += moved
@@ -167,7 +167,7 @@ def parts():
 
 
 def samples():
-    clash = Crystal(4 * np.eye(3), [[0, 0, 0], [0.01, 0, 0]], [BA, O])
+    clash = Crystal(4 * np.eye(3), [[0, 0, 0], [0.01, 0, 0]], [BA, OXYGEN])
     return [
         perovskite(BA, TI, a=4.0),  # train, .0, predicted 0
         perovskite(PB, ZR, a=4.05),  # test, -1, predicted .5
