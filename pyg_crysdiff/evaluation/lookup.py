@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
-from pyg_crysdiff.evaluation.uniqueness import PrimitiveCells, fits, known_groups, matcher
+from pyg_crysdiff.evaluation.uniqueness import Key, PrimitiveCells, fits, known_groups, matcher
 from pyg_crysdiff.parallel import parallel_map
 
 if TYPE_CHECKING:
@@ -97,9 +97,9 @@ def _tasks(
     """Return the work by key, and for each task the indices of its crystals."""
     keyed = cells.of(crystals)
     groups = known_groups((key for key, _ in keyed), known, cells)
-    members: dict[object, list[int]] = defaultdict(list)
+    members: dict[Key, list[int]] = defaultdict(list)
     for i, (key, _) in enumerate(keyed):
-        if key in groups:
+        if key is not None and key in groups:
             members[key].append(i)
     tasks = [([keyed[i][1] for i in some], groups[key]) for key, some in members.items()]
     return tasks, list(members.values())

@@ -34,10 +34,6 @@ class Protocol:
             (:class:`pyg_crysdiff.evaluation.PropertyPredictor`).
         target: Requested property value.
         thresholds: Limits of SR5, SR10, SR15; None for percentiles of the training set.
-        lookup: Known crystals that carry the property in ``info``, by part of their data set
-            (``train``, ``val``, ``test``): the value of the one that a sample matches stands
-            beside the predicted one. Empty for no look-up.
-        lookup_property: Name of that property; None for the evaluator's.
         stability: Relax the samples and compare with a convex hull; None for neither.
         num_starts: Starts of the optimisation in the best-of-ten rates; None for a tenth of the
             samples.
@@ -51,6 +47,10 @@ class Protocol:
         num_workers: Processes; None for all cores.
         cache_dir: Folder for fingerprints of the reference set; None for no cache.
         progress: Show progress.
+        lookup: Known crystals that carry the property in ``info``, by part of their data set
+            (``train``, ``val``, ``test``): the value of the one that a sample matches stands
+            beside the predicted one. Empty for no look-up.
+        lookup_property: Name of that property; None for the evaluator's.
     """
 
     task: str = "generation"
@@ -59,8 +59,6 @@ class Protocol:
     evaluator: PropertyPredictor | None = None
     target: float | None = None
     thresholds: tuple[float, float, float] | None = None
-    lookup: Mapping[str, Sequence[Crystal]] = field(default_factory=dict)
-    lookup_property: str | None = None
     stability: Stability | None = None
     num_starts: int | None = None
     space_groups: bool = True
@@ -72,6 +70,8 @@ class Protocol:
     num_workers: int | None = None
     cache_dir: Path | None = None
     progress: bool = True
+    lookup: Mapping[str, Sequence[Crystal]] = field(default_factory=dict)
+    lookup_property: str | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
