@@ -102,8 +102,16 @@ def held_out_hits(
     """
     if TRAIN not in parts:
         return None
-    others = [crystal for part in parts if part != TRAIN for crystal in parts[part]]
-    return sum(has_value(c, property_name) and c.info[property_name] <= limit for c in others)
+    return sum(
+        known_hits(crystals, property_name, limit)
+        for part, crystals in parts.items()
+        if part != TRAIN
+    )
+
+
+def known_hits(crystals: Sequence[Crystal], property_name: str, limit: float) -> int:
+    """Return how many crystals have a value of the property at or below the limit."""
+    return sum(has_value(c, property_name) and c.info[property_name] <= limit for c in crystals)
 
 
 def predicted_hits(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
@@ -150,8 +158,8 @@ def lookup_facts(protocol: Protocol, space: int | None = None) -> dict[str, Any]
     known = sum(parts.values())
     facts: dict[str, Any] = {"property": name, "parts": parts, "known": known, "space": space}
     if limits is not None:
-        every = [crystal for crystals in protocol.lookup.values() for crystal in crystals]
-        facts["hits"] = held_out_hits({TRAIN: (), "all": every}, name, limits[0])
+        every = protocol.lookup.values()
+        facts["hits"] = sum(known_hits(crystals, name, limits[0]) for crystals in every)
         facts["held_out_hits"] = held_out_hits(protocol.lookup, name, limits[0])
     shares = ", ".join(f"{part} {count:,}" for part, count in parts.items())
     covered = ""

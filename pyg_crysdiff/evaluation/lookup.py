@@ -120,7 +120,9 @@ def _best_match(
     return matched[0][0] if matched else None
 
 
-def _distance(compare: StructureMatcher, known: Structure, structure: Structure) -> tuple:
+def _distance(
+    compare: StructureMatcher, known: Structure, structure: Structure
+) -> tuple[float, float]:
     """RMS distance and log ratio of volumes, rounded so that equal ones compare as equal."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
