@@ -9,7 +9,6 @@ results.json, tables, plots, report.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 import time
@@ -26,6 +25,8 @@ from pyg_crysdiff.baselines import load_baseline
 from pyg_crysdiff.benchmark.asks import PAPER, asks, bounds
 from pyg_crysdiff.benchmark.evaluators import property_model, thresholds_origin
 from pyg_crysdiff.benchmark.generators import generators
+from pyg_crysdiff.benchmark.hit_plots import write_hit_plots
+from pyg_crysdiff.benchmark.known import known_crystals, lookup_settings
 from pyg_crysdiff.benchmark.names import file_stem
 from pyg_crysdiff.benchmark.peers import peer_samples, published_peers
 from pyg_crysdiff.benchmark.plots import write_plots
@@ -43,6 +44,7 @@ from pyg_crysdiff.data.readers import read_and_tell
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel
+from pyg_crysdiff.parallel import available_cores
 from pyg_crysdiff.property.model import PropertyModel
 from pyg_crysdiff.sampling.request import Target
 from pyg_crysdiff.storage import only_writer
@@ -105,6 +107,7 @@ class _Run:
         plots = write_plots(
             self.out / "plots", results, self.evaluations, self.property, values, self.target
         )
+        plots |= write_hit_plots(self.out / "plots", results, self.evaluations)
         plots["The evaluator, on training crystals, which it never saw"] = self._calibration()
         if self.crystals:
             plots["Representations of test crystals and samples"] = draw_representations(
@@ -146,6 +149,7 @@ class _Run:
             evaluator=self.evaluator,
             target=self.target,
             thresholds=self.train.success_thresholds,
+            lookup=known_crystals(self.settings, self.data),
             cutoffs=families,
             novelty_of=self.settings.novelty_of,
             seed=self.settings.seed,
@@ -265,14 +269,13 @@ class _Run:
                 "target": self.target,
                 "thresholds": self.protocol.named_thresholds(),
                 "thresholds_from": thresholds_origin(self.train),
+                **lookup_settings(self.protocol, self.data),
                 "num_train": len(self.train),
                 "num_reference": len(self.test),
                 "evaluator": self.evaluator.card,
                 "benchmark": json.loads(json.dumps(asdict(self.settings), default=str)),
                 "python": platform.python_version(),
-                "cores": len(os.sched_getaffinity(0))
-                if hasattr(os, "sched_getaffinity")
-                else os.cpu_count(),
+                "cores": available_cores(),
                 "seconds": round(time.perf_counter() - self.started, 1),
             },
         )

@@ -18,6 +18,7 @@ from pyg_crysdiff.configuration import compose_config, load_table
 from pyg_crysdiff.data import DATASETS, CrystalDataset, load_dataset
 from pyg_crysdiff.diffusion.sampler import Sampler
 
+LOOKUPS = ("auto", "none")
 # min, max, and with a percentage after a colon.
 REQUEST = re.compile(r"(min|max)(?::(100|[0-9]{1,2}(?:\.[0-9]+)?))?")
 
@@ -69,6 +70,8 @@ class Settings:
         evaluator_minutes: Training time of the evaluator.
         novelty_of: Valid crystals per row, spread evenly over it, that are compared with the
             training set; None for all.
+        lookup: ``auto`` looks generated crystals up among the known ones where the data set is
+            the whole of its space; ``none`` never does.
         coverage: Compute COV and AMSD, which needs fingerprints.
         train: Settings of ``configs/train.yaml`` for training the joint family, nested as there.
         train_design: More of them for models that are asked for a property; ``train`` wins.
@@ -114,6 +117,7 @@ class Settings:
     evaluator: str = "standard"
     evaluator_minutes: float = 15.0
     novelty_of: int | None = None
+    lookup: str = "auto"
     coverage: bool = True
     train: Mapping[str, Any] = field(default_factory=dict)
     train_design: Mapping[str, Any] = field(default_factory=dict)
@@ -128,6 +132,8 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check_requests(self.requests)
+        if self.lookup not in LOOKUPS:
+            raise ValueError(f"lookup must be one of {LOOKUPS}, got {self.lookup!r}")
         check_names(
             [
                 *(("--models", name) for name in self.models),

@@ -79,8 +79,9 @@ def heading(results: Results) -> list[str]:
         f"{results.dataset}; split {results.split}: {s['num_train']} crystals train, "
         f"{s['num_reference']} test; seed {results.seed}"
     )
+    looked_up = [s["lookup"]["text"]] if s.get("lookup") else []
     if "evaluator" not in s:
-        return [data]
+        return [data, *looked_up]
     card = s["evaluator"]
     limits = ", ".join(f"{k.upper()} <= {v:.6g}" for k, v in s["thresholds"].items())
     held_out = f"held-out MAE {card['held_out_mae']:.4f} on {card['num_held_out']} crystals"
@@ -88,6 +89,7 @@ def heading(results: Results) -> list[str]:
         data,
         f"property {s['property']}, target {s['target']:.6g}; {limits} ({s['thresholds_from']})",
         f"evaluator: DimeNet++ trained on the test split, which no generator saw; {held_out}",
+        *looked_up,
     ]
 
 

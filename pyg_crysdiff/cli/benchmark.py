@@ -208,6 +208,10 @@ def _judge(parser: argparse.ArgumentParser) -> None:
         help="preset (fast, standard, cdvae), a file, or a prop_models folder of CDVAE",
     )
     add("--evaluator-budget", type=positive, metavar="MINUTES", help="its training time")
+    add(
+        "--lookup", choices=["auto", "none"],
+        help="auto: look samples up among the known crystals of a set that is a whole space",
+    )  # fmt: skip
     add("--no-coverage", action="store_true", help="leave out COV and AMSD")
 
 
@@ -275,6 +279,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         predictor_minutes=args.predictor_budget,
         evaluator=args.evaluator,
         evaluator_minutes=args.evaluator_budget,
+        lookup=args.lookup,
         search=args.search,
         descriptor=args.descriptor,
         candidates=args.candidates,

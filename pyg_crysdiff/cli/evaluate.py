@@ -17,6 +17,7 @@ from pyg_crysdiff.cli.shards import parse_shard
 EXAMPLE = """examples:
   crysdiff evaluate samples.pt --reference carbon24 --data-root DATA --out scores
   crysdiff evaluate a.extxyz b.zip --reference my_test.csv --train my_train.csv
+  crysdiff evaluate samples.pt --lookup perov5 --data-root DATA
   crysdiff evaluate recon.pt --reference truth.extxyz --task reconstruction
 """
 
@@ -28,6 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--reference", help="data set (its test part) or file")
     add("--train", help="data set (its train part) or file, for novelty and percentiles")
     add("--evaluator", type=Path, help="evaluator file, or a prop_models folder of CDVAE")
+    add(
+        "--lookup", metavar="SET",
+        help="data set (all its parts) or file of known crystals: known values of the property "
+        "beside the predicted ones, and how many different hits were found",
+    )  # fmt: skip
     add(
         "--out", type=Path, default=Path("scores"),
         help="folder of results.json and a table per file (default: scores)",
@@ -141,11 +147,15 @@ def _relax_part(args: argparse.Namespace, files: Sequence[NamedFile], protocol: 
 
 def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     from pyg_crysdiff.evaluation.harness import Protocol  # noqa: PLC0415
+    from pyg_crysdiff.evaluation.hits import lookup_facts  # noqa: PLC0415
 
     reference, reference_set = _crystals(args.reference, "test", args)
     train, train_set = _crystals(args.train, "train", args)
     evaluator = _evaluator(args.evaluator)
+    known, known_set = _known(args.lookup, args)
     named = reference_set or train_set
+    if named is None:
+        named = known_set
     cutoffs = dict(reference_set.coverage_cutoffs) if reference_set is not None else {}
     if args.cutoffs:
         cutoffs = {"given": tuple(args.cutoffs)}
@@ -155,6 +165,8 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         train=train,
         evaluator=evaluator,
         target=args.target,
+        lookup=known,
+        lookup_property=_lookup_property(known_set, evaluator),
         stability=_stability(args),
         num_starts=args.starts,
         thresholds=None if named is None else named.success_thresholds,
@@ -176,7 +188,26 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         "target": args.target,
         "stability": None if protocol.stability is None else str(protocol.stability),
     }
+    if known_set is not None:
+        facts["lookup"] = lookup_facts(protocol, known_set.space_size)
+        say(facts["lookup"]["text"])
     return protocol, facts
+
+
+def _known(name: str | None, args: argparse.Namespace) -> tuple[dict[str, list[Any]], Any]:
+    """Known crystals of the look-up by part, and their data set."""
+    if name is None:
+        return {}, None
+    from pyg_crysdiff.cli.known import known_parts  # noqa: PLC0415
+
+    return known_parts(name, data_options(args))
+
+
+def _lookup_property(known_set: Any, evaluator: Any) -> str | None:
+    """Property of the look-up: what the evaluator predicts, or else that of the known crystals."""
+    if known_set is None or evaluator is not None:
+        return None
+    return str(known_set.property_name)
 
 
 def _evaluator(path: Path | None) -> Any:

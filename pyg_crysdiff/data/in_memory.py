@@ -45,12 +45,15 @@ class InMemoryCrystals(InMemoryDataset):
         property_name: The target of benchmarks and evaluators; None without properties.
         left_out: Numbers that are not among the targets, with the reason.
         broken: Entries of the source that could not be read, with their reasons.
+        space_size: Number of crystals in the whole space, where all files of the set together are
+            its enumeration; None where the space is open.
         origin: Name and options by which the set can be opened again; None where it cannot.
     """
 
     property_name: str | None = None
     success_thresholds: tuple[float, float, float] | None = None
     coverage_cutoffs: ClassVar[dict[str, tuple[float, float]]] = {}
+    space_size: ClassVar[int | None] = None
     origin: Mapping[str, Any] | None = None
     split = "all"
     _name = "crystals"

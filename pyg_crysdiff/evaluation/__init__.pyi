@@ -1,4 +1,5 @@
 from .harness import evaluate
+from .lookup import LookUp, look_up
 from .predictor import PropertyPredictor
 from .protocol import TASKS, Entry, Evaluation, Protocol
 from .results import Estimate, Results, Row
@@ -9,10 +10,12 @@ __all__ = [
     "Entry",
     "Estimate",
     "Evaluation",
+    "LookUp",
     "PropertyPredictor",
     "Protocol",
     "Results",
     "Row",
     "Stability",
     "evaluate",
+    "look_up",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
@@ -47,8 +48,10 @@ def _read(stem: Path, key: str) -> Evaluation:
     if content["table"] != digest_of([text]):
         raise ValueError(f"{_table(stem)} is not the table of this evaluation")
     metrics = {name: Estimate(**values) for name, values in content["metrics"].items()}
-    rows = pd.read_csv(BytesIO(text), keep_default_na=True)
-    table = rows.fillna({"formula": "", "reason": ""})
+    texts = ("formula", "reason", "known_part", "known_id")
+    # An identifier may look like a number.
+    rows = pd.read_csv(BytesIO(text), keep_default_na=True, dtype={"known_id": str})
+    table = rows.fillna(dict.fromkeys(texts, ""))
     return Evaluation(metrics, dict(content["definitions"]), table)
 
 
@@ -111,7 +114,20 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         "num_bootstrap": protocol.num_bootstrap,
         "evaluator": None if evaluator is None else identity_of(evaluator),
     }
-    return facts_digest(facts, _contents(entries, protocol.reference, protocol.train))
+    contents = _contents(entries, protocol.reference, protocol.train)
+    if protocol.lookup:
+        facts["lookup"] = [protocol.lookup_name(), *protocol.lookup]
+        contents = chain(contents, _known_contents(protocol))
+    return facts_digest(facts, contents)
+
+
+def _known_contents(protocol: Protocol) -> Iterator[str]:
+    """Say what a look-up would find: the known crystals of every part and their values."""
+    name = str(protocol.lookup_name())
+    for crystals in protocol.lookup.values():
+        yield "#"
+        for crystal in crystals:
+            yield f"{crystal.digest()}{crystal.info.get(name)}{crystal.info.get('material_id')}|"
 
 
 def _contents(*groups: Entries) -> Iterator[str]:

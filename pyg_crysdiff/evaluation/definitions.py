@@ -85,9 +85,28 @@ DEFINITIONS = {
     " the samples) and novel (not in the training set), the latter two as generated.",
     "target_mae": "Mean absolute difference between requested and predicted property over valid"
     " crystals.",
+    "distinct_hits_predicted": "Number of different crystals, valid and the first of their kind"
+    " among the samples (same matcher as uniqueness), whose predicted property is at or below the"
+    " limit of SR5.",
+    "new_hits_predicted": "Those of distinct_hits_predicted that match no crystal of the training"
+    " set.",
+    "lookup_matched": "Share of all entries that match a known crystal of the look-up (same matcher"
+    " as uniqueness; the roles of the elements count). Structural validity is asked, SMACT is"
+    " not.",
+    "lookup_mae": "Mean absolute difference between the predicted property and the known value,"
+    " over the entries that match a known crystal and have a prediction.",
+    "distinct_hits": "Number of different known crystals among the samples whose known value is at"
+    " or below the limit of SR5. No learned model takes part.",
+    "new_hits": "Those of distinct_hits that are not in the training part of the look-up.",
+    "held_out_found": "Of all known crystals of the look-up that are not in its training part and"
+    " whose known value is at or below the limit of SR5, the share that the samples match.",
 }
 
 for _p in (5, 10, 15):
+    DEFINITIONS[f"lookup_sr{_p}_all"] = (
+        "Share of ALL generated crystals that match a known crystal whose known value is at or"
+        f" below the {_p} % point of the training set; what matches none is a failure."
+    )
     _limit = f"a predicted property at or below the {_p} % point of the training set"
     DEFINITIONS[f"sr{_p}_all"] = (
         f"Share of ALL generated crystals that have {_limit}, valid or not; one without a"
@@ -111,10 +130,13 @@ for _p in (5, 10, 15):
 def definition(key: str) -> str:
     """Return the definition of a metric key.
 
-    Keys of the second family of coverage cut-offs end in ``@family``.
+    Keys of the second family of coverage cut-offs end in ``@family``; those of a metric that is
+    counted over the first samples end in their number, as in ``held_out_found@1000``.
 
     Raises:
         KeyError: If there is no such metric.
     """
-    name, _, family = key.partition("@")
-    return DEFINITIONS[name] + (f" Cut-offs of {family}." if family else "")
+    name, _, suffix = key.partition("@")
+    if suffix.isdecimal():
+        return f"{DEFINITIONS[name]} Among the first {int(suffix):,} samples."
+    return DEFINITIONS[name] + (f" Cut-offs of {suffix}." if suffix else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -31,11 +32,15 @@ def num_elements(crystal: Crystal) -> int:
 
 def reduced_formula(crystal: Crystal) -> str:
     """Return the reduced chemical formula, e.g. TiO2."""
+    numbers, counts = np.unique(crystal.atomic_numbers, return_counts=True)
+    return _formula(tuple(zip(numbers.tolist(), counts.tolist(), strict=True)))
+
+
+@lru_cache(maxsize=50_000)  # a set of 19,000 crystals is asked for once per row of a table
+def _formula(contents: tuple[tuple[int, int], ...]) -> str:
     from pymatgen.core import Composition, Element  # noqa: PLC0415
 
-    numbers, counts = np.unique(crystal.atomic_numbers, return_counts=True)
-    pairs = zip(numbers.tolist(), counts.tolist(), strict=True)
-    return Composition({Element.from_Z(z): n for z, n in pairs}).reduced_formula
+    return Composition({Element.from_Z(z): n for z, n in contents}).reduced_formula
 
 
 def space_group(crystal: Crystal, symprec: float = 0.1) -> int:

@@ -1,8 +1,8 @@
 """One evaluation for everybody's samples.
 
 Data flow: entries of a sample file -> one table with a row per entry (validity,
-composition, property, uniqueness, novelty, stability) -> metrics with bootstrap intervals and
-definitions.
+composition, property, uniqueness, novelty, known value, stability) -> metrics with bootstrap
+intervals and definitions.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def _scores(samples: Sequence[Entry], protocol: Protocol) -> Evaluation:
         )
     table = describe(samples, protocol, prints)
     # SciPy's statistics take a second to import; nothing before this needs them.
+    from pyg_crysdiff.evaluation import hits  # noqa: PLC0415
     from pyg_crysdiff.evaluation import metrics as measured  # noqa: PLC0415
 
     found = measured.validity_metrics(table, protocol)
@@ -71,6 +72,9 @@ def _scores(samples: Sequence[Entry], protocol: Protocol) -> Evaluation:
         found |= measured.stability_metrics(table, protocol)
     if protocol.evaluator is not None:
         found |= measured.property_metrics(table, protocol)
+        found |= hits.predicted_hits(table, protocol)
+    if protocol.lookup:
+        found |= hits.lookup_metrics(table, protocol)
     if protocol.task == "reconstruction":
         found |= measured.reconstruction_metrics(samples, table, protocol)
     return Evaluation(found, {key: definition(key) for key in found}, table)

@@ -50,6 +50,10 @@ class Protocol:
         num_workers: Processes; None for all cores.
         cache_dir: Folder for fingerprints of the reference set; None for no cache.
         progress: Show progress.
+        lookup: Known crystals that carry the property in ``info``, by part of their data set
+            (``train``, ``val``, ``test``): the value of the one that a sample matches stands
+            beside the predicted one. Empty for no look-up.
+        lookup_property: Name of that property; None for the evaluator's.
     """
 
     task: str = "generation"
@@ -70,6 +74,8 @@ class Protocol:
     num_workers: int | None = None
     cache_dir: Path | None = None
     progress: bool = True
+    lookup: Mapping[str, Sequence[Crystal]] = field(default_factory=dict)
+    lookup_property: str | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -78,12 +84,32 @@ class Protocol:
             raise ValueError("the optimisation task needs a property evaluator")
         if self.task == "reconstruction" and not self.reference:
             raise ValueError("the reconstruction task needs reference crystals")
+        if self.lookup:
+            self._check_lookup()
+
+    def _check_lookup(self) -> None:
+        name = self.lookup_name()
+        if name is None:
+            raise ValueError("a look-up needs the name of a property, or a property evaluator")
+        if self.evaluator is not None and self.evaluator.property_name != name:
+            raise ValueError(
+                f"the evaluator predicts {self.evaluator.property_name!r}, and {name!r} is to be "
+                "looked up: take one property for both"
+            )
+        if not any(name in crystal.info for part in self.lookup.values() for crystal in part):
+            raise ValueError(f"no known crystal of the look-up has a value of {name!r}")
+
+    def lookup_name(self) -> str | None:
+        """Return the property that is looked up, or predicted; None where there is neither."""
+        if self.lookup_property is not None or self.evaluator is None:
+            return self.lookup_property
+        return self.evaluator.property_name
 
     def success_thresholds(self) -> tuple[float, float, float] | None:
         """Return the limits of SR5, SR10 and SR15, or None where nothing fixes them."""
-        if self.thresholds is not None or self.evaluator is None or not self.train:
+        name = self.lookup_name()
+        if self.thresholds is not None or name is None or not self.train:
             return self.thresholds
-        name = self.evaluator.property_name
         values = [c.info[name] for c in with_value(self.train, name)]
         return percentile_thresholds(values) if values else None
 

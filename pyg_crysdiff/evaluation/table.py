@@ -14,8 +14,9 @@ from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation import amd_distance
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.evaluation.distribution import density, num_elements, reduced_formula, space_group
+from pyg_crysdiff.evaluation.lookup import lookup_columns
 from pyg_crysdiff.evaluation.protocol import Entry, Protocol
-from pyg_crysdiff.evaluation.uniqueness import first_occurrences, novel
+from pyg_crysdiff.evaluation.uniqueness import PrimitiveCells, first_occurrences, novel
 from pyg_crysdiff.evaluation.validity import structural_problem
 from pyg_crysdiff.parallel import parallel_map
 
@@ -46,8 +47,9 @@ def describe(
     flags = valid.to_numpy(dtype=bool)
     chosen = [c for c, ok in zip(samples, flags, strict=True) if ok and isinstance(c, Crystal)]
     columns: dict[str, NDArray] = {}
+    cells = PrimitiveCells(num_workers=protocol.num_workers, progress=protocol.progress)
     if protocol.uniqueness and protocol.task != "reconstruction":
-        columns |= _repetition(chosen, protocol)
+        columns |= _repetition(chosen, protocol, cells)
     if protocol.stability is not None:
         from pyg_crysdiff.evaluation.stability import stability_columns  # noqa: PLC0415
 
@@ -55,18 +57,35 @@ def describe(
         columns |= stability_columns(chosen, phases, protocol.stability, protocol.progress)
     for name, values in columns.items():
         table[name] = _spread(flags, values)
+    if protocol.lookup:
+        known = _known(samples, table["struct_valid"].tolist(), protocol, cells)
+        table = table.assign(**known)
     return table
 
 
-def _repetition(chosen: Sequence[Crystal], protocol: Protocol) -> dict[str, NDArray]:
+def _known(
+    samples: Sequence[Entry], usable: Sequence[bool], protocol: Protocol, cells: PrimitiveCells
+) -> dict[str, list]:
+    """Columns on the known crystals that structurally valid ones match; SMACT is not asked."""
+    name = protocol.lookup_name()
+    assert name is not None
+    return lookup_columns(
+        samples, usable, protocol.lookup, name,
+        cells=cells, num_workers=protocol.num_workers, progress=protocol.progress,
+    )  # fmt: skip
+
+
+def _repetition(
+    chosen: Sequence[Crystal], protocol: Protocol, cells: PrimitiveCells
+) -> dict[str, NDArray]:
     """Columns on whether valid crystals repeat each other or the training set."""
     options: dict[str, Any] = {"num_workers": protocol.num_workers, "progress": protocol.progress}
     early = np.arange(len(chosen))[: protocol.uniqueness_of]
-    first = first_occurrences([chosen[k] for k in early], **options)
+    first = first_occurrences([chosen[k] for k in early], cells=cells, **options)
     out: dict[str, NDArray] = {"first": _where_known(early, first, len(chosen))}
     if protocol.train:
         spread = evenly(len(chosen), protocol.novelty_of)
-        new = novel([chosen[k] for k in spread], protocol.train, **options)
+        new = novel([chosen[k] for k in spread], protocol.train, cells=cells, **options)
         out["novel"] = _where_known(spread, new, len(chosen))
     if amd_distance.available():
         out["amd_earlier"] = amd_distance.nearest_earlier(chosen, **options)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 LTOL, STOL, ANGLE_TOL = 0.2, 0.3, 5.0
 
 Key = tuple[str, int]
+KeyedCell = tuple[Key | None, "Structure"]
 
 
 def matching_key(crystal: Crystal) -> tuple[Key | None, Structure]:
@@ -45,8 +46,33 @@ def matching_key(crystal: Crystal) -> tuple[Key | None, Structure]:
     return (structure.composition.reduced_formula, len(structure)), structure
 
 
+class PrimitiveCells:
+    """Reduced primitive cells with their keys, made once however often they are compared.
+
+    Args:
+        num_workers: Processes; None for all cores.
+        progress: Show progress bars.
+    """
+
+    def __init__(self, *, num_workers: int | None = None, progress: bool = False) -> None:
+        self._options: dict[str, Any] = {"num_workers": num_workers, "progress": progress}
+        self._made: dict[Crystal, KeyedCell] = {}  # an object is its own key, whatever it holds
+
+    def of(self, crystals: Sequence[Crystal]) -> list[KeyedCell]:
+        """Return :func:`matching_key` of every crystal, in order."""
+        missing = list(dict.fromkeys(c for c in crystals if c not in self._made))
+        if missing:
+            made = parallel_map(matching_key, missing, label="primitive cells", **self._options)
+            self._made.update(zip(missing, made, strict=True))
+        return [self._made[crystal] for crystal in crystals]
+
+
 def first_occurrences(
-    crystals: Sequence[Crystal], *, num_workers: int | None = None, progress: bool = False
+    crystals: Sequence[Crystal],
+    *,
+    cells: PrimitiveCells | None = None,
+    num_workers: int | None = None,
+    progress: bool = False,
 ) -> NDArray[np.bool_]:
     """Return whether each crystal matches none before it, (M,).
 
@@ -55,10 +81,12 @@ def first_occurrences(
 
     Args:
         crystals: Valid crystals, in order.
+        cells: Keeps primitive cells for the next comparison; None where there is none.
         num_workers: Processes; None for all cores.
         progress: Show a progress bar.
     """
-    keyed = _keyed(crystals, num_workers, progress)
+    cells = cells or PrimitiveCells(num_workers=num_workers, progress=progress)
+    keyed = cells.of(crystals)
     groups: dict[object, list[int]] = defaultdict(list)
     for index, (key, _) in enumerate(keyed):
         groups[index if key is None else key].append(index)
@@ -77,6 +105,7 @@ def novel(
     crystals: Sequence[Crystal],
     known: Sequence[Crystal],
     *,
+    cells: PrimitiveCells | None = None,
     num_workers: int | None = None,
     progress: bool = False,
 ) -> NDArray[np.bool_]:
@@ -85,20 +114,19 @@ def novel(
     Args:
         crystals: Valid crystals.
         known: Training crystals.
+        cells: See :func:`first_occurrences`.
         num_workers: Processes; None for all cores.
         progress: Show a progress bar.
     """
-    keyed = _keyed(crystals, num_workers, progress)
-    wanted = {key for key, _ in keyed if key is not None}
-    formulas = {formula for formula, _ in wanted}
-    groups: dict[Key, list[Structure]] = defaultdict(list)
-    possible = [c for c in known if reduced_formula(c) in formulas]
-    for key, structure in _keyed(possible, num_workers, progress):
-        if key is not None and key in wanted:
-            groups[key].append(structure)
+    cells = cells or PrimitiveCells(num_workers=num_workers, progress=progress)
+    keyed = cells.of(crystals)
+    groups = {
+        key: [structure for _, structure in members]
+        for key, members in known_groups((key for key, _ in keyed), known, cells).items()
+    }
     if not groups:
         return np.ones(len(crystals), dtype=bool)
-    work = partial(_is_novel, dict(groups))
+    work = partial(_is_novel, groups)
     return np.array(
         parallel_map(
             work, keyed, num_workers=num_workers, progress=progress, label="novelty", chunksize=8
@@ -107,40 +135,58 @@ def novel(
     )
 
 
-def _keyed(
-    crystals: Sequence[Crystal], num_workers: int | None, progress: bool
-) -> list[tuple[Key | None, Structure]]:
-    return parallel_map(
-        matching_key, crystals, num_workers=num_workers, progress=progress, label="primitive cells"
-    )
+def known_groups(
+    keys: Iterable[Key | None], known: Sequence[Crystal], cells: PrimitiveCells
+) -> dict[Key, list[tuple[int, Structure]]]:
+    """Return the known crystals that some crystal may match, by key.
+
+    Args:
+        keys: Keys of the crystals.
+        known: Known crystals. Only those of a wanted formula are reduced.
+        cells: Makes and keeps their primitive cells.
+
+    Returns:
+        Key to the index among ``known`` and the primitive cell of every member.
+    """
+    wanted = {key for key in keys if key is not None}
+    formulas = {formula for formula, _ in wanted}
+    possible = [i for i, crystal in enumerate(known) if reduced_formula(crystal) in formulas]
+    groups: dict[Key, list[tuple[int, Structure]]] = defaultdict(list)
+    reduced = cells.of([known[i] for i in possible])
+    for index, (key, structure) in zip(possible, reduced, strict=True):
+        if key is not None and key in wanted:
+            groups[key].append((index, structure))
+    return dict(groups)
 
 
-def _matcher() -> StructureMatcher:
+def matcher() -> StructureMatcher:
+    """Return pymatgen's matcher, for cells that are primitive already."""
     from pymatgen.analysis.structure_matcher import StructureMatcher  # noqa: PLC0415
 
     return StructureMatcher(LTOL, STOL, ANGLE_TOL, primitive_cell=False)
 
 
-def _fit(matcher: StructureMatcher, a: Structure, b: Structure) -> bool:
+def fits(compare: StructureMatcher, known: Structure, structure: Structure) -> bool:
+    """Return whether two reduced primitive cells of the same key match."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return bool(matcher.fit(a, b, skip_structure_reduction=True))
+        return bool(compare.fit(known, structure, skip_structure_reduction=True))
 
 
 def matches_any(structure: Structure, others: Sequence[Structure]) -> bool:
     """Return whether a reduced primitive cell matches one of others with the same key."""
-    matcher = _matcher()
+    compare = matcher()
     # Nearest volumes first: a match ends the search.
     nearest = sorted(others, key=lambda s: abs(s.volume - structure.volume))
-    return any(_fit(matcher, other, structure) for other in nearest)
+    return any(fits(compare, other, structure) for other in nearest)
 
 
 def _first_in_group(structures: Sequence[Structure]) -> list[bool]:
-    matcher = _matcher()
+    compare = matcher()
     kept: list[Structure] = []
     first = []
     for structure in structures:
-        new = not any(_fit(matcher, other, structure) for other in kept)
+        new = not any(fits(compare, other, structure) for other in kept)
         first.append(new)
         if new:
             kept.append(structure)
