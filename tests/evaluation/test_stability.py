@@ -9,7 +9,7 @@ from pymatgen.analysis.phase_diagram import PDEntry
 from pymatgen.core import Composition
 
 from pyg_crysdiff.data import Crystal
-from pyg_crysdiff.evaluation import stability
+from pyg_crysdiff.evaluation import chgnet, stability
 from pyg_crysdiff.evaluation.metrics import stability_metrics
 from pyg_crysdiff.evaluation.protocol import Protocol
 from pyg_crysdiff.evaluation.stability import (
@@ -113,13 +113,13 @@ def test_relaxation_of_strained_diamond_goes_downhill_and_unknown_elements_give_
         np.array([[0.0, 0, 0], [0.26, 0.25, 0.25]]),
         np.array([6, 6]),
     )
-    after, before, moved, converged = stability._relax(diamond, steps=100, fmax=0.1)
+    after, before, moved, converged = chgnet.relax_summary(diamond, steps=100, fmax=0.1)
     assert after < before - 0.05
     assert after == pytest.approx(-9.0, abs=0.3)
     assert 0 < moved < 0.2
     assert converged == 1.0
     exotic = Crystal(diamond.lattice, diamond.frac_coords, np.array([118, 118]))
-    assert np.isnan(stability._relax(exotic, steps=5, fmax=0.1)).all()
+    assert np.isnan(chgnet.relax_summary(exotic, steps=5, fmax=0.1)).all()
 
 
 def test_shards_relax_everything_once(tmp_path, monkeypatch, rng):
@@ -129,8 +129,8 @@ def test_shards_relax_everything_once(tmp_path, monkeypatch, rng):
         asked.append(crystal.digest())
         return [float(len(crystal)), 0.0, 0.1, 1.0]
 
-    monkeypatch.setattr(stability, "_relax", relax)
-    monkeypatch.setattr(stability, "_static", lambda c: [float(c.atomic_numbers.mean())])
+    monkeypatch.setattr(stability, "relax_summary", relax)
+    monkeypatch.setattr(stability, "static", lambda c: [float(c.atomic_numbers.mean())])
     crystals = [make_crystal(rng, 3) for _ in range(7)]
     known = [make_crystal(rng, 1) for _ in range(3)]
     settings = Stability(cache_dir=tmp_path, num_workers=0)
