@@ -7,7 +7,10 @@ from collections.abc import Iterable
 from pyg_crysdiff.storage import file_name
 
 # What the benchmark adds to the name of a model for further rows of it.
-_DERIVED = ("unconditional", "symmetrised", "best of ", "candidates", "guidance ")
+_DERIVED = (
+    "unconditional", "symmetrised", "best of ", "candidates", "guidance ", "relaxed with ",
+    "lowest energy of ",
+)  # fmt: skip
 
 
 def file_stem(method: str) -> str:

@@ -17,6 +17,8 @@ from pyg_crysdiff.configuration import compose_config, load_table
 from pyg_crysdiff.data import DATASETS, CrystalDataset, load_dataset
 from pyg_crysdiff.diffusion.sampler import Sampler
 
+RELAXATIONS = ("none", "chgnet")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -68,6 +70,9 @@ class Settings:
         search: Reconstruction task: a file in ``configs/reconstruction``.
         descriptor: Reconstruction task: a file in ``configs/descriptor``.
         candidates: Prediction task: structures per composition.
+        relax: Prediction task: ``none``, or ``chgnet`` for further rows with the candidates after
+            their relaxation with CHGNet (extra ``stability``).
+        relax_steps: Most steps of such a relaxation.
         seed: Seed of everything.
         device: Device.
     """
@@ -110,10 +115,17 @@ class Settings:
     search: str = "thorough"
     descriptor: str = "graded"
     candidates: int = 20
+    relax: str = "none"
+    relax_steps: int = 200
     seed: int = 0
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.relax not in RELAXATIONS or self.relax_steps < 1:
+            raise ValueError(
+                f"relax must be one of {RELAXATIONS}, with at least 1 relax_steps; got "
+                f"{self.relax!r} and {self.relax_steps}"
+            )
         check_names(
             [
                 *(("--models", name) for name in self.models),

@@ -31,6 +31,10 @@ COLUMNS = {
     "match_rate_any_struct": "match any str.",
     "rmse_any_struct": "RMSE any str.",
     "metre": "METRe",
+    "metre_struct": "METRe str.",
+    "crmse_struct": "cRMSE str.",
+    "metre_any_struct": "METRe any str.",
+    "crmse_any_struct": "cRMSE any str.",
 }
 
 
