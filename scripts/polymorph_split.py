@@ -22,6 +22,7 @@ import gzip
 import io
 import re
 import sys
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,7 +72,9 @@ def composition_of(cif: str) -> str:
     found = _SUM.search(cif)
     if found is None:
         raise ValueError("the CIF text has no _chemical_formula_sum")
-    return Composition(next(filter(None, found.groups()))).reduced_formula
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pymatgen has no electronegativity of noble gases
+        return Composition(next(filter(None, found.groups()))).reduced_formula
 
 
 def split_groups(groups: Sequence[str], sizes: Sequence[int], seed: int) -> list[list[int]]:

@@ -148,6 +148,50 @@ def test_shards_relax_everything_once(tmp_path, monkeypatch, rng):
         stability.relax_shard(crystals, known, Stability(), (0, 2))
 
 
+def test_relaxed_crystals_keep_their_facts_and_are_kept_on_disk(tmp_path, monkeypatch, rng):
+    asked = []
+
+    def relax(crystal, steps, fmax):
+        """Double the cell and shift the atoms; fail at crystals of one atom."""
+        asked.append((crystal.digest(), steps, fmax))
+        if len(crystal) == 1:
+            return [float("nan")] * 4
+        moved = [*(2 * crystal.lattice).ravel(), *(crystal.frac_coords + 0.25).ravel()]
+        return [-3.0, -2.0, 0.1, 1.0, *moved]
+
+    monkeypatch.setattr(stability, "relax_whole", relax)
+    crystals = [make_crystal(rng, n) for n in (3, 1, 2)]
+    crystals[0].info["name"] = "first"
+    settings = Stability(steps=7, fmax=0.2, cache_dir=tmp_path, num_workers=0)
+    found = stability.relaxed([*crystals, crystals[0]], settings)
+    assert len(asked) == 3  # equal crystals are relaxed once
+    assert {call[1:] for call in asked} == {(7, 0.2)}
+    assert [r.energy for r in (found[0], found[2], found[3])] == [-3.0] * 3
+    assert np.isnan(found[1].energy)
+    assert found[1].crystal is crystals[1]
+    assert found[0].crystal.info["name"] == "first"
+    before = stability.right_handed(crystals[2])
+    np.testing.assert_allclose(found[2].crystal.lattice, 2 * before.lattice)
+    np.testing.assert_allclose(found[2].crystal.frac_coords, before.frac_coords + 0.25)
+    file = tmp_path / "chgnet-structures-7-0.2.jsonl"
+    file.write_text(file.read_text()[:-9])  # a kill in the last line
+    again = stability.relaxed(crystals, settings)
+    assert len(asked) == 4
+    np.testing.assert_array_equal(again[0].crystal.lattice, found[0].crystal.lattice)
+    assert again[2].crystal.digest() == found[2].crystal.digest()
+
+
+@pytest.mark.slow
+def test_the_relaxed_crystal_is_that_of_the_energy():
+    cell = 3.7 / 2 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=float)
+    crystal = Crystal(cell, np.array([[0, 0, 0], [0.48, 0.5, 0.51]]), np.array([3, 9]))
+    ((after, energy),) = stability.relaxed([crystal], Stability(steps=30, num_workers=0))
+    (static,) = stability.static_energies([after], Stability(num_workers=0))
+    assert static == pytest.approx(energy, abs=1e-3)
+    assert after.volume > crystal.volume
+    np.testing.assert_array_equal(after.atomic_numbers, [3, 9])
+
+
 def test_a_left_handed_cell_relaxes_downhill():
     # rock salt of lithium and fluorine, too small; once with two cell vectors exchanged
     cell = 3.7 / 2 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=float)
