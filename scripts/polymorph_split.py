@@ -10,8 +10,9 @@ before. This script follows the same rule. Their files (mp_20_ps and perov_5_ps 
 FERMat-ML/OMatG) come from another random order, so that the parts hold other compositions.
 
 Reads train, val and test (``.csv`` or ``.csv.gz``) of a folder, and writes ``train.csv``,
-``val.csv`` and ``test.csv`` with the same columns and unchanged rows. The composition is the
-reduced formula of each row's CIF text.
+``val.csv`` and ``test.csv`` with the same columns and unchanged rows, and a ``split.txt`` with the
+name of the split, which stands in every result. The composition is the reduced formula of each
+row's CIF text.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import Composition
 
-from pyg_crysdiff.data.splits import SPLITS, find_table
+from pyg_crysdiff.data.splits import SPLIT_NOTE, SPLITS, find_table
 from pyg_crysdiff.storage import write_text
 
 _SUM = re.compile(r"^_chemical_formula_sum[ \t]+(?:'([^']*)'|\"([^\"]*)\"|(\S+))", re.MULTILINE)
@@ -147,6 +148,7 @@ def split_folder(source: Path, target: Path, seed: int) -> dict[str, int]:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([columns, *(rows[i] for i in numbers)])
         write_text(target / f"{name}.csv", text.getvalue())
+    write_text(target / SPLIT_NOTE, f"polymorph split, seed {seed}\n")
     return {name: len(numbers) for name, numbers in zip(SPLITS, chosen, strict=True)}
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def relax_whole(crystal: Crystal, steps: int, fmax: float) -> list[float]:
 
     crystal = right_handed(crystal)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):  # it prints its device
             warnings.simplefilter("ignore")
             optimizer = StructOptimizer(model=_model(), use_device="cpu")
             found: Any = optimizer.relax(

@@ -96,6 +96,7 @@ def test_the_parts_open_as_a_data_set(script, source, tmp_path):
     for name in PARTS:
         opened = load_dataset(tmp_path / "new", name, properties=["energy"], root=tmp_path / "c")
         assert len(opened) == sizes[name]
+        assert opened.split_description == "polymorph split, seed 0"
     assert sum(sizes.values()) == len(rows)
 
 
