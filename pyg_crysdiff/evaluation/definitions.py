@@ -58,9 +58,9 @@ DEFINITIONS = {
     " match_rate). Source: Martirossyan et al., arXiv 2509.12178.",
     "crmse": "Mean over ALL reference crystals of the smallest RMS displacement to any valid"
     " prediction, 0.5 (stol) where none matches. Source: arXiv 2509.12178.",
-    "metre_struct": "As metre, of predictions that are structurally valid. In structure prediction:"
-    " of the first candidates of all compositions, of which a composition has as many as there are"
-    " reference crystals of it, as published.",
+    "metre_struct": "As metre, of predictions that are structurally valid. In structure prediction"
+    " the predictions are the first candidates of all rows: as many of each composition as there"
+    " are reference crystals of it, which is the published protocol.",
     "crmse_struct": "As crmse, over the predictions of metre_struct.",
     "metre_any_struct": "As metre_struct, of all candidates of all compositions.",
     "crmse_any_struct": "As crmse, over the predictions of metre_any_struct.",
