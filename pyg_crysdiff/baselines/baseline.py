@@ -21,8 +21,7 @@ from pyg_crysdiff.evaluation.success import CANDIDATES
 from pyg_crysdiff.storage import user_path
 
 TASKS = ("optimisation", "reconstruction", "generation")
-
-_PUBLISHED_TASKS = (*TASKS, "prediction")
+PUBLISHED_TASKS = (*TASKS, "prediction")
 
 
 @dataclass(frozen=True)
@@ -156,6 +155,6 @@ def published_rows(dataset: str, task: str) -> list[Row]:
     Raises:
         ValueError: If there is no such task.
     """
-    if task not in _PUBLISHED_TASKS:
-        raise ValueError(f"task must be one of {_PUBLISHED_TASKS}, got {task!r}")
+    if task not in PUBLISHED_TASKS:
+        raise ValueError(f"task must be one of {PUBLISHED_TASKS}, got {task!r}")
     return [row for baseline in _all_baselines() for row in baseline.rows(dataset, task)]

@@ -10,7 +10,7 @@ from pyg_crysdiff.storage import file_name
 # What the benchmark adds to the name of a model for further rows of it.
 _DERIVED = re.compile(
     "unconditional|symmetrised|candidates|guidance |lowest |highest |maximum|paper.s sampler"
-    "|[0-9,]+ chosen of |chosen"
+    "|[0-9,]+ chosen of |chosen|relaxed with |lowest energy of "
 )
 
 

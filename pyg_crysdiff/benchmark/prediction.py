@@ -6,29 +6,25 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pymatgen.core import Element
 
 from pyg_crysdiff.baselines import published_rows
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.names import file_stem
+from pyg_crysdiff.benchmark.relaxed_candidates import Candidates, Relaxation, lowest
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.data import Crystal
-from pyg_crysdiff.evaluation.composition import smact_validity
-from pyg_crysdiff.evaluation.matching import rms_distances
-from pyg_crysdiff.evaluation.results import Estimate, Results, Row
-from pyg_crysdiff.evaluation.statistics import mean_estimate
+from pyg_crysdiff.evaluation.candidates import candidate_distances, candidate_metrics
+from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.sampling import Control, sample
 from pyg_crysdiff.storage import only_writer, write_text
 
 Say = Callable[[str], None]
-_RESAMPLES = 1000
 
 
 def run_prediction(settings: Settings, say: Say = lambda _: None, progress: bool = True) -> Results:
@@ -37,42 +33,17 @@ def run_prediction(settings: Settings, say: Say = lambda _: None, progress: bool
     Models of the family ``csp`` are trained where no checkpoint is given. Every stage leaves its
     result on disk; the same call goes on after an interruption.
 
+    A model has a row with its candidates as drawn. With ``settings.relax`` it has a second row
+    with all candidates after their relaxation and, where there are several, a third one with a
+    single answer for each composition: the relaxed candidate of the lowest energy.
+
     Raises:
         ValueError: If a setting is bad, or the output folder is of another run.
+        ModuleNotFoundError: If a relaxation is asked for whose package is not installed.
     """
+    relaxation = Relaxation.of(settings)  # a missing package is told before anything is trained
     with only_writer(settings.out):
-        return _run(settings, say, progress)
-
-
-def _run(settings: Settings, say: Say, progress: bool) -> Results:
-    started = time.perf_counter()
-    data = Splits(settings)
-    train, test = data.train, data.test
-    chosen = settings.chosen(len(test))
-    truth = [test.crystals()[k] for k in chosen]
-    rows = []
-    overrides = ("family=csp", "properties=[]", *settings.overrides)
-    own = replace(settings, train_design={}, train_model={}, overrides=overrides)
-    for label, model, facts in generators(own, data, say, progress):
-        rows.append(_row(settings, label, model, truth, facts, say, progress))
-    rows += published_rows(settings.dataset, "prediction")
-    results = Results.of(
-        rows,
-        dataset=test.display_name,
-        split=train.split_description,
-        seed=settings.seed,
-        task="prediction",
-        settings={
-            "num_train": len(train),
-            "num_reference": len(test),
-            "num_compositions": len(truth),
-            "candidates": settings.candidates,
-            **settings.sampler.to_dict(),
-            "seconds": round(time.perf_counter() - started, 1),
-        },
-    )
-    results.save(settings.out / "results.json")
-    return results
+        return _Prediction(settings, relaxation, say, progress).run()
 
 
 def formula_of(crystal: Crystal) -> str:
@@ -81,60 +52,110 @@ def formula_of(crystal: Crystal) -> str:
     return "".join(f"{Element.from_Z(z).symbol}{n}" for z, n in sorted(counts.items()))
 
 
-def _row(
-    settings: Settings,
-    label: str,
-    model: LoadedModel,
-    truth: Sequence[Crystal],
-    details: dict[str, Any],
-    say: Say,
-    progress: bool,
-) -> Row:
-    say(f"{label}: {settings.candidates} candidates for each of {len(truth)} compositions")
-    started = time.perf_counter()
-    crystals = sample(
-        model,
-        len(truth) * settings.candidates,
-        target=None,
-        control=Control(formulas=tuple(map(formula_of, truth))),
-        seed=settings.seed,
-        num_atoms="distribution",
-        guidance=1.0,
-        sampler=settings.sampler,
-        device=settings.device,
-        out=settings.out / "samples" / file_stem(label),
-        progress=progress,
-    )
-    seconds = round(time.perf_counter() - started, 1)
-    say(f"{label}: matching")
-    metrics = _matches(
-        settings, crystals, truth, settings.out / "tables" / f"{file_stem(label)}.csv", progress
-    )
-    details = {**details, "checkpoint": model.digest, "sampling_seconds": seconds}
-    return Row(label, "measured", "this run", metrics, details)
+class _Prediction:
+    def __init__(
+        self, settings: Settings, relaxation: Relaxation | None, say: Say, progress: bool
+    ) -> None:
+        self.settings, self.relaxation, self.say, self.progress = (
+            settings,
+            relaxation,
+            say,
+            progress,
+        )
+        self.data = Splits(settings)
+        self.test = self.data.test
+        known = self.test.crystals()
+        self.truth = [known[k] for k in settings.chosen(len(known))]
 
+    def run(self) -> Results:
+        started = time.perf_counter()
+        settings = self.settings
+        rows: list[Row] = []
+        overrides = ("family=csp", "properties=[]", *settings.overrides)
+        own = replace(settings, train_design={}, train_model={}, overrides=overrides)
+        for label, model, facts in generators(own, self.data, self.say, self.progress):
+            rows += self._rows(label, model, facts)
+        rows += published_rows(settings.dataset, "prediction")
+        results = Results.of(
+            rows,
+            dataset=self.test.display_name,
+            split=self.data.train.split_description,
+            seed=settings.seed,
+            task="prediction",
+            settings={
+                "num_train": len(self.data.train),
+                "num_reference": len(self.test),
+                "num_compositions": len(self.truth),
+                "candidates": settings.candidates,
+                "relax": settings.relax,
+                **settings.sampler.to_dict(),
+                "seconds": round(time.perf_counter() - started, 1),
+            },
+        )
+        results.save(settings.out / "results.json")
+        return results
 
-def _matches(
-    settings: Settings,
-    crystals: Sequence[Crystal],
-    truth: Sequence[Crystal],
-    path: Path,
-    progress: bool,
-) -> dict[str, Estimate]:
-    """Match rate and RMSE of the first candidate, and where any counts, of the best one."""
-    count = settings.candidates
-    rms = rms_distances(crystals, list(truth) * count, progress=progress).reshape(count, -1)
-    columns = [f"candidate_{k + 1}" for k in range(count)]
-    table = pd.DataFrame(rms.T, columns=columns)
-    table.insert(0, "material_id", [c.info.get("material_id", "") for c in truth])
-    table.insert(1, "formula", [formula_of(c) for c in truth])
-    write_text(path, table.to_csv(index=False))
-    rms = np.where(np.isnan(rms), np.inf, rms)
-    plausible = np.array([smact_validity(c.atomic_numbers) for c in truth])
-    out = {}
-    for kind, best in (("", rms[0]), ("_any", rms.min(0))):
-        for suffix, counts in (("", plausible), ("_struct", np.ones_like(plausible))):
-            ok = np.isfinite(best) & counts
-            out[f"match_rate{kind}{suffix}"] = mean_estimate(ok, _RESAMPLES, settings.seed)
-            out[f"rmse{kind}{suffix}"] = mean_estimate(best[ok], _RESAMPLES, settings.seed)
-    return out
+    def _rows(self, label: str, model: LoadedModel, facts: dict[str, Any]) -> list[Row]:
+        """Return the rows of one model: as drawn, relaxed, and the lowest of the relaxed."""
+        drawn, seconds = self._draw(label, model)
+        details = {
+            **facts,
+            "checkpoint": model.digest,
+            "sampling_seconds": seconds,
+            "num_samples": len(self.truth),
+            "per_composition": len(drawn),
+            **self.settings.sampler.to_dict(),
+        }
+        rows = [self._row(label, drawn, details)]
+        if self.relaxation is None:
+            return rows
+        title = f"{label}, relaxed with {self.relaxation.title}"
+        self.say(f"{title}: at most {self.relaxation.steps} steps for each candidate")
+        relaxed, energies, found = self.relaxation.run(drawn, file_stem(title), self.progress)
+        details |= found
+        rows.append(self._row(title, relaxed, details))
+        if len(relaxed) > 1:
+            title = f"{label}, lowest energy of {len(relaxed)}, relaxed"
+            chosen = lowest(relaxed, energies)
+            rows.append(self._row(title, [chosen], details))
+        return rows
+
+    def _draw(self, label: str, model: LoadedModel) -> tuple[Candidates, float]:
+        """Return lists of first, second, ... candidates, each in the order of the truth."""
+        count, size = self.settings.candidates, len(self.truth)
+        self.say(f"{label}: {count} candidates for each of {size} compositions")
+        started = time.perf_counter()
+        crystals = sample(
+            model,
+            size * count,
+            target=None,
+            control=Control(formulas=tuple(map(formula_of, self.truth))),
+            seed=self.settings.seed,
+            num_atoms="distribution",
+            guidance=1.0,
+            sampler=self.settings.sampler,
+            device=self.settings.device,
+            out=self.settings.out / "samples" / file_stem(label),
+            progress=self.progress,
+        )
+        parts = [crystals[k * size : (k + 1) * size] for k in range(count)]
+        return parts, round(time.perf_counter() - started, 1)
+
+    def _row(
+        self, title: str, candidates: Sequence[Sequence[Crystal]], details: dict[str, Any]
+    ) -> Row:
+        """Match candidates with the truth, and leave their distances in a table."""
+        self.say(f"{title}: matching")
+        distances = candidate_distances(candidates, self.truth, progress=self.progress)
+        if distances.pooled is None:
+            which = "METRe" if distances.first is None else "METRe of all candidates"
+            self.say(f"{title}: {which} is left out, since too many pairs would be compared")
+        table = pd.DataFrame(
+            distances.own.T, columns=[f"candidate_{k + 1}" for k in range(len(candidates))]
+        )
+        table.insert(0, "material_id", [c.info.get("material_id", "") for c in self.truth])
+        table.insert(1, "formula", [formula_of(c) for c in self.truth])
+        path = self.settings.out / "tables" / f"{file_stem(title)}.csv"
+        write_text(path, table.to_csv(index=False))
+        metrics = candidate_metrics(distances, self.truth, self.settings.seed)
+        return Row(title, "measured", "this run", metrics, details)

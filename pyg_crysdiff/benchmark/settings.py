@@ -19,6 +19,7 @@ from pyg_crysdiff.data import DATASETS, CrystalDataset, load_dataset
 from pyg_crysdiff.diffusion.sampler import Sampler
 
 LOOKUPS = ("auto", "none")
+RELAXATIONS = ("none", "chgnet")
 # min, max, and with a percentage after a colon.
 REQUEST = re.compile(r"(min|max)(?::(100|[0-9]{1,2}(?:\.[0-9]+)?))?")
 
@@ -82,6 +83,9 @@ class Settings:
         search: Reconstruction task: a file in ``configs/reconstruction``.
         descriptor: Reconstruction task: a file in ``configs/descriptor``.
         candidates: Prediction task: structures per composition.
+        relax: Prediction task: ``none``, or ``chgnet`` for further rows with the candidates after
+            their relaxation with CHGNet (extra ``stability``).
+        relax_steps: Most steps of such a relaxation.
         seed: Seed of everything.
         device: Device.
     """
@@ -127,6 +131,8 @@ class Settings:
     search: str = "thorough"
     descriptor: str = "graded"
     candidates: int = 20
+    relax: str = "none"
+    relax_steps: int = 200
     seed: int = 0
     device: str = "auto"
 
@@ -134,6 +140,11 @@ class Settings:
         _check_requests(self.requests)
         if self.lookup not in LOOKUPS:
             raise ValueError(f"lookup must be one of {LOOKUPS}, got {self.lookup!r}")
+        if self.relax not in RELAXATIONS or self.relax_steps < 1:
+            raise ValueError(
+                f"relax must be one of {RELAXATIONS}, with at least 1 relax_steps; got "
+                f"{self.relax!r} and {self.relax_steps}"
+            )
         check_names(
             [
                 *(("--models", name) for name in self.models),

@@ -42,6 +42,10 @@ COLUMNS = {
     "rmse_any_struct": "RMSE any str.",
     "metre": "METRe",
     "crmse": "cRMSE",
+    "metre_struct": "METRe str.",
+    "crmse_struct": "cRMSE str.",
+    "metre_any_struct": "METRe any str.",
+    "crmse_any_struct": "cRMSE any str.",
 }
 _FOUND = "held_out_found@"  # and a number of draws
 _LIMIT = re.compile(r"SR\d+")

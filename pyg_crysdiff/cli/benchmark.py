@@ -43,7 +43,7 @@ EXAMPLE = """examples:
   crysdiff benchmark --dataset perov5 --samples mine=samples.extxyz --models cds
   crysdiff benchmark --dataset carbon24 --models cds,structrepdiff-cds
   crysdiff benchmark --task reconstruction --dataset carbon24 --num-samples 200
-  crysdiff benchmark --task prediction --dataset perov5 --models cds --candidates 20
+  crysdiff benchmark --task prediction --dataset perov5 --models cds --candidates 20 --relax chgnet
   crysdiff benchmark --task requests --dataset perov5 --checkpoint cds=perov5-cds --models ""
   crysdiff benchmark --dataset perov5 --baseline cdvae=CHECKOUT --baseline symat=CHECKOUT
 """
@@ -226,6 +226,12 @@ def _tasks(parser: argparse.ArgumentParser) -> None:
     add("--search", help="reconstruction: fast, thorough, dense or paper")
     add("--descriptor", help="reconstruction: graded, compact or paper")
     add("--candidates", type=count, help="prediction: structures per composition")
+    add(
+        "--relax", choices=["none", "chgnet"],
+        help="prediction: chgnet = further rows with the candidates after relaxation (needs the "
+        "extra stability; seconds per candidate)",
+    )  # fmt: skip
+    add("--relax-steps", type=count, help="prediction: most steps of a relaxation")
     add("--guidances", type=numbers, help="requests: scales to go through, comma-separated")
 
 
@@ -283,6 +289,8 @@ def _settings(args: argparse.Namespace) -> Settings:
         search=args.search,
         descriptor=args.descriptor,
         candidates=args.candidates,
+        relax=args.relax,
+        relax_steps=args.relax_steps,
         coverage=not args.no_coverage,
         overrides=tuple(args.set),
         seed=args.seed,

@@ -23,7 +23,13 @@ from pyg_crysdiff.data.crystal import CrystalLike
 from pyg_crysdiff.data.in_memory import InMemoryCrystals, Properties, parse_objects
 from pyg_crysdiff.data.parse_cache import Parsed, load_parsed, save_parsed
 from pyg_crysdiff.data.parsing import convert_entries, read_entries
-from pyg_crysdiff.data.splits import SPLITS, describe_shares, random_split, split_files
+from pyg_crysdiff.data.splits import (
+    SPLITS,
+    describe_shares,
+    random_split,
+    split_files,
+    split_note,
+)
 from pyg_crysdiff.platform import cache_folder
 from pyg_crysdiff.storage import content_digest, facts_digest, user_path
 
@@ -43,8 +49,8 @@ class CrystalDataset(InMemoryCrystals):
     :meth:`from_crystals` makes one from objects in memory instead.
 
     A folder that holds ``train.csv`` and ``val.csv`` or ``test.csv`` (or ``.csv.gz``) is taken as
-    split; a single file or folder of structures is split by ``fractions`` at random. A validation
-    set may be empty.
+    split, which its ``split.txt`` may name; a single file or folder of structures is split by
+    ``fractions`` at random. A validation set may be empty.
 
     Args:
         root: Cache folder; None for a folder in the user's cache.
@@ -106,6 +112,8 @@ class CrystalDataset(InMemoryCrystals):
         self._name = self.path.stem.removesuffix(".csv")
         if not split_files(self.path):
             self._split_text = describe_shares(fractions, seed)
+        elif note := split_note(self.path):
+            self._split_text = note
         self._finish(root, transform, pre_transform, pre_filter, force_reload)
 
     def _finish(

@@ -15,7 +15,7 @@ from pyg_crysdiff.data.dataset import CrystalDataset
 from pyg_crysdiff.data.download import fetch
 from pyg_crysdiff.data.names import DATASET_NAMES
 from pyg_crysdiff.data.parse_cache import Parsed
-from pyg_crysdiff.data.splits import find_table, random_split
+from pyg_crysdiff.data.splits import find_table, random_split, split_note
 from pyg_crysdiff.storage import user_path
 
 SCHEMES = ("official", "val-as-train")
@@ -86,8 +86,11 @@ class _Published(CrystalDataset):
 
     @property
     def split_description(self) -> str:
-        """The scheme."""
-        return self.scheme
+        """The scheme, or what the folder says of another split (``split.txt``)."""
+        note = split_note(Path(self.raw_dir))
+        if note is None:
+            return self.scheme
+        return note if self.scheme == "official" else f"{self.scheme} of {note}"
 
     def _default_folder(self) -> str:
         return self.folder

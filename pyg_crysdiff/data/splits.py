@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 SPLITS = ("train", "val", "test")
+SPLIT_NOTE = "split.txt"
+_LONGEST_NOTE = 100
 
 
 def random_split(
@@ -47,6 +49,19 @@ def split_files(path: Path) -> dict[str, Path]:
     found = {name: find_table(path, name) for name in SPLITS} if path.is_dir() else {}
     files = {name: file for name, file in found.items() if file is not None}
     return files if "train" in files and len(files) > 1 else {}
+
+
+def split_note(folder: Path) -> str | None:
+    """Return what a folder says of its split: the first line of its ``split.txt``; None for none.
+
+    Whoever cuts the files of a published set in another way says so there, as
+    ``scripts/polymorph_split.py`` does. The line stands in every result, report and card.
+    """
+    file = folder / SPLIT_NOTE
+    if not file.is_file():
+        return None
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        return stream.readline(_LONGEST_NOTE).strip() or None
 
 
 def describe_shares(fractions: Sequence[float], seed: int) -> str:

@@ -42,10 +42,12 @@ DEFINITIONS = {
     f" fingerprint. Source: {_CDVAE}.",
     "amcd_precision": "Mean distance of generated crystals to the nearest reference composition"
     f" fingerprint. Source: {_CDVAE}.",
-    "match_rate": "Share of reference crystals that the prediction of the same index matches:"
-    f" StructureMatcher, stol 0.5, ltol 0.3, angle 10 degrees. Source: {_CDVAE}.",
+    "match_rate": "Share of ALL reference crystals that the prediction of the same index matches"
+    " and that is structurally and compositionally valid: StructureMatcher, stol 0.5, ltol 0.3,"
+    f" angle 10 degrees. Papers that give two rates call it 'valid'. Source: {_CDVAE}.",
     "match_rate_struct": "As match_rate, of predictions that are structurally valid; SMACT is not"
-    " asked, which refuses many real intermetallic crystals.",
+    " asked, which refuses many real intermetallic crystals. Papers that give two rates call theirs"
+    " without any check 'all': it differs by predictions with atoms closer than 0.5 A alone.",
     "rmse_struct": "Mean normalised RMS displacement over the matches of match_rate_struct.",
     "match_rate_any": "Share of compositions of which any candidate matches the true crystal (same"
     " matcher and validity as match_rate).",
@@ -58,6 +60,12 @@ DEFINITIONS = {
     " match_rate). Source: Martirossyan et al., arXiv 2509.12178.",
     "crmse": "Mean over ALL reference crystals of the smallest RMS displacement to any valid"
     " prediction, 0.5 (stol) where none matches. Source: arXiv 2509.12178.",
+    "metre_struct": "As metre, of predictions that are structurally valid. In structure prediction"
+    " the predictions are the first candidates of all rows: as many of each composition as there"
+    " are reference crystals of it, which is the published protocol.",
+    "crmse_struct": "As crmse, over the predictions of metre_struct.",
+    "metre_any_struct": "As metre_struct, of all candidates of all compositions.",
+    "crmse_any_struct": "As crmse, over the predictions of metre_any_struct.",
     "p1_share": "Share of valid crystals without any symmetry (space group 1, spglib, symprec 0.1"
     " A).",
     "spacegroup_tv": "Total-variation distance (0 to 1) between the space groups of valid and of"

@@ -12,7 +12,7 @@ from pyg_crysdiff.baselines import (
     published_rows,
     run_live,
 )
-from pyg_crysdiff.baselines.baseline import TASKS, LiveCode
+from pyg_crysdiff.baselines.baseline import PUBLISHED_TASKS, LiveCode
 from pyg_crysdiff.baselines.shims import p_map, scatter, segment_csr
 from pyg_crysdiff.baselines.sparse_tensor import SparseTensor
 from pyg_crysdiff.data import DATASETS, Crystal
@@ -24,12 +24,14 @@ from tests.conftest import make_crystal
 def test_every_peer_has_a_file_with_sources_and_known_metrics():
     expected = {
         "cdvae", "symat", "diffcsp", "mattergen", "structrepdiff", "ftcp", "cond_dfc_vae",
-        "g_schnet", "p_g_schnet", "lm_ac",
+        "g_schnet", "p_g_schnet", "lm_ac", "flowmm", "omatg", "omatg_flash", "mcflow",
+        "crystalite", "maskgxt",
     }  # fmt: skip
     assert expected <= set(baseline_names())
     for name in baseline_names():
         baseline = load_baseline(name)
-        rows = [row for task in TASKS for data in DATASETS for row in baseline.rows(data, task)]
+        tasks = PUBLISHED_TASKS
+        rows = [row for task in tasks for data in DATASETS for row in baseline.rows(data, task)]
         assert rows, name
         for row in rows:
             assert row.kind == "published"
@@ -54,6 +56,27 @@ def test_starts_of_an_optimisation_file():
 def test_published_rows_come_from_all_peers():
     methods = [row.method for row in published_rows("perov5", "optimisation")]
     assert methods.index("CDVAE") < methods.index("SyMat") < methods.index("MODEL-CDS")
+
+
+def test_published_predictions_stand_in_the_columns_of_their_definition():
+    rows = {row.method: row for row in published_rows("mp20", "prediction")}
+    value = {name: {k: e.value for k, e in row.metrics.items()} for name, row in rows.items()}
+    assert value["FlowMM"]["match_rate_struct"] == 0.6622  # all
+    assert value["FlowMM"]["match_rate"] == 0.5998  # valid
+    assert value["DiffCSP"] == {"match_rate": 0.5149, "rmse": 0.0631}  # its paper: valid alone
+    assert value["Crystalite"] == {"match_rate": 0.6609, "rmse": 0.0337}
+    five = value["OMatG-flash-RAM, five candidates"]
+    assert five["match_rate_any_struct"] == 0.783
+    assert five["match_rate_any"] == 0.713
+    for name in ("OMatG-flash-RAM", "Crystalite", "MCFlow", "OMatG", "DiffCSP"):
+        row = rows[f"{name}, polymorph split"]
+        assert "polymorph split" in row.source
+        assert set(row.metrics) == {"metre_struct", "crmse_struct"}
+    for name, found in value.items():  # fewer are valid too than match at all
+        assert found.get("match_rate", 0) <= found.get("match_rate_struct", 1), name
+        assert ("metre_struct" in found) == ("polymorph split" in name), name
+    for dataset in ("perov5", "carbon24"):
+        assert [r.method for r in published_rows(dataset, "prediction")] == ["DiffCSP"]
 
 
 def test_sample_files_are_found_in_an_output_folder(tmp_path, rng):

@@ -9,7 +9,7 @@ from pymatgen.analysis.phase_diagram import PDEntry
 from pymatgen.core import Composition
 
 from pyg_crysdiff.data import Crystal
-from pyg_crysdiff.evaluation import stability
+from pyg_crysdiff.evaluation import chgnet, stability
 from pyg_crysdiff.evaluation.metrics import stability_metrics
 from pyg_crysdiff.evaluation.protocol import Protocol
 from pyg_crysdiff.evaluation.stability import (
@@ -113,13 +113,13 @@ def test_relaxation_of_strained_diamond_goes_downhill_and_unknown_elements_give_
         np.array([[0.0, 0, 0], [0.26, 0.25, 0.25]]),
         np.array([6, 6]),
     )
-    after, before, moved, converged = stability._relax(diamond, steps=100, fmax=0.1)
+    after, before, moved, converged = chgnet.relax_summary(diamond, steps=100, fmax=0.1)
     assert after < before - 0.05
     assert after == pytest.approx(-9.0, abs=0.3)
     assert 0 < moved < 0.2
     assert converged == 1.0
     exotic = Crystal(diamond.lattice, diamond.frac_coords, np.array([118, 118]))
-    assert np.isnan(stability._relax(exotic, steps=5, fmax=0.1)).all()
+    assert np.isnan(chgnet.relax_summary(exotic, steps=5, fmax=0.1)).all()
 
 
 def test_shards_relax_everything_once(tmp_path, monkeypatch, rng):
@@ -129,8 +129,8 @@ def test_shards_relax_everything_once(tmp_path, monkeypatch, rng):
         asked.append(crystal.digest())
         return [float(len(crystal)), 0.0, 0.1, 1.0]
 
-    monkeypatch.setattr(stability, "_relax", relax)
-    monkeypatch.setattr(stability, "_static", lambda c: [float(c.atomic_numbers.mean())])
+    monkeypatch.setattr(stability, "relax_summary", relax)
+    monkeypatch.setattr(stability, "static", lambda c: [float(c.atomic_numbers.mean())])
     crystals = [make_crystal(rng, 3) for _ in range(7)]
     known = [make_crystal(rng, 1) for _ in range(3)]
     settings = Stability(cache_dir=tmp_path, num_workers=0)
@@ -146,6 +146,50 @@ def test_shards_relax_everything_once(tmp_path, monkeypatch, rng):
         stability.relax_shard(crystals, known, settings, (3, 3))
     with pytest.raises(ValueError, match="cache folder"):
         stability.relax_shard(crystals, known, Stability(), (0, 2))
+
+
+def test_relaxed_crystals_keep_their_facts_and_are_kept_on_disk(tmp_path, monkeypatch, rng):
+    asked = []
+
+    def relax(crystal, steps, fmax):
+        """Double the cell and shift the atoms; fail at crystals of one atom."""
+        asked.append((crystal.digest(), steps, fmax))
+        if len(crystal) == 1:
+            return [float("nan")] * 4
+        moved = [*(2 * crystal.lattice).ravel(), *(crystal.frac_coords + 0.25).ravel()]
+        return [-3.0, -2.0, 0.1, 1.0, *moved]
+
+    monkeypatch.setattr(stability, "relax_whole", relax)
+    crystals = [make_crystal(rng, n) for n in (3, 1, 2)]
+    crystals[0].info["name"] = "first"
+    settings = Stability(steps=7, fmax=0.2, cache_dir=tmp_path, num_workers=0)
+    found = stability.relaxed([*crystals, crystals[0]], settings)
+    assert len(asked) == 3  # equal crystals are relaxed once
+    assert {call[1:] for call in asked} == {(7, 0.2)}
+    assert [r.energy for r in (found[0], found[2], found[3])] == [-3.0] * 3
+    assert np.isnan(found[1].energy)
+    assert found[1].crystal is crystals[1]
+    assert found[0].crystal.info["name"] == "first"
+    before = stability.right_handed(crystals[2])
+    np.testing.assert_allclose(found[2].crystal.lattice, 2 * before.lattice)
+    np.testing.assert_allclose(found[2].crystal.frac_coords, before.frac_coords + 0.25)
+    file = tmp_path / "chgnet-structures-7-0.2.jsonl"
+    file.write_text(file.read_text()[:-9])  # a kill in the last line
+    again = stability.relaxed(crystals, settings)
+    assert len(asked) == 4
+    np.testing.assert_array_equal(again[0].crystal.lattice, found[0].crystal.lattice)
+    assert again[2].crystal.digest() == found[2].crystal.digest()
+
+
+@pytest.mark.slow
+def test_the_relaxed_crystal_is_that_of_the_energy():
+    cell = 3.7 / 2 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=float)
+    crystal = Crystal(cell, np.array([[0, 0, 0], [0.48, 0.5, 0.51]]), np.array([3, 9]))
+    ((after, energy),) = stability.relaxed([crystal], Stability(steps=30, num_workers=0))
+    (static,) = stability.static_energies([after], Stability(num_workers=0))
+    assert static == pytest.approx(energy, abs=1e-3)
+    assert after.volume > crystal.volume
+    np.testing.assert_array_equal(after.atomic_numbers, [3, 9])
 
 
 def test_a_left_handed_cell_relaxes_downhill():

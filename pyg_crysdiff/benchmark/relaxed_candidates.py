@@ -1,0 +1,101 @@
+"""Candidates of structure prediction after a relaxation with an interatomic potential."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyg_crysdiff.benchmark.settings import Settings
+from pyg_crysdiff.data import Crystal
+from pyg_crysdiff.data.writers import write_extxyz
+from pyg_crysdiff.evaluation.stability import Relaxed, Stability, relaxed
+from pyg_crysdiff.evaluation.validity import structural_problem
+
+Candidates = Sequence[Sequence[Crystal]]  # first, second, ... candidates, by composition
+
+
+@dataclass(frozen=True)
+class Relaxation:
+    """How candidates are relaxed.
+
+    Attributes:
+        title: Name of the potential in tables.
+        folder: Output folder of the run.
+        stability: Steps, force and cache of the relaxations.
+    """
+
+    title: str
+    folder: Path
+    stability: Stability
+
+    @classmethod
+    def of(cls, settings: Settings) -> Relaxation | None:
+        """Return the relaxation that a run asks for; None for none.
+
+        Raises:
+            ModuleNotFoundError: If its package is not installed.
+        """
+        if settings.relax == "none":
+            return None
+        cache = settings.out / "relaxations"
+        return cls("CHGNet", settings.out, Stability(steps=settings.relax_steps, cache_dir=cache))
+
+    @property
+    def steps(self) -> int:
+        """Most steps of a relaxation."""
+        return self.stability.steps
+
+    def run(
+        self, candidates: Candidates, name: str, progress: bool
+    ) -> tuple[list[list[Crystal]], NDArray[np.float64], dict[str, Any]]:
+        """Relax cell and positions of all candidates, and write them to ``samples/NAME``.
+
+        A candidate that is structurally invalid, or whose relaxation fails, stays as drawn.
+
+        Args:
+            candidates: K lists of R candidates.
+            name: Name of the folder of structures.
+            progress: Show progress.
+
+        Returns:
+            The candidates in the same order; their energies (K, R) in eV/atom, NaN for those that
+            stayed as drawn; facts for the row.
+        """
+        flat = [crystal for part in candidates for crystal in part]
+        sound = [i for i, crystal in enumerate(flat) if structural_problem(crystal) is None]
+        found = dict(
+            zip(sound, relaxed([flat[i] for i in sound], self.stability, progress), strict=True)
+        )
+        after = [found.get(i, Relaxed(c, np.nan)) for i, c in enumerate(flat)]
+        crystals = [
+            replace(r.crystal, info={**c.info, "relaxed_energy": r.energy})
+            for c, r in zip(flat, after, strict=True)
+        ]
+        write_extxyz(crystals, self.folder / "samples" / name / "samples.extxyz")
+        energies = np.array([r.energy for r in after]).reshape(len(candidates), -1)
+        size = energies.shape[1]
+        parts = [crystals[k * size : (k + 1) * size] for k in range(len(candidates))]
+        facts = {
+            "relaxed_with": self.title,
+            "relax_steps": self.stability.steps,
+            "relax_fmax": self.stability.fmax,
+            "left_as_drawn": int(np.isnan(energies).sum()),
+        }
+        return parts, energies, facts
+
+
+def lowest(candidates: Candidates, energies: NDArray[np.float64]) -> list[Crystal]:
+    """Return of each composition the candidate of the lowest energy.
+
+    Args:
+        candidates: K lists of R candidates.
+        energies: Their energies (K, R), eV/atom; NaN is never chosen where another is finite, and
+            the first candidate stands where none is.
+    """
+    best = np.where(np.isnan(energies), np.inf, energies).argmin(0)
+    return [candidates[k][r] for r, k in enumerate(best.tolist())]

@@ -1,0 +1,139 @@
+"""Several predicted structures of each composition: match rates, METRe and cRMSE."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.evaluation.composition import smact_validity
+from pyg_crysdiff.evaluation.distribution import reduced_formula
+from pyg_crysdiff.evaluation.matching import rms_distances
+from pyg_crysdiff.evaluation.results import Estimate
+from pyg_crysdiff.evaluation.statistics import mean_estimate
+from pyg_crysdiff.evaluation.validity import structural_problem
+
+MOST_PAIRS = 200_000  # of crystals of different rows, which METRe compares: minutes on a core
+_STOL = 0.5
+_RESAMPLES = 1000
+_Pair = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class CandidateDistances:
+    """Normalised RMS displacements of K candidates for each of R true crystals; NaN: no match.
+
+    Attributes:
+        own: Of candidate k of composition r to the true crystal r, (K, R).
+        first: Smallest of any row's FIRST candidate of the same reduced formula, (R,); None where
+            too many pairs would have to be compared.
+        pooled: The same of all candidates.
+    """
+
+    own: NDArray[np.float64]
+    first: NDArray[np.float64] | None
+    pooled: NDArray[np.float64] | None
+
+
+def candidate_distances(
+    candidates: Sequence[Sequence[Crystal]],
+    reference: Sequence[Crystal],
+    *,
+    most_pairs: int = MOST_PAIRS,
+    num_workers: int | None = None,
+    progress: bool = False,
+) -> CandidateDistances:
+    """Compare candidates with true crystals; no pair is compared twice.
+
+    The matcher is that of :func:`pyg_crysdiff.evaluation.matching.rms_distances`: StructureMatcher
+    with stol 0.5, ltol 0.3, angle 10 degrees. Structurally invalid candidates match nothing.
+
+    Args:
+        candidates: K lists of R candidates, in the order of the true crystals.
+        reference: R true crystals.
+        most_pairs: Most pairs of different rows that METRe may compare; all rows of one reduced
+            formula are compared with each other, which in a set of one element is all with all.
+        num_workers: Processes; None for all cores.
+        progress: Show a progress bar.
+
+    Raises:
+        ValueError: If a list of candidates is not as long as the reference.
+    """
+    if not candidates or any(len(part) != len(reference) for part in candidates):
+        raise ValueError(
+            f"every composition needs the same number of candidates, at least one: "
+            f"{len(reference)} true crystals, {[len(part) for part in candidates]} candidates"
+        )
+    count, size = len(candidates), len(reference)
+    others = _other_pairs([reduced_formula(c) for c in reference])
+    asked = 0 if len(others) > most_pairs else 1
+    asked = count if count * len(others) <= most_pairs else asked
+    pairs: list[_Pair] = [(k, r, r) for k in range(count) for r in range(size)]
+    pairs += [(k, row, r) for k in range(asked) for row, r in others]
+    valid = [[structural_problem(c) is None for c in part] for part in candidates]
+    found = rms_distances(
+        [candidates[k][row] for k, row, _ in pairs],
+        [reference[r] for *_, r in pairs],
+        valid=[valid[k][row] for k, row, _ in pairs],
+        num_workers=num_workers,
+        progress=progress,
+    )
+    return CandidateDistances(
+        found[: count * size].reshape(count, size),
+        _smallest(pairs, found, size, 1) if asked else None,
+        _smallest(pairs, found, size, count) if asked == count else None,
+    )
+
+
+def candidate_metrics(
+    distances: CandidateDistances, reference: Sequence[Crystal], seed: int
+) -> dict[str, Estimate]:
+    """Return match rates and RMSEs of the first and of any candidate, METRe and cRMSE.
+
+    Keys that end in ``_struct`` ask for structural validity alone: what the papers report as "all".
+    The others ask for SMACT too: "valid". Both are shares of ALL true crystals. What counts any of
+    several candidates has ``_any`` in its name, and is left out where there is one candidate.
+
+    Args:
+        distances: Distances to the true crystals.
+        reference: The true crystals, whose compositions the candidates have.
+        seed: Seed of the bootstrap intervals.
+    """
+    plausible = np.array([smact_validity(c.atomic_numbers) for c in reference], dtype=bool)
+    own = np.where(np.isnan(distances.own), np.inf, distances.own)
+    single = len(own) == 1
+    out = {}
+    for kind, best in (("", own[0]), ("_any", own.min(0)))[: 1 if single else 2]:
+        for suffix, counts in (("", plausible), ("_struct", np.ones_like(plausible))):
+            ok = np.isfinite(best) & counts
+            out[f"match_rate{kind}{suffix}"] = mean_estimate(ok, _RESAMPLES, seed)
+            out[f"rmse{kind}{suffix}"] = mean_estimate(best[ok], _RESAMPLES, seed)
+    pooled = None if single else distances.pooled
+    for kind, smallest in (("", distances.first), ("_any", pooled)):
+        if smallest is not None:
+            matched, filled = np.isfinite(smallest), np.nan_to_num(smallest, nan=_STOL)
+            out[f"metre{kind}_struct"] = mean_estimate(matched, _RESAMPLES, seed)
+            out[f"crmse{kind}_struct"] = mean_estimate(filled, _RESAMPLES, seed)
+    return out
+
+
+def _other_pairs(formulas: Sequence[str]) -> list[tuple[int, int]]:
+    """Return all pairs of different rows that have the same formula."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row, formula in enumerate(formulas):
+        groups[formula].append(row)
+    return [(a, b) for rows in groups.values() for a in rows for b in rows if a != b]
+
+
+def _smallest(
+    pairs: Sequence[_Pair], found: NDArray[np.float64], size: int, count: int
+) -> NDArray[np.float64]:
+    """Return the smallest distance to each true crystal from the first ``count`` candidates."""
+    chosen = [i for i, (k, _, _) in enumerate(pairs) if k < count]
+    out = np.full(size, np.nan)
+    np.fmin.at(out, [pairs[i][2] for i in chosen], found[chosen])
+    return out
