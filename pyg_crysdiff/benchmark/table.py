@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from pyg_crysdiff.evaluation.predictor import describe_predictor
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
 
 COLUMNS = {
@@ -60,11 +61,10 @@ def heading(results: Results) -> list[str]:
         return [data]
     card = s["evaluator"]
     limits = ", ".join(f"{k.upper()} <= {v:.6g}" for k, v in s["thresholds"].items())
-    held_out = f"held-out MAE {card['held_out_mae']:.4f} on {card['num_held_out']} crystals"
     return [
         data,
         f"property {s['property']}, target {s['target']:.6g}; {limits} ({s['thresholds_from']})",
-        f"evaluator: DimeNet++ trained on the test split, which no generator saw; {held_out}",
+        f"evaluator: {describe_predictor(card)}",
     ]
 
 

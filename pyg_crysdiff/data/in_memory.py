@@ -45,12 +45,15 @@ class InMemoryCrystals(InMemoryDataset):
         property_name: The target of benchmarks and evaluators; None without properties.
         left_out: Numbers that are not among the targets, with the reason.
         broken: Entries of the source that could not be read, with their reasons.
+        cdvae_evaluator: Folder of CDVAE's own evaluator of this data set among its ``prop_models``;
+            None where there is none.
         origin: Name and options by which the set can be opened again; None where it cannot.
     """
 
     property_name: str | None = None
     success_thresholds: tuple[float, float, float] | None = None
     coverage_cutoffs: ClassVar[dict[str, tuple[float, float]]] = {}
+    cdvae_evaluator: ClassVar[str | None] = None
     origin: Mapping[str, Any] | None = None
     split = "all"
     _name = "crystals"

@@ -168,6 +168,7 @@ class Perov5(_Published):
     title, folder_name = "Perov-5", "perov_5"
     columns = ("heat_ref", "heat_all", "dir_gap", "ind_gap")
     property_name = "heat_ref"
+    cdvae_evaluator = "perovskite"
     success_thresholds = (0.43924842, 0.61202443, 0.7364607)
     coverage_cutoffs: ClassVar = {"cdvae": (0.2, 4.0), "symat": (0.8, 6.0)}
     blobs: ClassVar = {
@@ -184,6 +185,7 @@ class Carbon24(_Published):
     title, folder_name = "Carbon-24", "carbon_24"
     columns = ("energy_per_atom",)
     property_name = "energy_per_atom"
+    cdvae_evaluator = "carbon"
     success_thresholds = (-154.527093, -154.45865733, -154.44206825)
     coverage_cutoffs: ClassVar = {"cdvae": (0.2, 4.0), "symat": (1.0, 4.0)}
     blobs: ClassVar = {
@@ -205,6 +207,7 @@ class MP20(_Published):
     title, folder_name = "MP-20", "mp_20"
     columns = ("formation_energy_per_atom", "band_gap", "e_above_hull")
     property_name = "formation_energy_per_atom"
+    cdvae_evaluator = "mp20"
     success_thresholds = (-3.17562208, -2.82196882, -2.52814761)
     coverage_cutoffs: ClassVar = {"cdvae": (0.4, 10.0), "symat": (0.6, 12.0)}
     part = "mp_20_biternary"
