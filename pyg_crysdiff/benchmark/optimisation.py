@@ -1,8 +1,8 @@
 """The stages of a benchmark run; each leaves its result on disk and is not repeated.
 
-Evaluator on the test split -> its view of the best training crystals -> per model: training on the
-train split, conditional samples, with several draws those that a predictor trained on the train
-split chooses, unconditional samples from the same weights -> one protocol for all samples ->
+Evaluator -> its view of the best training crystals -> per model: training on the
+train split, conditional samples, with several draws those that a predictor trained on the
+train split chooses, unconditional samples from the same weights -> one protocol for all samples ->
 results.json, tables, plots, report.
 """
 
@@ -15,22 +15,24 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import cached_property
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-
 from pyg_crysdiff.baselines import load_baseline
 from pyg_crysdiff.benchmark.asks import PAPER, asks, bounds
-from pyg_crysdiff.benchmark.evaluators import property_model, thresholds_origin
+from pyg_crysdiff.benchmark.evaluators import (
+    check_independent,
+    draw_errors,
+    property_model,
+    thresholds_origin,
+    unseen,
+)
 from pyg_crysdiff.benchmark.generators import generators
 from pyg_crysdiff.benchmark.hit_plots import write_hit_plots
 from pyg_crysdiff.benchmark.known import known_crystals, lookup_settings
 from pyg_crysdiff.benchmark.names import file_stem
 from pyg_crysdiff.benchmark.peers import peer_samples, published_peers
 from pyg_crysdiff.benchmark.plots import write_plots
-from pyg_crysdiff.benchmark.range_plots import draw_calibration
 from pyg_crysdiff.benchmark.report import write_report
 from pyg_crysdiff.benchmark.representations import draw_representations
 from pyg_crysdiff.benchmark.sampling import draw
@@ -45,13 +47,13 @@ from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.parallel import available_cores
+from pyg_crysdiff.property.judges import measured_card
 from pyg_crysdiff.property.model import PropertyModel
 from pyg_crysdiff.sampling.request import Target
 from pyg_crysdiff.storage import only_writer
 
 Say = Callable[[str], None]
 REFERENCE = "training crystals below SR5's limit"
-_CALIBRATED = 500  # crystals in the evaluator's plot
 
 
 def run_benchmark(settings: Settings, say: Say = lambda _: None, progress: bool = True) -> Results:
@@ -108,7 +110,11 @@ class _Run:
             self.out / "plots", results, self.evaluations, self.property, values, self.target
         )
         plots |= write_hit_plots(self.out / "plots", results, self.evaluations)
-        plots["The evaluator, on training crystals, which it never saw"] = self._calibration()
+        title, known = unseen(self.evaluator, self._known, self.test.crystals())
+        plots[title] = draw_errors(
+            self.out / "plots" / "evaluator.png", self.evaluator, known,
+            self.protocol.named_thresholds(), settings.seed,
+        )  # fmt: skip
         if self.crystals:
             plots["Representations of test crystals and samples"] = draw_representations(
                 self.out / "plots" / "representations.png",
@@ -130,9 +136,10 @@ class _Run:
         return known
 
     def _evaluator(self) -> PropertyModel:
-        return property_model(
+        judge = property_model(
             self.settings, "evaluator", self.test, self.property, self.say, self.progress
         )
+        return check_independent(self.settings, judge, self.test)
 
     @cached_property
     def _predictor(self) -> PropertyModel:
@@ -166,19 +173,6 @@ class _Run:
         if below:
             chosen = below[: self.settings.num_samples]
             self._score(REFERENCE, chosen, "data set", {})
-
-    def _calibration(self) -> Path:
-        """Draw the evaluator's predictions of training crystals, which it never saw."""
-        crystals = self._known
-        order = np.random.default_rng(self.settings.seed).permutation(len(crystals))
-        some = [crystals[i] for i in order[:_CALIBRATED]]
-        return draw_calibration(
-            self.out / "plots" / "evaluator.png",
-            np.array([c.info[self.property] for c in some]),
-            self.evaluator.predict(some, progress=self.progress),
-            self.protocol.named_thresholds(),
-            self.property,
-        )
 
     def _sample_model(self, label: str, model: LoadedModel, facts: dict[str, Any]) -> None:
         if self.property not in model.model.statistics.properties:
@@ -272,7 +266,7 @@ class _Run:
                 **lookup_settings(self.protocol, self.data),
                 "num_train": len(self.train),
                 "num_reference": len(self.test),
-                "evaluator": self.evaluator.card,
+                "evaluator": measured_card(self.evaluator, self.test.crystals()),
                 "benchmark": json.loads(json.dumps(asdict(self.settings), default=str)),
                 "python": platform.python_version(),
                 "cores": available_cores(),

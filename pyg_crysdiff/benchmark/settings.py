@@ -65,9 +65,11 @@ class Settings:
         symmetrise: Tolerance, Angstrom, within which crystals are moved to the positions of their
             space group: in a further row with all that were drawn, and before the choice of the
             best; 0 leaves them as drawn.
-        predictor: Preset, or file of that property model.
+        predictor: Preset, or file of that property model; not the evaluator itself.
         predictor_minutes: Its training time.
-        evaluator: Preset, or file of a trained evaluator.
+        evaluator: ``cdvae`` for CDVAE's own evaluator of a published set; a preset, which is
+            trained on the test split; or a file or folder
+            (:func:`pyg_crysdiff.property.judges.find_evaluator`).
         evaluator_minutes: Training time of the evaluator.
         novelty_of: Valid crystals per row, spread evenly over it, that are compared with the
             training set; None for all.

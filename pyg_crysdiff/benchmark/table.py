@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from pyg_crysdiff.benchmark.row_settings import settings_text
+from pyg_crysdiff.evaluation.predictor import describe_predictor
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.evaluation.success import PERCENTILES
 
@@ -88,11 +89,10 @@ def heading(results: Results) -> list[str]:
         return [data, *looked_up]
     card = s["evaluator"]
     limits = ", ".join(f"{k.upper()} <= {v:.6g}" for k, v in s["thresholds"].items())
-    held_out = f"held-out MAE {card['held_out_mae']:.4f} on {card['num_held_out']} crystals"
     return [
         data,
         f"property {s['property']}, target {s['target']:.6g}; {limits} ({s['thresholds_from']})",
-        f"evaluator: DimeNet++ trained on the test split, which no generator saw; {held_out}",
+        f"evaluator: {describe_predictor(card)}",
         *looked_up,
     ]
 

@@ -205,7 +205,9 @@ def _judge(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("scoring").add_argument
     add(
         "--evaluator",
-        help="preset (fast, standard, cdvae), a file, or a prop_models folder of CDVAE",
+        help="cdvae: CDVAE's own evaluator, for perov5, carbon24 and mp20 (default there; "
+        "downloaded once); a preset that is trained on the test split: fast, standard, large "
+        "(default: standard); a file of an evaluator, CDVAE's wheel or prop_models folder",
     )
     add("--evaluator-budget", type=positive, metavar="MINUTES", help="its training time")
     add(

@@ -28,7 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("files", nargs="+", metavar="FILE", help=".pt, extxyz, CIF, zip, tar, CSV, JSON, folder")
     add("--reference", help="data set (its test part) or file")
     add("--train", help="data set (its train part) or file, for novelty and percentiles")
-    add("--evaluator", type=Path, help="evaluator file, or a prop_models folder of CDVAE")
+    add(
+        "--evaluator",
+        help="cdvae: CDVAE's own evaluator of the data set of --reference or --train (downloaded "
+        "once; cdvae:perov5 names the set); an evaluator file; or CDVAE's wheel or prop_models "
+        "folder",
+    )
     add(
         "--lookup", metavar="SET",
         help="data set (all its parts) or file of known crystals: known values of the property "
@@ -151,11 +156,9 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
 
     reference, reference_set = _crystals(args.reference, "test", args)
     train, train_set = _crystals(args.train, "train", args)
-    evaluator = _evaluator(args.evaluator)
     known, known_set = _known(args.lookup, args)
-    named = reference_set or train_set
-    if named is None:
-        named = known_set
+    named = next((s for s in (reference_set, train_set, known_set) if s is not None), None)
+    evaluator, card = _evaluator(args.evaluator, named, reference)
     cutoffs = dict(reference_set.coverage_cutoffs) if reference_set is not None else {}
     if args.cutoffs:
         cutoffs = {"given": tuple(args.cutoffs)}
@@ -169,7 +172,7 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         lookup_property=_lookup_property(known_set, evaluator),
         stability=_stability(args),
         num_starts=args.starts,
-        thresholds=None if named is None else named.success_thresholds,
+        thresholds=_thresholds(named, evaluator),
         cutoffs={} if args.no_coverage else cutoffs,
         seed=args.seed,
         num_bootstrap=args.bootstrap,
@@ -184,7 +187,7 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         "split": "" if named is None else named.split_description,
         "cutoffs": {k: list(v) for k, v in protocol.cutoffs.items()},
         "thresholds": list(protocol.success_thresholds() or ()),
-        "evaluator": None if evaluator is None else evaluator.card,
+        "evaluator": card,
         "target": args.target,
         "stability": None if protocol.stability is None else str(protocol.stability),
     }
@@ -210,12 +213,34 @@ def _lookup_property(known_set: Any, evaluator: Any) -> str | None:
     return str(known_set.property_name)
 
 
-def _evaluator(path: Path | None) -> Any:
-    if path is None:
-        return None
-    from pyg_crysdiff.property.cdvae import load_evaluator  # noqa: PLC0415  (imports PyG)
+def _evaluator(
+    chosen: str | None, named: Any, reference: Sequence[Any]
+) -> tuple[Any, dict[str, Any] | None]:
+    """Return the evaluator and its card, with the error on reference crystals of known value."""
+    if chosen is None:
+        return None, None
+    from pyg_crysdiff.evaluation.predictor import describe_predictor  # noqa: PLC0415
+    from pyg_crysdiff.property.judges import find_evaluator, measured_card  # noqa: PLC0415  (PyG)
 
-    return load_evaluator(path)
+    evaluator = find_evaluator(chosen, named)
+    name = evaluator.property_name
+    if named is not None and name not in named.property_names:
+        raise ValueError(
+            f"the evaluator {chosen} predicts {name!r}, which {named.display_name} does not have "
+            f"({', '.join(named.property_names)}); name one of this data set (--evaluator cdvae), "
+            "or train one with crysdiff train-evaluator"
+        )
+    card = measured_card(evaluator, reference)
+    say(f"evaluator of {name}: {describe_predictor(card)}")
+    return evaluator, card
+
+
+def _thresholds(named: Any, evaluator: Any) -> tuple[float, float, float] | None:
+    """Return the published limits of the success rates, where they are of the same property."""
+    if named is None or (evaluator and evaluator.property_name != named.property_name):
+        return None
+    limits: tuple[float, float, float] | None = named.success_thresholds
+    return limits
 
 
 def _stability(args: argparse.Namespace) -> Any:

@@ -15,14 +15,16 @@ from pyg_crysdiff.progress import bar
 _CHUNK = 1 << 18
 
 
-def git_blob_id(path: Path) -> str:
+def blob_id_of(content: bytes) -> str:
     r"""Return the id that ``git hash-object`` prints: SHA-1 of ``blob SIZE\\0`` and the content."""
-    digest = hashlib.sha1(usedforsecurity=False)
-    digest.update(f"blob {path.stat().st_size}\0".encode())
-    with path.open("rb") as handle:
-        while chunk := handle.read(_CHUNK):
-            digest.update(chunk)
+    digest = hashlib.sha1(f"blob {len(content)}\0".encode(), usedforsecurity=False)
+    digest.update(content)
     return digest.hexdigest()
+
+
+def git_blob_id(path: Path) -> str:
+    """Return :func:`blob_id_of` of a file."""
+    return blob_id_of(path.read_bytes())
 
 
 def fetch(url: str, path: Path, blob_id: str, timeout: float = 30.0) -> None:

@@ -47,6 +47,8 @@ class InMemoryCrystals(InMemoryDataset):
         broken: Entries of the source that could not be read, with their reasons.
         space_size: Number of crystals in the whole space, where all files of the set together are
             its enumeration; None where the space is open.
+        cdvae_evaluator: Folder of CDVAE's own evaluator of this data set among its ``prop_models``;
+            None where there is none.
         origin: Name and options by which the set can be opened again; None where it cannot.
     """
 
@@ -54,6 +56,7 @@ class InMemoryCrystals(InMemoryDataset):
     success_thresholds: tuple[float, float, float] | None = None
     coverage_cutoffs: ClassVar[dict[str, tuple[float, float]]] = {}
     space_size: ClassVar[int | None] = None
+    cdvae_evaluator: ClassVar[str | None] = None
     origin: Mapping[str, Any] | None = None
     split = "all"
     _name = "crystals"

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 from torch_geometric.data import Data
 
-from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.bundled import Demo
 from pyg_crysdiff.data.dataset import CrystalDataset
 from pyg_crysdiff.data.download import fetch
 from pyg_crysdiff.data.names import DATASET_NAMES
-from pyg_crysdiff.data.parse_cache import Parsed
+from pyg_crysdiff.data.provenance import PublishedFile, differences
 from pyg_crysdiff.data.splits import find_table, random_split, split_note
 from pyg_crysdiff.storage import user_path
 
@@ -24,6 +23,9 @@ _COMMIT = "f857f598d6f6cca5dc1ea0582d228f12dcc2c2ea"
 
 class _Published(CrystalDataset):
     """A data set of the CDVAE repository.
+
+    Files that differ from the published ones are taken as they are; ``split_description`` then
+    says which differ, and so do all results, reports and checkpoint cards.
 
     Args:
         root: Folder of raw files and caches; None for a folder in the user's cache.
@@ -50,6 +52,7 @@ class _Published(CrystalDataset):
     folder_name: str
     columns: tuple[str, ...]
     blobs: ClassVar[dict[str, str]]
+    rows: ClassVar[dict[str, int]]
     url = f"https://raw.githubusercontent.com/txie-93/cdvae/{_COMMIT}/data"
 
     def __init__(
@@ -77,6 +80,7 @@ class _Published(CrystalDataset):
         self._wanted, self._cif_column = list(self.columns), "cif"
         self._strict, self._workers = strict, num_workers
         self._reduce = {"niggli": True, "primitive": False}
+        self._split_text = ""  # found when somebody asks
         self._finish(root, transform, pre_transform, pre_filter, force_reload)
 
     @property
@@ -86,11 +90,22 @@ class _Published(CrystalDataset):
 
     @property
     def split_description(self) -> str:
-        """The scheme, or what the folder says of another split (``split.txt``)."""
+        """The scheme, and what differs in the files at hand from the published ones.
+
+        ``official``, ``official, 23,474 of 27,136 training crystals``, ``official, train.csv
+        differs from the published file``; the training file comes first. Every part says it of
+        all the files that its scheme uses. A folder that names its own split (``split.txt``) has
+        that name instead.
+        """
         note = split_note(Path(self.raw_dir))
-        if note is None:
-            return self.scheme
-        return note if self.scheme == "official" else f"{self.scheme} of {note}"
+        if note is not None:
+            return note if self.scheme == "official" else f"{self.scheme} of {note}"
+        if not self._split_text:
+            parts = [p for p in self.blobs if p != "train" or self.scheme == "official"]
+            published = {p: PublishedFile(self.blobs[p], self.rows[p]) for p in parts}
+            found = differences(Path(self.raw_dir), published, Path(self.root) / "parsed")
+            self._split_text = ", ".join([self.scheme, *found])
+        return self._split_text
 
     def _default_folder(self) -> str:
         return self.folder
@@ -161,6 +176,7 @@ class Perov5(_Published):
     title, folder_name = "Perov-5", "perov_5"
     columns = ("heat_ref", "heat_all", "dir_gap", "ind_gap")
     property_name = "heat_ref"
+    cdvae_evaluator = "perovskite"
     success_thresholds = (0.43924842, 0.61202443, 0.7364607)
     coverage_cutoffs: ClassVar = {"cdvae": (0.2, 4.0), "symat": (0.8, 6.0)}
     space_size = 18_928
@@ -169,6 +185,7 @@ class Perov5(_Published):
         "val": "4a2c8dde98347dd0e01fa83dcf3982c2abe98f9f",
         "test": "d3c5d5af4b27a2a139149f2bb73c8a3dba9d8ac1",
     }
+    rows: ClassVar = {"train": 11356, "val": 3787, "test": 3785}
 
 
 class Carbon24(_Published):
@@ -177,6 +194,7 @@ class Carbon24(_Published):
     title, folder_name = "Carbon-24", "carbon_24"
     columns = ("energy_per_atom",)
     property_name = "energy_per_atom"
+    cdvae_evaluator = "carbon"
     success_thresholds = (-154.527093, -154.45865733, -154.44206825)
     coverage_cutoffs: ClassVar = {"cdvae": (0.2, 4.0), "symat": (1.0, 4.0)}
     blobs: ClassVar = {
@@ -184,6 +202,7 @@ class Carbon24(_Published):
         "val": "b3e29b927883642426ca1d9632d00359b412742b",
         "test": "9beca843fde489de1fe288b32f9e3ff710d42803",
     }
+    rows: ClassVar = {"train": 6091, "val": 2032, "test": 2030}
 
 
 class MP20(_Published):
@@ -197,6 +216,7 @@ class MP20(_Published):
     title, folder_name = "MP-20", "mp_20"
     columns = ("formation_energy_per_atom", "band_gap", "e_above_hull")
     property_name = "formation_energy_per_atom"
+    cdvae_evaluator = "mp20"
     success_thresholds = (-3.17562208, -2.82196882, -2.52814761)
     coverage_cutoffs: ClassVar = {"cdvae": (0.4, 10.0), "symat": (0.6, 12.0)}
     part = "mp_20_biternary"
@@ -205,6 +225,7 @@ class MP20(_Published):
         "val": "7efe4d7ebeb4f460ceaad35e5326c42111d9c9a1",
         "test": "5dc643041df53f5ce4970a79930ad262b4f07acd",
     }
+    rows: ClassVar = {"train": 27136, "val": 9047, "test": 9046}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         source = options.get("source")
@@ -219,79 +240,6 @@ class MP20(_Published):
         """Name for tables; says when it is a part."""
         part = Path(self.raw_dir).name == self.part
         return f"{self.title}, binary and ternary" if part else self.title
-
-
-class Demo(CrystalDataset):
-    """The bundled demo: cubic perovskites ABX3 with CHGNet cell and formation energy (eV/atom).
-
-    Not Perov-5 and not DFT; see ``DATA_CARD.md`` beside the file. The split stands in the file.
-
-    Args:
-        root: Cache folder; None for a folder in the user's cache.
-        split: ``train``, ``val``, ``test`` or ``all``.
-        transform: Applied at every access.
-        pre_transform: Applied once when the data set is opened.
-        pre_filter: Keeps the data for which it returns True.
-        force_reload: Build again.
-    """
-
-    property_name = "formation_energy_per_atom"
-    coverage_cutoffs: ClassVar = {"cdvae": (0.2, 4.0), "symat": (0.8, 6.0)}
-    file = Path(__file__).parent / "demo" / "perovskites.csv"
-
-    def __init__(
-        self,
-        root: str | Path | None = None,
-        split: str = "train",
-        transform: Callable[[Data], Data] | None = None,
-        pre_transform: Callable[[Data], Data] | None = None,
-        pre_filter: Callable[[Data], bool] | None = None,
-        force_reload: bool = False,
-    ) -> None:
-        super().__init__(
-            root,
-            split,
-            transform,
-            pre_transform,
-            pre_filter,
-            force_reload,
-            path=self.file,
-            properties=[self.property_name],
-        )
-
-    @property
-    def display_name(self) -> str:
-        """Name for tables."""
-        return "demo (CHGNet perovskites)"
-
-    @property
-    def split_description(self) -> str:
-        """Where the split comes from."""
-        return "bundled"
-
-    def _default_folder(self) -> str:
-        return "demo"
-
-    def _parse(self, source: Path) -> Parsed:
-        from pymatgen.core import Composition, Element  # noqa: PLC0415
-
-        frac = np.array([[0, 0, 0], [1, 1, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1]]) / 2
-        crystals = []
-        name = str(self.property_name)
-        entries = pd.read_csv(source).to_dict("records")
-        for row, entry in enumerate(entries):
-            a_site, b_site, x_site = (Element(e.symbol).Z for e in Composition(entry["formula"]))
-            info = {"material_id": entry["material_id"], "row": row, name: entry[name]}
-            numbers = [a_site, b_site, x_site, x_site, x_site]
-            crystals.append(Crystal(entry["a"] * np.eye(3), frac, np.array(numbers), info))
-        ids = [entry["material_id"] for entry in entries]
-        return Parsed(crystals, ids, range(len(entries)), [name], {}, [])
-
-    def _select(self, count: int, rows: np.ndarray) -> np.ndarray:
-        if self.split == "all":
-            return np.arange(count)
-        split = pd.read_csv(self.file)["split"].to_numpy()[rows]
-        return np.flatnonzero(split == self.split)
 
 
 _CLASSES: tuple[type[CrystalDataset], ...] = (Demo, Carbon24, Perov5, MP20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -68,7 +69,7 @@ class EvaluatorConfig:
 
 
 PRESETS = {
-    "cdvae": EvaluatorConfig(),
+    "large": EvaluatorConfig(),
     "standard": EvaluatorConfig(
         hidden_channels=96, num_blocks=3, int_emb_size=48, out_emb_channels=128, cutoff=6.0,
         max_neighbours=12,
@@ -78,6 +79,25 @@ PRESETS = {
         num_spherical=5, max_neighbours=12,
     ),
 }  # fmt: skip
+
+
+def preset_name(name: str) -> str:
+    """Return the name of a preset; one under its old name gets a warning.
+
+    Raises:
+        ValueError: If there is no such preset.
+    """
+    if name == "cdvae":  # now CDVAE's own evaluators have this name
+        warnings.warn(
+            "the preset cdvae of property evaluators is called large now; the old name goes with "
+            "the next release",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+        return "large"
+    if name not in PRESETS:
+        raise ValueError(f"there is no preset {name!r} of evaluators: {', '.join(PRESETS)}")
+    return name
 
 
 class PeriodicDimeNet(DimeNetPlusPlus):

@@ -28,6 +28,7 @@ from pyg_crysdiff.property.model import (
     EvaluatorConfig,
     PeriodicDimeNet,
     PropertyModel,
+    preset_name,
 )
 from pyg_crysdiff.storage import check_same, digest_of, only_writer
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
@@ -66,7 +67,7 @@ def train_evaluator(
         crystals: Crystals with the property in ``info``; those without a value are left out.
         property_name: Property.
         out_dir: Folder; gets ``evaluator.safetensors`` and, for resuming, ``last.ckpt``.
-        preset: ``fast``, ``standard``, ``cdvae``, or sizes of your own.
+        preset: ``fast``, ``standard``, ``large``, or sizes of your own.
         max_epochs: Epochs.
         budget_minutes: Wall time after which training ends; None for no limit.
         batch_size: Crystals per step.
@@ -84,7 +85,7 @@ def train_evaluator(
     """
     crystals = _known(crystals, property_name)
     values = np.array([c.info[property_name] for c in crystals], dtype=np.float64)
-    config = PRESETS[preset] if isinstance(preset, str) else preset
+    config = PRESETS[preset_name(preset)] if isinstance(preset, str) else preset
     card = {
         "property": property_name,
         "data": _digest(crystals, values),

@@ -36,17 +36,20 @@ TINY = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def evaluator(tmp_path_factory):
+def property_model(path, mean=-1.5):
     config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
     torch.manual_seed(0)
     card = {"property": "formation_energy_per_atom", "held_out_mae": 9.0, "num_held_out": 1}
-    path = tmp_path_factory.mktemp("evaluator") / "e.safetensors"
     network = PeriodicDimeNet(config)
     for output in network.output_blocks:  # zero at the start: all predictions alike
         torch.nn.init.normal_(output.lin.weight)
-    PropertyModel(network, config, -1.5, 1.0, card).save(path)
+    PropertyModel(network, config, mean, 1.0, card).save(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def evaluator(tmp_path_factory):
+    return property_model(tmp_path_factory.mktemp("evaluator") / "e.safetensors")
 
 
 def test_a_whole_run_leaves_everything_and_is_not_repeated(tmp_path, evaluator):
@@ -97,9 +100,10 @@ def test_a_whole_run_leaves_everything_and_is_not_repeated(tmp_path, evaluator):
 
 
 def test_the_best_of_several_draws_is_a_row_of_its_own(tmp_path, evaluator):
+    predictor = property_model(tmp_path / "another.safetensors", mean=-1.5 - 1e-9)
     settings = Settings.resolve(
         "demo", out=tmp_path, models=("cds",), num_samples=10, sampler=THREE_STEPS, coverage=False,
-        evaluator=str(evaluator), predictor=str(evaluator), draws=3, device="cpu",
+        evaluator=str(evaluator), predictor=str(predictor), draws=3, device="cpu",
         requests=("min", "min:10"), charge_neutral=True, num_elements=(2, 2), symmetrise=0.3,
     )  # fmt: skip
     settings = replace(settings, overrides=tuple(TINY), budget_minutes=5, copies=0)
@@ -125,7 +129,7 @@ def test_the_best_of_several_draws_is_a_row_of_its_own(tmp_path, evaluator):
     names = (stem, f"{stem}-10 chosen of 30")
     tables = [pd.read_csv(tmp_path / "tables" / f"{name}.csv") for name in names]
     assert tables[1]["valid"].all()
-    # the same model chooses and judges here: nearest to the target first
+    # the predictor orders as the evaluator does here: nearest to the target first
     off = (tables[1]["predicted"] - results.settings["target"]).abs()
     assert off.is_monotonic_increasing
     assert off.mean() <= (tables[0]["predicted"] - results.settings["target"]).abs().mean()

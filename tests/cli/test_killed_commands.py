@@ -31,7 +31,7 @@ def _outcome(folder: Path):
     return _without_times(json.loads(text)), tables
 
 
-def _judge(path: Path) -> Path:
+def _judge(path: Path, mean: float = -1.5) -> Path:
     """Write a small property model of random weights."""
     config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
     torch.manual_seed(0)
@@ -39,7 +39,7 @@ def _judge(path: Path) -> Path:
     for output in network.output_blocks:  # zero at the start: all predictions alike
         torch.nn.init.normal_(output.lin.weight)
     card = {"property": "formation_energy_per_atom", "held_out_mae": 9.0, "num_held_out": 1}
-    PropertyModel(network, config, -1.5, 1.0, card).save(path)
+    PropertyModel(network, config, mean, 1.0, card).save(path)
     return path
 
 
@@ -67,11 +67,12 @@ def test_benchmark(tmp_path):
     ]  # fmt: skip
 
     judge = _judge(tmp_path / "judge.safetensors")
+    chooser = _judge(tmp_path / "chooser.safetensors", mean=-1.0)
 
     def command(out):
         words = [script, "--models", "cdi", "--device", "cpu", "--num-samples", "10"]
         words += ["--steps", "3", "--draws", "2", "--no-coverage", "--budget", "30"]
-        words += ["--evaluator", judge, "--predictor", judge, "--out", out]
+        words += ["--evaluator", judge, "--predictor", chooser, "--out", out]
         return [*words, *(part for override in tiny for part in ("--set", override))]
 
     assert_survives_kills(command, _outcome, tmp_path)

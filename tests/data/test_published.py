@@ -1,3 +1,4 @@
+import gzip
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pyg_crysdiff.data import DATASETS, MP20, Carbon24, load_dataset
+from pyg_crysdiff.data import DATASETS, MP20, Carbon24, load_dataset, provenance
 from pyg_crysdiff.data.download import fetch, git_blob_id
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.data.writers import crystal_to_cif
@@ -100,10 +101,98 @@ def test_a_set_downloads_its_file(tmp_path, server, rng, monkeypatch):
     handler.content = path.read_bytes()
     monkeypatch.setattr(Carbon24, "url", url)
     monkeypatch.setattr(Carbon24, "blobs", {"test": git_blob_id(path)})
+    monkeypatch.setattr(Carbon24, "rows", {"test": 20})
     dataset = Carbon24(tmp_path / "root", "test")
     assert len(dataset) == 20
     assert dataset.display_name == "Carbon-24"
     assert dataset.split_description == "official"
+
+
+def published_carbon(folder, rng, monkeypatch):
+    """Make a small Carbon-24 whose files count as the published ones."""
+    counts = {"train": 12, "val": 20, "test": 7}
+    files = {part: carbon_csv(folder / f"{part}.csv", rng, n) for part, n in counts.items()}
+    monkeypatch.setattr(Carbon24, "blobs", {p: git_blob_id(file) for p, file in files.items()})
+    monkeypatch.setattr(Carbon24, "rows", counts)
+    return files
+
+
+def compress(file):
+    file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+
+
+def changed(file, keep):
+    frame = pd.read_csv(file).iloc[:keep]
+    frame.loc[0, "energy_per_atom"] += 1e-9
+    frame.to_csv(file, index=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "official", "val_as_train"),
+    [
+        (lambda files: None, "official", "val-as-train"),
+        (lambda files: compress(files["train"]), "official", "val-as-train"),
+        (lambda files: files["test"].unlink(), "official", "val-as-train"),
+        (
+            lambda files: (changed(files["train"], 5), compress(files["train"])),
+            "official, 5 of 12 training crystals",
+            "val-as-train",
+        ),
+        (
+            lambda files: changed(files["train"], 12),
+            "official, train.csv differs from the published file",
+            "val-as-train",
+        ),
+        (
+            lambda files: (changed(files["val"], 20), changed(files["test"], 7)),
+            "official, val.csv and test.csv differ from the published files",
+            "val-as-train, val.csv and test.csv differ from the published files",
+        ),
+        (
+            lambda files: (changed(files["val"], 19), changed(files["train"], 12)),
+            "official, train.csv differs from the published file, 19 of 20 validation crystals",
+            "val-as-train, 19 of 20 validation crystals",
+        ),
+        (
+            lambda files: files["val"].with_name("train.csv").write_bytes(b"\xff\xfe"),
+            "official, train.csv cannot be read",
+            "val-as-train",
+        ),
+    ],
+)
+def test_a_part_says_what_differs_from_the_published_files(
+    tmp_path, rng, monkeypatch, change, official, val_as_train
+):
+    change(published_carbon(tmp_path / "data", rng, monkeypatch))
+    for scheme, wanted in (("official", official), ("val-as-train", val_as_train)):
+        options = {"root": tmp_path / "c", "source": tmp_path / "data", "scheme": scheme}
+        part = load_dataset("carbon24", "val", **options)
+        assert part.split_description == wanted
+
+
+def test_the_facts_of_a_file_are_found_once_and_anew_when_it_changes(tmp_path, rng, monkeypatch):
+    file = published_carbon(tmp_path / "data", rng, monkeypatch)["train"]
+    options = {"root": tmp_path / "c", "source": tmp_path / "data"}
+    with monkeypatch.context() as watched:
+        calls = []
+        watched.setattr(provenance, "blob_id_of", lambda text: calls.append(text) or "0" * 40)
+        wanted = "train.csv, val.csv and test.csv differ from the published files"
+        for _ in range(2):
+            found = load_dataset("carbon24", "train", **options).split_description
+            assert found == f"official, {wanted}"
+        assert len(calls) == 3
+    changed(file, 3)
+    assert load_dataset("carbon24", "train", **options).split_description.startswith(
+        "official, 3 of 12 training crystals"
+    )
+
+
+def test_more_crystals_than_published(tmp_path, rng, monkeypatch):
+    published_carbon(tmp_path / "data", rng, monkeypatch)
+    monkeypatch.setitem(Carbon24.rows, "train", 10)
+    dataset = load_dataset("carbon24", root=tmp_path / "c", source=tmp_path / "data")
+    assert dataset.split_description == "official, 12 instead of 10 training crystals"
 
 
 def test_without_network_the_message_says_what_to_put_where(tmp_path, monkeypatch):
@@ -121,7 +210,9 @@ def test_val_as_train_needs_no_train_file(tmp_path, rng):
         for s in ("train", "val", "test")
     ]  # fmt: skip
     assert [len(p) for p in parts] == [18, 2, 7]
-    assert parts[0].split_description == "val-as-train"
+    assert parts[0].split_description == (
+        "val-as-train, 20 of 2,032 validation crystals, 7 of 2,030 test crystals"
+    )
     rows = [int(d.row) for p in parts[:2] for d in p]
     assert sorted(rows) == list(range(20))
     with pytest.raises(FileNotFoundError, match=r"train\.csv"):
