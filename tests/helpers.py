@@ -3,6 +3,7 @@
 from copy import deepcopy
 
 import numpy as np
+import pandas as pd
 import torch
 
 from pyg_crysdiff.data import CrystalDataset, property_of
@@ -46,3 +47,8 @@ def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 def toy_sets() -> tuple[CrystalDataset, CrystalDataset]:
     """Training and validation set of most trainings here."""
     return toy_set(24), toy_set(8, seed=1)
+
+
+def metrics(folder) -> pd.DataFrame:
+    """The metrics of a run, but for the time that it took."""
+    return pd.read_csv(folder / "metrics.csv").drop(columns="seconds")

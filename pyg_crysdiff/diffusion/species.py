@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from pyg_crysdiff.diffusion.field import FieldDiffusion, Schedule
 from pyg_crysdiff.diffusion.schedules import cosine_alpha_bar
+
+Reverse = Literal["mixture", "paper"]
 
 
 class UniformD3PM(FieldDiffusion):
@@ -27,6 +31,10 @@ class UniformD3PM(FieldDiffusion):
         s: Offset of the cosine schedule.
         max_beta: Upper bound of one beta.
         auxiliary_weight: Weight of the cross-entropy term.
+        reverse: Formula of the reverse step, see :meth:`posterior`; the loss uses it too.
+
+    Raises:
+        ValueError: If there is no class, or no such formula.
     """
 
     prior_noise = "uniform"
@@ -39,13 +47,19 @@ class UniformD3PM(FieldDiffusion):
         s: float = 0.008,
         max_beta: float = 0.999,
         auxiliary_weight: float = 0.0,
+        reverse: Reverse = "mixture",
     ) -> None:
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        if reverse not in get_args(Reverse):
+            raise ValueError(
+                f"unknown reverse step {reverse!r} of the species; choose from {get_args(Reverse)}"
+            )
         self.num_classes = num_classes
         self.num_steps = num_steps
         self.auxiliary_weight = auxiliary_weight
+        self.reverse: Reverse = reverse
         self.signal = Schedule(cosine_alpha_bar(num_steps, s, max_beta))
 
     @property
@@ -72,14 +86,15 @@ class UniformD3PM(FieldDiffusion):
         return mean + signal.unsqueeze(-1) * (probabilities - mean)
 
     def posterior(self, x_t: Tensor, p0: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        r"""Return :math:`p(a_s | a_t) = \sum_{a_0} q(a_s | a_t, a_0)\, p_0(a_0)`, (N, K).
+        r"""Return the distribution of :math:`a_s` given :math:`a_t`, (N, K).
 
-        .. math:: p \propto a_t Q_{t|s}^T \odot w \bar Q_s, \qquad
-            w(a_0) = \frac{p_0(a_0)}{q(a_t | a_0)}
+        .. math:: p(a_s | a_t) \propto a_t Q_{t|s}^T \odot w \bar Q_s
 
-        The paper's backward process has :math:`p_0` in the place of w, as D3PM's eq. 4 has. That is
-        the same for a point mass; but a network's p_0 has seen :math:`a_t` already, which would
-        then count twice, and an atom would hardly leave a class of any probability.
+        With ``mixture`` it is :math:`\sum_{a_0} q(a_s | a_t, a_0)\, p_0(a_0)`, which takes
+        :math:`w(a_0) = p_0(a_0) / q(a_t | a_0)`. With ``paper`` it is eq. 8 of arXiv 2406.09263
+        (eq. 4 of D3PM) as written, which has :math:`w = p_0`. The two are the same for a point
+        mass; but a network's p_0 has seen :math:`a_t` already, which then counts twice, and an atom
+        hardly leaves a class of any probability.
 
         Args:
             x_t: Class indices at t, (N,).
@@ -89,7 +104,7 @@ class UniformD3PM(FieldDiffusion):
         """
         a_t, a_s = self.signal.at(t, p0.dtype), self.signal.at(s, p0.dtype)
         one_hot = F.one_hot(x_t, self.num_classes).to(p0.dtype)
-        weights = p0 / self._mix(one_hot, a_t)
+        weights = p0 if self.reverse == "paper" else p0 / self._mix(one_hot, a_t)
         joint = self._mix(one_hot, a_t / a_s) * self._mix(weights, a_s)
         return joint / joint.sum(-1, keepdim=True)
 

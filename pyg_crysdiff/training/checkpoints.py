@@ -22,7 +22,7 @@ from pyg_crysdiff.storage import append_text, replacing, whole_lines, write_text
 from pyg_crysdiff.training.divergence import refuse_non_finite
 
 log = logging.getLogger(__name__)
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+LAST, PREVIOUS, METRICS = "last.ckpt", "previous.ckpt", "metrics.csv"
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -129,11 +129,13 @@ class MetricsFile(Logger):
 
     Args:
         folder: Folder of the run.
+        so_far: Returns values that every row gets besides.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, so_far: Callable[[], Mapping[str, float]] = dict) -> None:
         super().__init__()
-        self.path = folder / "metrics.csv"
+        self.path = folder / METRICS
+        self._so_far = so_far
         self._columns: list[str] | None = None
         self._first_step = 0
 
@@ -157,7 +159,7 @@ class MetricsFile(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Add a row."""
-        row = {**metrics, "step": step}
+        row = {**self._so_far(), **metrics, "step": step}
         if self._columns is not None and set(row) <= set(self._columns):
             append_text(self.path, _csv(self._columns, [row]))
             return

@@ -19,6 +19,7 @@ _RULES: dict[str, _Rule] = {
     "max_epochs": _COUNT,
     "batch_size": _COUNT,
     "validate_every": _COUNT,
+    "keep_every": _COUNT,
     "budget_minutes": _POSITIVE,
     "train_fraction": _SHARE,
     "condition_dropout": (lambda x: 0 <= x <= 1, "a number from 0 to 1"),
@@ -29,7 +30,7 @@ _RULES: dict[str, _Rule] = {
     "optimizer.clip_norm": _POSITIVE,
     "optimizer.ema_decay": _BELOW_ONE,
 }
-_MAY_BE_NULL = ("budget_minutes", "optimizer.clip_norm")
+_MAY_BE_NULL = ("budget_minutes", "keep_every", "optimizer.clip_norm")
 
 
 def check_numbers(config: Mapping[str, Any]) -> None:

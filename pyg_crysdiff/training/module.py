@@ -32,6 +32,7 @@ class DiffusionModule(LightningModule):
         card: Facts about the run that belong into the checkpoint (data set, split, versions).
         progress: Returns the finished share of the training, 0 to 1, for the decay of the
             learning rate.
+        seconds: Returns the time of the training so far.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class DiffusionModule(LightningModule):
         config: Mapping[str, Any],
         card: Mapping[str, Any],
         progress: Callable[[], float],
+        seconds: Callable[[], float] = float,
     ) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.seconds = model, seconds
         self.config, self.card, self.progress = dict(config), dict(card), progress
         self.seed = int(config["seed"])
 
@@ -83,6 +85,17 @@ class DiffusionModule(LightningModule):
         for logger in self.loggers:
             logger.log_metrics({**means, "epoch": self.current_epoch}, self.global_step - 1)
 
+    def so_far(self) -> dict[str, float]:
+        """Return what a learning curve is drawn against, at the end of an epoch.
+
+        Crystals seen in training (each as often as it was), seconds of the training, and the
+        learning rate of the coming step. A run that started from another model's weights counts
+        its own.
+        """
+        seen = (self.current_epoch + 1) * int(self.card.get("num_train", 0))
+        (group,) = self.trainer.optimizers[0].param_groups
+        return {"crystals_seen": seen, "seconds": round(self.seconds(), 1), "lr": group["lr"]}
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW with linear warm-up and cosine decay along the progress of the run."""
         options = self.config["optimizer"]
@@ -122,5 +135,11 @@ class DiffusionModule(LightningModule):
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add configuration and data statistics to the checkpoint."""
-        checkpoint[KEY] = pack(self.config, self.model.statistics, self.card)
+        """Add configuration, data statistics and what was trained so far to the checkpoint."""
+        so_far = self.so_far()
+        card = {
+            **self.card,
+            "crystals_seen": so_far["crystals_seen"],
+            "training_seconds": so_far["seconds"],
+        }
+        checkpoint[KEY] = pack(self.config, self.model.statistics, card)

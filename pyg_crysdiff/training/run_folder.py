@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch_geometric.data import Data, InMemoryDataset
 
+from pyg_crysdiff.configuration import compose_config
 from pyg_crysdiff.data.properties import property_of
 from pyg_crysdiff.data.published import DATASETS
 from pyg_crysdiff.storage import (
@@ -27,8 +30,13 @@ CONFIG, DATA, FINISHED = "config.json", "data.json", "finished.json"
 IN_MEMORY = "in_memory"  # key of a "data" configuration that no file stands behind
 _OTHER = "a run of another configuration"
 # The length of a run may be changed when it is resumed, and where it runs; nothing else may.
-_FREE = ("max_epochs", "budget_minutes", "device", "precision", "devices", "num_nodes", "strategy")
-_OLDER = {"train_fraction": 1.0, "init": None, "focus": None}
+FREE = (
+    "max_epochs", "budget_minutes", "keep_every", "device", "precision", "devices", "num_nodes",
+    "strategy",
+)  # fmt: skip
+_OLDER = {"train_fraction": 1.0, "init": None, "focus": None, "keep_every": None}
+# Settings within a part of the configuration that older records lack, and what they were then.
+_OLDER_WITHIN = {"process.species.reverse": "mixture"}
 _PATHS = ("name", "path", "source")
 
 
@@ -58,7 +66,30 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> None:
     path = folder / CONFIG
     if path.is_file():
         config = {**config, "data": read_record(path).get("data")}
-    check_same(path, config, what=_OTHER, free=_FREE, older=_OLDER)
+    _check_same_run(path, config)
+
+
+def _check_same_run(path: Path, config: Mapping[str, Any], free: Sequence[str] = ()) -> None:
+    """Compare a configuration with that of a record, which may lack what came later."""
+    if path.is_file():
+        config = _as_then(config, read_record(path))
+    check_same(path, config, what=_OTHER, free=(*FREE, *free), older=_OLDER)
+
+
+def _as_then(config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without what a record of the same meaning does not have."""
+    now = copy.deepcopy(dict(config))
+    for path, meaning in _OLDER_WITHIN.items():
+        *parts, key = path.split(".")
+        inner, then = (reduce(_part, parts, whole) for whole in (now, record))
+        if then and key not in then and inner.get(key) == meaning:
+            del inner[key]
+    return now
+
+
+def _part(section: Any, name: str) -> dict[str, Any]:
+    found = section.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def check_data(
@@ -85,7 +116,7 @@ def check_data(
     if not is_first():
         return
     if not (folder / DATA).is_file():  # nothing but the path is known of older runs
-        check_same(folder / CONFIG, config, what=_OTHER, free=_FREE, older=_OLDER)
+        _check_same_run(folder / CONFIG, config)
     sizes = {name: len(data) for name, data in sets.items()}
     content = _content(sets, properties)
     what = "a run on other data: files, split or properties are no longer the same"
@@ -97,7 +128,7 @@ def check_data(
         what=what,
         free=("folder",),
     )
-    check_same(folder / CONFIG, config, what=_OTHER, free=("data", *_FREE), older=_OLDER)
+    _check_same_run(folder / CONFIG, config, free=("data",))
 
 
 def _content(sets: Mapping[str, Sequence[Data]], properties: Sequence[str]) -> str:
@@ -128,6 +159,21 @@ def recorded(folder: Path) -> tuple[dict[str, Any], Path]:
         raise FileNotFoundError(f"no training run in {folder} ({CONFIG} is missing)")
     data = read_record(folder / DATA) if (folder / DATA).is_file() else {}
     return read_record(path), Path(data.get("folder", ""))
+
+
+def changes(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the settings in overrides of a run that goes on, which may change these alone.
+
+    Raises:
+        ValueError: If one is no ``KEY=VALUE`` or of a setting that a run keeps.
+    """
+    keys = [text.partition("=")[0] for text in overrides]
+    if fixed := [key for key in keys if key not in FREE]:
+        raise ValueError(
+            f"a run that goes on keeps its settings, {fixed[0]} too; {', '.join(FREE)} may change"
+        )
+    composed = compose_config(overrides)
+    return {key: composed[key] for key in keys}
 
 
 def located(config: Mapping[str, Any], base: Path) -> dict[str, Any]:

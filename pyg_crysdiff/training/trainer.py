@@ -21,17 +21,19 @@ from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.models.build import PACKAGE
 from pyg_crysdiff.models.checkpoint import LoadedModel
 from pyg_crysdiff.platform import choose_device, choose_devices, choose_precision
-from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
+from pyg_crysdiff.training.callbacks import Budget, SaveLast, StopAfter, warmed_ema
 from pyg_crysdiff.training.checkpoints import LAST, MetricsFile, WholeCheckpoints, resumable
 from pyg_crysdiff.training.config_checks import check_numbers
 from pyg_crysdiff.training.data import Sets, conditions, given_pair, load_data, named
 from pyg_crysdiff.training.divergence import FiniteSteps
 from pyg_crysdiff.training.finetune import new_model
+from pyg_crysdiff.training.kept import KeptCheckpoints
 from pyg_crysdiff.training.lightning_output import quiet_lightning
 from pyg_crysdiff.training.loaders import CrystalData
 from pyg_crysdiff.training.module import DiffusionModule
 from pyg_crysdiff.training.progress_bar import TrainingBar
 from pyg_crysdiff.training.run_folder import (
+    changes,
     check_config,
     check_data,
     ended,
@@ -49,15 +51,17 @@ class FitResult:
 
     Attributes:
         checkpoint: The last checkpoint.
-        seconds: Wall time of the training, interruptions not counted.
+        seconds: Time of the training, interruptions and pauses of the process not counted.
         epochs: Finished epochs.
         num_parameters: Trainable parameters.
+        finished: Whether the run has come to its end; else it can go on.
     """
 
     checkpoint: Path
     seconds: float
     epochs: int
     num_parameters: int
+    finished: bool = True
 
 
 def train(
@@ -69,13 +73,15 @@ def train(
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     base: str | Path | None = None,
+    stop_after: float | None = None,
 ) -> FitResult:
     """Train a model, or go on with the run that ``out_dir`` holds.
 
     Writes ``last.ckpt`` (all that sampling needs), ``config.json``, ``data.json`` (what the data
     were) and ``metrics.csv``; the checkpoint before stays as ``previous.ckpt``. If there is a
     checkpoint the run resumes from it; resumed and uninterrupted runs give the same weights where
-    the length is set in epochs. A run that is finished is not repeated.
+    the length is set in epochs. A run that is finished is not repeated; with a greater length it
+    goes on, at the learning rate that the greater length has at this point.
 
     Args:
         config: Configuration as composed from ``configs/train.yaml``, plain containers.
@@ -87,6 +93,9 @@ def train(
         callbacks: Further Lightning callbacks.
         base: Folder at which relative paths in the configuration start; None for the working
             folder.
+        stop_after: Minutes of wall time, loading of the data included, after which this call leaves
+            off at an epoch's end; the same call goes on then. Not a part of the run, other than
+            ``budget_minutes``.
 
     Raises:
         ValueError: If the folder holds a run of another configuration or on other data, another
@@ -97,6 +106,10 @@ def train(
         OSError: If the folder cannot be written to.
     """
     check_numbers(config)
+    if stop_after is not None:
+        if not stop_after > 0:
+            raise ValueError(f"stop_after must be a number of minutes above 0, got {stop_after}")
+        callbacks = [*callbacks, StopAfter(stop_after)]
     out_dir, start = Path(out_dir), Path(base or "").resolve()
     sets = None if data is None else given_pair(data)
     if sets is not None:
@@ -141,23 +154,31 @@ def _train(
         focus["share"] if focus else 0.0,
     )
     budget = Budget(config["max_epochs"], config["budget_minutes"])
-    module = DiffusionModule(model, config, card, budget.progress)
+    module = DiffusionModule(model, config, card, budget.progress, budget.time_elapsed)
+    saving = SaveLast(
+        out_dir,
+        config["validate_every"],
+        KeptCheckpoints(out_dir, config.get("keep_every"), trusted),
+    )
+    metrics = MetricsFile(out_dir, module.so_far)
     with quiet_lightning():
-        trainer = _trainer(config, out_dir, device, devices, budget, callbacks, progress)
+        trainer = _trainer(config, metrics, device, devices, budget, [*callbacks, saving], progress)
         trainer.fit(module, datamodule=batches, ckpt_path=resumable(out_dir), weights_only=True)
     result = FitResult(
         checkpoint=out_dir / LAST,
         seconds=budget.time_elapsed(),
         epochs=trainer.fit_loop.epoch_progress.current.processed,  # type: ignore[attr-defined]
         num_parameters=sum(p.numel() for p in model.parameters()),
+        finished=not any(isinstance(c, StopAfter) and c.stopped for c in callbacks),
     )
-    note_end(out_dir, {**asdict(result), "checkpoint": LAST}, config)
+    if result.finished:
+        note_end(out_dir, {**asdict(result), "checkpoint": LAST}, config)
     return result
 
 
 def _trainer(
     config: Mapping[str, Any],
-    out_dir: Path,
+    metrics: MetricsFile,
     device: torch.device,
     devices: int | list[int],
     budget: Budget,
@@ -185,14 +206,13 @@ def _trainer(
                 FiniteSteps(),
                 *bar,
                 *callbacks,
-                SaveLast(out_dir, config["validate_every"]),
             ],
             plugins=[WholeCheckpoints()],
-            logger=MetricsFile(out_dir),
+            logger=metrics,
             enable_progress_bar=progress,
             enable_model_summary=False,
             enable_checkpointing=True,
-            default_root_dir=out_dir,
+            default_root_dir=metrics.path.parent,
         )
     except MisconfigurationException as error:
         raise ValueError(f"bad configuration: {error}") from error
@@ -208,18 +228,24 @@ def fit(
     return train(compose_config(overrides), out_dir, data=data, **options)
 
 
-def resume(out_dir: str | Path, **options: Any) -> FitResult:
-    """Go on with an interrupted run from its own folder; see :func:`train`.
+def resume(out_dir: str | Path, overrides: Sequence[str] = (), **options: Any) -> FitResult:
+    """Go on with an interrupted run from its own folder, or with a finished one for longer.
 
     Relative paths in its configuration start where they did when the run began. A run on data in
     memory takes them again: ``resume(out_dir, data=(train, val))``.
 
+    Args:
+        out_dir: Folder of the run.
+        overrides: Settings that may change on the way, as ``KEY=VALUE``: the length
+            (``["budget_minutes=120"]``) and where the run goes on.
+        **options: Arguments of :func:`train`.
+
     Raises:
         FileNotFoundError: If the folder holds no run.
-        ValueError: As :func:`train`.
+        ValueError: As :func:`train`, or if an override is of something else.
     """
     config, base = recorded(Path(out_dir))
-    return train(config, out_dir, **{"base": base, **options})
+    return train({**config, **changes(overrides)}, out_dir, **{"base": base, **options})
 
 
 def _share(train: InMemoryDataset, fraction: float, seed: int) -> InMemoryDataset:
@@ -246,7 +272,10 @@ def _card(
 ) -> dict[str, Any]:
     origin = {}
     if start is not None:  # what it was trained on in turn, but not what it was measured to do
-        facts = ("dataset", "split", "num_train", "seed", "epoch", "global_step", "init")
+        facts = (
+            "dataset", "split", "num_train", "seed", "epoch", "global_step", "crystals_seen",
+            "training_seconds", "init",
+        )  # fmt: skip
         earlier = {key: start.card[key] for key in facts if key in start.card}
         origin = {"init": {**earlier, "digest": start.digest}}
     return {

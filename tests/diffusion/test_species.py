@@ -54,6 +54,29 @@ def test_posterior_of_a_point_mass_is_the_paper_s(generator):
         torch.testing.assert_close(ours, top / bottom)
 
 
+@pytest.mark.parametrize(("t", "s"), [(1, 0), (2, 1), (20, 19), (9, 5), (20, 0)])
+def test_the_paper_s_reverse_step(t, s, generator):
+    """Its eq. 8 for a network's distribution: a product with the current class, normalised."""
+    process = UniformD3PM(5, num_steps=20, reverse="paper")
+    q, bar = dense(process)
+    between = torch.eye(5, dtype=torch.float64)
+    for matrix in q[s:t]:
+        between = between @ matrix
+    p0 = torch.rand(30, 5, generator=generator, dtype=torch.float64).softmax(-1)
+    x_t = torch.randint(0, 5, (30,), generator=generator)
+    product = (F.one_hot(x_t, 5).double() @ between.T) * (p0 @ bar[s])
+    times = torch.full((30,), t), torch.full((30,), s)
+    ours = process.posterior(x_t, p0, *times)
+    torch.testing.assert_close(ours, product / product.sum(-1, keepdim=True))
+    other = UniformD3PM(5, num_steps=20).posterior(x_t, p0, *times)
+    assert t == 20 or not torch.allclose(ours, other, atol=1e-2)  # at T nothing is known of a_0
+
+
+def test_unknown_reverse_step():
+    with pytest.raises(ValueError, match=r"'product' of the species.*mixture.*paper"):
+        UniformD3PM(5, reverse="product")
+
+
 def test_loss_is_the_kl_divergence_and_nll_at_one(generator):
     process = UniformD3PM(5, num_steps=20)
     x0 = torch.randint(0, 5, (40,), generator=generator)

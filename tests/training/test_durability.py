@@ -20,7 +20,7 @@ from pyg_crysdiff.property.training import train_evaluator
 from pyg_crysdiff.storage import only_writer
 from pyg_crysdiff.training import resume, train
 from pyg_crysdiff.training.checkpoints import MetricsFile, WholeCheckpoints
-from tests.helpers import same_weights, small_config, toy_sets
+from tests.helpers import metrics, same_weights, small_config, toy_sets
 
 SETS = toy_sets()
 CONFIG = small_config(max_epochs=4)
@@ -79,7 +79,7 @@ def test_the_checkpoint_before_takes_the_place_of_a_damaged_one(tmp_path, whole,
     (said,) = (record.message for record in caplog.records if record.levelname == "WARNING")
     assert re.search(r"last\.ckpt is damaged .* previous\.ckpt", said)
     assert same_weights(model(tmp_path), model(whole))
-    assert (tmp_path / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+    pd.testing.assert_frame_equal(metrics(tmp_path), metrics(whole))
 
 
 def test_damaged_checkpoints_are_named(tmp_path):
@@ -183,17 +183,43 @@ def test_one_training_per_folder(tmp_path):
 
 @pytest.mark.parametrize("epoch", [1, 3])
 def test_metrics_go_on(tmp_path, whole, epoch):
-    expected = (whole / "metrics.csv").read_bytes()
     cut(tmp_path, epoch)
-    assert 0 < len((tmp_path / "metrics.csv").read_bytes()) < len(expected)
+    assert 0 < len(metrics(tmp_path)) < len(metrics(whole))
     # A run that got beyond its checkpoint, and a row that was cut off.
     with (tmp_path / "metrics.csv").open("a") as handle:
-        handle.write("3,100,1,1,1,1,2,2,2,2\n3,1")
+        handle.write("96,3,1,1,100,1,1,1,1,2,2,2,2\n96,3,1,1,10")
     resume(tmp_path, data=SETS, progress=False)
-    assert (tmp_path / "metrics.csv").read_bytes() == expected
+    pd.testing.assert_frame_equal(metrics(tmp_path), metrics(whole))
+
+
+def test_what_the_metrics_tell(whole):
+    """A learning curve in both kinds of rows: losses against crystals, seconds, learning rate."""
+    table = pd.read_csv(whole / "metrics.csv")
+    for kind in ("train", "val"):
+        rows = table[table[f"{kind}/total"].notna()]
+        assert rows["epoch"].tolist() == [0, 1, 2, 3]
+        assert rows["crystals_seen"].tolist() == [24, 48, 72, 96]
+        assert rows["seconds"].is_monotonic_increasing
+        assert rows["seconds"].iloc[-1] > 0
+        assert rows["lr"].iloc[-1] > 0
+        for field in ("lattice", "coordinates", "species"):
+            assert rows[f"{kind}/{field}"].notna().all()
+    card = load_checkpoint(whole / "last.ckpt").card
+    assert card["crystals_seen"] == 96
+    assert card["training_seconds"] > 0
+
+
+def test_metrics_of_an_older_version_go_on(tmp_path, whole):
+    """They lack crystals, seconds and learning rate."""
+    cut(tmp_path, 2)
+    old = pd.read_csv(tmp_path / "metrics.csv")
+    old.drop(columns=["crystals_seen", "seconds", "lr"]).to_csv(
+        tmp_path / "metrics.csv", index=False
+    )
+    resume(tmp_path, data=SETS, progress=False)
     table = pd.read_csv(tmp_path / "metrics.csv")
-    assert sorted(table["epoch"].dropna().unique()) == [0, 1, 2, 3]
-    assert table["val/total"].notna().sum() == table["train/total"].notna().sum() == 4
+    assert table["train/total"].dropna().tolist() == metrics(whole)["train/total"].dropna().tolist()
+    assert table["crystals_seen"].dropna().tolist() == [72, 72, 96, 96]
 
 
 def test_a_new_run_begins_new_metrics(tmp_path):

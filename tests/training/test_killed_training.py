@@ -6,23 +6,25 @@ import pytest
 import torch
 
 from pyg_crysdiff.property.model import PropertyModel
+from tests.helpers import metrics
 from tests.kills import assert_survives_kills
 
 TINY = [
     "data=demo", "train_fraction=0.1", "denoiser.dim=8", "denoiser.num_blocks=1",
     "denoiser.num_waves=2", "denoiser.pair_hidden=4", "process.num_steps=20", "batch_size=16",
-    "max_epochs=12", "validate_every=2", "device=cpu", "precision=32-true",
+    "max_epochs=12", "validate_every=2", "keep_every=3", "device=cpu", "precision=32-true",
 ]  # fmt: skip
 
 
 def outcome(folder):
-    """Weights, their average, optimiser and metrics."""
+    """Weights, their average, metrics but for the time, and what was kept along the way."""
     saved = torch.load(folder / "last.ckpt", weights_only=True)
     digest = hashlib.sha256()
     for part in ("state_dict", "current_model_state"):
         for name, value in sorted(saved[part].items()):
             digest.update(name.encode() + value.numpy().tobytes())
-    return digest.hexdigest(), saved["global_step"], (folder / "metrics.csv").read_text()
+    kept = {p.name: p.read_bytes() for p in (folder / "kept").glob("*.safetensors")}
+    return digest.hexdigest(), saved["global_step"], metrics(folder).to_csv(), kept
 
 
 @pytest.mark.slow
