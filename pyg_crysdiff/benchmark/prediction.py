@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,11 @@ from pyg_crysdiff.benchmark.relaxed_candidates import Candidates, Relaxation, lo
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.data import Crystal
-from pyg_crysdiff.evaluation.candidates import candidate_distances, candidate_metrics
+from pyg_crysdiff.evaluation.candidates import (
+    CandidateDistances,
+    candidate_distances,
+    candidate_metrics,
+)
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.sampling import Control, sample
@@ -56,12 +60,8 @@ class _Prediction:
     def __init__(
         self, settings: Settings, relaxation: Relaxation | None, say: Say, progress: bool
     ) -> None:
-        self.settings, self.relaxation, self.say, self.progress = (
-            settings,
-            relaxation,
-            say,
-            progress,
-        )
+        self.settings, self.relaxation = settings, relaxation
+        self.say, self.progress = say, progress
         self.data = Splits(settings)
         self.test = self.data.test
         known = self.test.crystals()
@@ -106,18 +106,18 @@ class _Prediction:
             "per_composition": len(drawn),
             **self.settings.sampler.to_dict(),
         }
-        rows = [self._row(label, drawn, details)]
+        rows = [self._row(label, self._compare(label, drawn), details)]
         if self.relaxation is None:
             return rows
         title = f"{label}, relaxed with {self.relaxation.title}"
         self.say(f"{title}: at most {self.relaxation.steps} steps for each candidate")
         relaxed, energies, found = self.relaxation.run(drawn, file_stem(title), self.progress)
-        details |= found
-        rows.append(self._row(title, relaxed, details))
+        details = {**details, **found}
+        distances = self._compare(title, relaxed)
+        rows.append(self._row(title, distances, details))
         if len(relaxed) > 1:
             title = f"{label}, lowest energy of {len(relaxed)}, relaxed"
-            chosen = lowest(relaxed, energies)
-            rows.append(self._row(title, [chosen], details))
+            rows.append(self._row(title, distances.of_chosen(lowest(energies)), details))
         return rows
 
     def _draw(self, label: str, model: LoadedModel) -> tuple[Candidates, float]:
@@ -141,18 +141,18 @@ class _Prediction:
         parts = [crystals[k * size : (k + 1) * size] for k in range(count)]
         return parts, round(time.perf_counter() - started, 1)
 
-    def _row(
-        self, title: str, candidates: Sequence[Sequence[Crystal]], details: dict[str, Any]
-    ) -> Row:
-        """Match candidates with the truth, and leave their distances in a table."""
+    def _compare(self, title: str, candidates: Candidates) -> CandidateDistances:
         self.say(f"{title}: matching")
         distances = candidate_distances(candidates, self.truth, progress=self.progress)
         if distances.pooled is None:
             which = "METRe" if distances.first is None else "METRe of all candidates"
             self.say(f"{title}: {which} is left out, since too many pairs would be compared")
-        table = pd.DataFrame(
-            distances.own.T, columns=[f"candidate_{k + 1}" for k in range(len(candidates))]
-        )
+        return distances
+
+    def _row(self, title: str, distances: CandidateDistances, details: dict[str, Any]) -> Row:
+        """Return the rates of a row, and leave its distances in a table."""
+        columns = [f"candidate_{k + 1}" for k in range(len(distances.own))]
+        table = pd.DataFrame(distances.own.T, columns=columns)
         table.insert(0, "material_id", [c.info.get("material_id", "") for c in self.truth])
         table.insert(1, "formula", [formula_of(c) for c in self.truth])
         path = self.settings.out / "tables" / f"{file_stem(title)}.csv"

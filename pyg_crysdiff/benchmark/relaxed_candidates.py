@@ -89,13 +89,12 @@ class Relaxation:
         return parts, energies, facts
 
 
-def lowest(candidates: Candidates, energies: NDArray[np.float64]) -> list[Crystal]:
-    """Return of each composition the candidate of the lowest energy.
+def lowest(energies: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the index of each composition's candidate of the lowest energy, (R,).
 
     Args:
-        candidates: K lists of R candidates.
-        energies: Their energies (K, R), eV/atom; NaN is never chosen where another is finite, and
-            the first candidate stands where none is.
+        energies: Energies of K candidates, (K, R), eV/atom; NaN is never chosen where another is
+            finite, and the first candidate stands where none is.
     """
-    best = np.where(np.isnan(energies), np.inf, energies).argmin(0)
-    return [candidates[k][r] for r, k in enumerate(best.tolist())]
+    found: NDArray[np.int64] = np.where(np.isnan(energies), np.inf, energies).argmin(0)
+    return found

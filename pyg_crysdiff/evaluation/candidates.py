@@ -20,7 +20,6 @@ from pyg_crysdiff.evaluation.validity import structural_problem
 MOST_PAIRS = 200_000  # of crystals of different rows, which METRe compares: minutes on a core
 _STOL = 0.5
 _RESAMPLES = 1000
-_Pair = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,45 @@ class CandidateDistances:
 
     Attributes:
         own: Of candidate k of composition r to the true crystal r, (K, R).
-        first: Smallest of any row's FIRST candidate of the same reduced formula, (R,); None where
-            too many pairs would have to be compared.
-        pooled: The same of all candidates.
+        pairs: Different rows of one reduced formula, (P, 2): a row whose candidates are compared
+            with the true crystal of the other one.
+        others: Displacements of these pairs, for all candidates (K, P) or the first (1, P); (0, P)
+            where they were too many to compare.
     """
 
     own: NDArray[np.float64]
-    first: NDArray[np.float64] | None
-    pooled: NDArray[np.float64] | None
+    pairs: NDArray[np.int64]
+    others: NDArray[np.float64]
+
+    @property
+    def first(self) -> NDArray[np.float64] | None:
+        """Smallest to each true crystal from any row's FIRST candidate, (R,); None if unknown."""
+        return self._smallest(1)
+
+    @property
+    def pooled(self) -> NDArray[np.float64] | None:
+        """Smallest to each true crystal from all candidates of any row, (R,); None if unknown."""
+        return self._smallest(len(self.own))
+
+    def of_chosen(self, chosen: NDArray[np.int64]) -> CandidateDistances:
+        """Return the distances of one candidate for each composition; nothing is compared anew.
+
+        Args:
+            chosen: Index of the candidate of each composition, (R,).
+        """
+        own = self.own[chosen, np.arange(len(chosen))][None]
+        columns = np.arange(len(self.pairs))
+        known = len(self.others) == len(self.own)
+        others = self.others[chosen[self.pairs[:, 0]], columns][None] if known else self.others[:0]
+        return CandidateDistances(own, self.pairs, others)
+
+    def _smallest(self, count: int) -> NDArray[np.float64] | None:
+        if len(self.others) < count:
+            return None
+        out: NDArray[np.float64] = np.fmin.reduce(self.own[:count], axis=0)
+        for distances in self.others[:count]:
+            np.fmin.at(out, self.pairs[:, 1], distances)
+        return out
 
 
 def candidate_distances(
@@ -69,23 +99,23 @@ def candidate_distances(
             f"{len(reference)} true crystals, {[len(part) for part in candidates]} candidates"
         )
     count, size = len(candidates), len(reference)
-    others = _other_pairs([reduced_formula(c) for c in reference])
-    asked = 0 if len(others) > most_pairs else 1
-    asked = count if count * len(others) <= most_pairs else asked
-    pairs: list[_Pair] = [(k, r, r) for k in range(count) for r in range(size)]
-    pairs += [(k, row, r) for k in range(asked) for row, r in others]
+    pairs = _other_pairs([reduced_formula(c) for c in reference])
+    asked = 0 if len(pairs) > most_pairs else 1
+    asked = count if count * len(pairs) <= most_pairs else asked
+    work = [(k, r, r) for k in range(count) for r in range(size)]
+    work += [(k, row, r) for k in range(asked) for row, r in pairs]
     valid = [[structural_problem(c) is None for c in part] for part in candidates]
     found = rms_distances(
-        [candidates[k][row] for k, row, _ in pairs],
-        [reference[r] for *_, r in pairs],
-        valid=[valid[k][row] for k, row, _ in pairs],
+        [candidates[k][row] for k, row, _ in work],
+        [reference[r] for *_, r in work],
+        valid=[valid[k][row] for k, row, _ in work],
         num_workers=num_workers,
         progress=progress,
     )
     return CandidateDistances(
         found[: count * size].reshape(count, size),
-        _smallest(pairs, found, size, 1) if asked else None,
-        _smallest(pairs, found, size, count) if asked == count else None,
+        np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        found[count * size :].reshape(asked, len(pairs)),
     )
 
 
@@ -127,13 +157,3 @@ def _other_pairs(formulas: Sequence[str]) -> list[tuple[int, int]]:
     for row, formula in enumerate(formulas):
         groups[formula].append(row)
     return [(a, b) for rows in groups.values() for a in rows for b in rows if a != b]
-
-
-def _smallest(
-    pairs: Sequence[_Pair], found: NDArray[np.float64], size: int, count: int
-) -> NDArray[np.float64]:
-    """Return the smallest distance to each true crystal from the first ``count`` candidates."""
-    chosen = [i for i, (k, _, _) in enumerate(pairs) if k < count]
-    out = np.full(size, np.nan)
-    np.fmin.at(out, [pairs[i][2] for i in chosen], found[chosen])
-    return out

@@ -84,6 +84,12 @@ def test_each_pair_is_compared_once_and_the_set_is_that_of_the_plain_rule(monkey
     np.testing.assert_array_equal(found.pooled, best_rms_distances(flat, truth))
     for k in range(2):
         np.testing.assert_array_equal(found.own[k], rms_distances(candidates[k], truth))
+    seen.clear()
+    mixed = [candidates[k][r] for r, k in enumerate((1, 0, 1, 1))]
+    chosen = found.of_chosen(np.array([1, 0, 1, 1]))
+    assert not seen  # nothing is compared anew
+    np.testing.assert_array_equal(chosen.own, [rms_distances(mixed, truth)])
+    np.testing.assert_array_equal(chosen.first, best_rms_distances(mixed, truth))
 
 
 def test_too_many_pairs_leave_metre_out_and_nothing_else():
@@ -94,6 +100,7 @@ def test_too_many_pairs_leave_metre_out_and_nothing_else():
     keys = set(candidate_metrics(few, TRUTH, 0))
     assert "metre_struct" in keys
     assert "metre_any_struct" not in keys
+    assert few.of_chosen(np.array([1, 1, 1])).first is None
     none = candidate_distances(candidates, TRUTH, most_pairs=1)
     assert none.first is None
     np.testing.assert_array_equal(none.own, few.own)
