@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from pyg_crysdiff.configuration import compose_config
-from pyg_crysdiff.storage import file_name, read_record, whole_lines
+from pyg_crysdiff.storage import file_name, read_record, whole, whole_lines
 
 _RESERVE = 0.5  # minutes of a call for imports and the export
 _LEAST = 0.1  # minutes for which no training is begun
@@ -103,7 +103,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if not run(job, args, left):
             failed.append(job.name)
     print(table(jobs, args.runs))
-    return 1 if failed else 0
+    return int(bool(failed))
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
@@ -194,11 +194,8 @@ def progress(job: Job, runs: Path) -> Progress:
 
 
 def _finished(folder: Path, job: Job) -> bool:
-    try:
-        note = read_record(folder / "finished.json")
-    except (OSError, ValueError):
-        return False
-    return all(note.get(key) == job.config[key] for key in ("max_epochs", "budget_minutes"))
+    note = whole(folder / "finished.json", read_record) or {}
+    return all(note.get(key, "") == job.config[key] for key in ("max_epochs", "budget_minutes"))
 
 
 def run(job: Job, args: argparse.Namespace, minutes: float) -> bool:
@@ -274,25 +271,23 @@ def crysdiff(words: Sequence[str], log: Path) -> bool:
 
 def table(jobs: Sequence[Job], runs: Path) -> str:
     """Return how far the jobs are, a line each."""
-    rows = [_COLUMNS]
-    for job in jobs:
-        now = progress(job, runs)
-        state = "finished" if now.finished else "begun" if now.epochs else "waits"
-        rows.append(
-            (
-                job.name, state, f"{now.epochs:,}", _number(now.crystals, ",.0f"),
-                _number(now.seconds / 60, ",.1f"), _number(now.loss, ".4f"),
-                _number(now.validation, ".4f"),
-            )
-        )  # fmt: skip
+    rows = [_COLUMNS, *(_row(job.name, progress(job, runs)) for job in jobs)]
     widths = [max(len(row[k]) for row in rows) for k in range(len(_COLUMNS))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if k < 2 else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    lines = [
+        [name.ljust(widths[0]), state.ljust(widths[1])]
+        + [cell.rjust(width) for cell, width in zip(numbers, widths[2:], strict=True)]
+        for name, state, *numbers in rows
+    ]
+    return "\n".join("  ".join(line).rstrip() for line in lines)
+
+
+def _row(name: str, now: Progress) -> tuple[str, ...]:
+    state = "finished" if now.finished else "begun" if now.epochs else "waits"
+    numbers = (
+        (now.epochs, ",d"), (now.crystals, ",.0f"), (now.seconds / 60, ",.1f"), (now.loss, ".4f"),
+        (now.validation, ".4f"),
+    )  # fmt: skip
+    return name, state, *(_number(value, form) for value, form in numbers)
 
 
 def _number(value: float, form: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +80,17 @@ def _as_then(config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, 
     now = copy.deepcopy(dict(config))
     for path, meaning in _OLDER_WITHIN.items():
         *parts, key = path.split(".")
-        inner, then = (reduce(_part, parts, whole) for whole in (now, record))
+        inner, then = _section(now, parts), _section(record, parts)
         if then and key not in then and inner.get(key) == meaning:
             del inner[key]
     return now
 
 
-def _part(section: Any, name: str) -> dict[str, Any]:
-    found = section.get(name)
+def _section(table: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return an inner table, itself and not a copy; an empty one where there is none."""
+    found: Any = table
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}
 
 
