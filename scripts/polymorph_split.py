@@ -4,10 +4,10 @@
     crysdiff benchmark --task prediction --dataset mp20 --data-root OUT
 
 In the official random splits a composition of the test set often has a polymorph in the training
-set, which helps a model that predicts its structure. The split of Martirossyan et al. (arXiv
-2509.12178) keeps the polymorphs of a composition together, with as many crystals in each part as
-before. This script follows the same rule. Their files (mp_20_ps and perov_5_ps in the repository
-FERMat-ML/OMatG) come from another random order, so that the parts hold other compositions.
+set, which helps a model that predicts its structure. The polymorph splits of Martirossyan et al.
+(arXiv 2509.12178) keep all structures of a composition in one part. This script follows the same
+rule and keeps the size of each part. Its files are not theirs (mp_20_ps and perov_5_ps in the
+repository FERMat-ML/OMatG): the parts hold other compositions.
 
 Reads train, val and test (``.csv`` or ``.csv.gz``) of a folder, and writes ``train.csv``,
 ``val.csv`` and ``test.csv`` with the same columns and unchanged rows, and a ``split.txt`` with the

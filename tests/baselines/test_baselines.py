@@ -25,7 +25,7 @@ def test_every_peer_has_a_file_with_sources_and_known_metrics():
     expected = {
         "cdvae", "symat", "diffcsp", "mattergen", "structrepdiff", "ftcp", "cond_dfc_vae",
         "g_schnet", "p_g_schnet", "lm_ac", "flowmm", "omatg", "omatg_flash", "mcflow",
-        "crystalite", "maskgxt",
+        "crystalite",
     }  # fmt: skip
     assert expected <= set(baseline_names())
     for name in baseline_names():
