@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Lattice
 from pymatgen.optimization.neighbors import find_points_in_spheres
+from scipy.spatial import QhullError
 from torch_geometric.data import Data
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.evaluation.fingerprints.crystalnn import nearest_neighbours
+from pyg_crysdiff.evaluation.fingerprints.voronoi import NoFingerprintError
 
 _TIE = 1e-3  # Angstrom; neighbours at one distance are kept or cut together
 _SELF = 1e-8
@@ -87,29 +89,20 @@ def bonds(crystal: Crystal) -> Edges | None:
     Returns:
         As :func:`neighbours`; None where CrystalNN finds no bonds.
     """
-    from pymatgen.analysis.graphs import StructureGraph  # noqa: PLC0415
-    from pymatgen.analysis.local_env import CrystalNN  # noqa: PLC0415
-
     # CDVAE writes the cell in this orientation; bonds do not depend on it, rounding does.
-    cell = Lattice.from_parameters(*np.concatenate(crystal.parameters()))
-    structure = Structure(cell, crystal.atomic_numbers.tolist(), crystal.frac_coords % 1.0)
-    strategy = CrystalNN(distance_cutoffs=None, x_diff_weight=-1, porous_adjustment=False)
+    lattice = Lattice.from_parameters(*np.concatenate(crystal.parameters())).matrix
+    turned = Crystal(lattice, crystal.frac_coords % 1.0, crystal.atomic_numbers)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = StructureGraph.from_local_env_strategy(structure, strategy)
-    except (ValueError, RuntimeError, KeyError, IndexError, ZeroDivisionError):
+        i, j, vectors = nearest_neighbours(turned)
+    except (NoFingerprintError, QhullError, TypeError, ValueError, ArithmeticError):
         return None
-    rows = [(a, b, *image) for a, b, image in found.graph.edges(data="to_jimage")]
-    if not rows:
-        return None
-    one = np.array(rows, dtype=np.int64)
-    both = np.concatenate([one, np.column_stack([one[:, 1], one[:, 0], -one[:, 2:]])])
-    both = both[np.argsort(both[:, 0], kind="stable")]
+    positions = turned.frac_coords @ lattice
+    image = np.rint((vectors - positions[j] + positions[i]) @ np.linalg.inv(lattice))
+    one = np.column_stack([i, j, image.astype(np.int64)])
+    back = np.column_stack([j, i, -one[:, 2:]])
+    both = np.unique(np.concatenate([one, back]), axis=0)  # sorted by i
     i, j, image = both[:, 0], both[:, 1], both[:, 2:]
-    positions = structure.cart_coords
-    vectors = positions[j] + image @ structure.lattice.matrix - positions[i]
-    return i, j, vectors
+    return i, j, positions[j] + image @ lattice - positions[i]
 
 
 def build_graph(

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from pymatgen.analysis.graphs import StructureGraph
+from pymatgen.analysis.local_env import CrystalNN
 from pymatgen.core import Lattice, Structure
 
-from pyg_crysdiff.data import Crystal
+from pyg_crysdiff.data import Crystal, load_dataset
 from pyg_crysdiff.property.cdvae import load_cdvae_evaluator
 from pyg_crysdiff.property.graphs import bonds, build_graph
 from pyg_crysdiff.property.model import PropertyModel
@@ -53,6 +55,35 @@ def test_bonds_of_rock_salt_are_its_six_neighbours_both_ways():
     # every k -> j -> i has k = i up to an image here, so CDVAE's rule leaves no triplet
     assert len(graph.angle) == 0
     assert len(build_graph(crystal, (i, j, vectors)).angle) == 12 * 5
+
+
+def pymatgen_bonds(crystal):
+    """The edges of ``build_crystal_graph`` in CDVAE's ``data_utils.py``, both ways."""
+    cell = Lattice.from_parameters(*np.concatenate(crystal.parameters()))
+    structure = Structure(cell, crystal.atomic_numbers.tolist(), crystal.frac_coords % 1.0)
+    strategy = CrystalNN(distance_cutoffs=None, x_diff_weight=-1, porous_adjustment=False)
+    graph = StructureGraph.from_local_env_strategy(structure, strategy).graph
+    edges = [(a, b, np.array(image)) for a, b, image in graph.edges(data="to_jimage")]
+    edges += [(b, a, -image) for a, b, image in edges]
+    at, matrix = structure.cart_coords, structure.lattice.matrix
+    return as_set((a, b, at[b] + image @ matrix - at[a]) for a, b, image in edges)
+
+
+def as_set(edges):
+    edges = list(edges)
+    found = {(int(a), int(b), *(np.round(vector, 4) + 0.0)) for a, b, vector in edges}
+    assert len(found) == len(edges)  # none twice
+    return found
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_bonds_are_those_of_pymatgen(rng):
+    demo = load_dataset("demo", "test").crystals()[:5]
+    carbon = [make_crystal(rng, n, (6,)) for n in (1, 2, 6)]
+    for crystal in [*demo, *carbon, *(make_crystal(rng, n) for n in (1, 2, 4, 7))]:
+        i, j, vectors = bonds(crystal)
+        assert (np.diff(i) >= 0).all()
+        assert as_set(zip(i, j, vectors, strict=True)) == pymatgen_bonds(crystal)
 
 
 def test_atoms_without_bonds_give_no_edges():

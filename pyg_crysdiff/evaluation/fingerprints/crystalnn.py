@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -80,20 +80,66 @@ def coordination(crystal: Crystal) -> list[tuple[dict[int, float], Array]]:
         NoFingerprintError: If the Voronoi cell of a site does not close.
         QhullError: If the atoms are degenerate.
     """
+    _check_shape(crystal)
+    faces = voronoi_faces(crystal)
+    return [
+        (_cn_weights(weights), faces.vector[order])
+        for order, weights in _by_weight(faces, _weights(crystal, faces), len(crystal))
+    ]
+
+
+def nearest_neighbours(crystal: Crystal) -> tuple[NDArray[np.int64], NDArray[np.int64], Array]:
+    """Return the neighbours that CrystalNN finds by solid angles alone.
+
+    Same neighbours as pymatgen's ``CrystalNN(distance_cutoffs=None, x_diff_weight=-1,
+    porous_adjustment=False)``: those of each site's most probable coordination number.
+
+    Returns:
+        Sites (E,), ascending; the atoms that are their neighbours (E,); the vectors to these
+        neighbours (E, 3), Angstrom.
+
+    Raises:
+        NoFingerprintError: If the Voronoi cell of a site does not close.
+        QhullError: If the atoms are degenerate.
+    """
+    _check_shape(crystal)
+    faces = voronoi_faces(crystal)
+    largest = _largest(faces, faces.solid_angle, len(crystal))
+    chosen = []
+    for order, weights in _by_weight(faces, faces.solid_angle / largest, len(crystal)):
+        shares = _cn_weights(weights)
+        chosen.append(order[: max(shares, key=shares.__getitem__)])
+    index = np.concatenate(chosen)
+    return faces.site[index], faces.neighbour[index], faces.vector[index]
+
+
+def _check_shape(crystal: Crystal) -> None:
     if not crystal.reducible:  # the search radius would grow to the length of the cell
         raise NoFingerprintError("the cell is too flat or too long to be a crystal's")
-    faces = voronoi_faces(crystal)
-    weight = _weights(crystal, faces)
-    out = []
-    starts = np.searchsorted(faces.site, np.arange(len(crystal) + 1))
+
+
+def _by_weight(
+    faces: Faces, weight: Array, count: int
+) -> Iterator[tuple[NDArray[np.int64], list[float]]]:
+    """Yield, for every site, its faces in descending order of weight, and the rounded weights.
+
+    Faces whose weight is rounded to zero are left out.
+    """
+    starts = np.searchsorted(faces.site, np.arange(count + 1))
     for first, end in pairwise(starts):
         # Python's round is exact in decimal, numpy's is not; ties decide coordination numbers.
         # By the weights before rounding: the "bcc" parameter depends on the order of neighbours.
-        order = np.argsort(-weight[first:end], kind="stable")
-        rounded = [round(w, 3) for w in weight[first:end][order].tolist()]
+        order = first + np.argsort(-weight[first:end], kind="stable")
+        rounded = [round(w, 3) for w in weight[order].tolist()]
         kept = [w for w in rounded if w > 0]
-        out.append((_cn_weights(kept), faces.vector[first:end][order[: len(kept)]]))
-    return out
+        yield order[: len(kept)], kept
+
+
+def _largest(faces: Faces, weight: Array, count: int) -> Array:
+    """Return the largest weight among the faces of the same site, for every face, (F,)."""
+    largest = np.zeros(count)
+    np.maximum.at(largest, faces.site, weight)
+    return largest[faces.site]
 
 
 def _cn_weights(weights: Sequence[float]) -> dict[int, float]:
@@ -117,15 +163,12 @@ def _weights(crystal: Crystal, faces: Faces) -> Array:
     """CrystalNN's bond weights: solid angle, openness, electronegativity, distance."""
     radius, negativity = _element_facts(crystal)
     count = len(crystal)
-    largest = np.zeros(count)
-    np.maximum.at(largest, faces.site, faces.solid_angle)
-    weight = faces.solid_angle / largest[faces.site] * (faces.solid_angle / faces.area)
+    largest = _largest(faces, faces.solid_angle, count)
+    weight = faces.solid_angle / largest * (faces.solid_angle / faces.area)
     difference = np.abs(negativity[faces.site] - negativity[faces.neighbour])
     chemical = 1 + _X_WEIGHT * np.sqrt(difference / 3.3)
     weight = weight * np.where(np.isnan(difference), 1.0, chemical)
-    largest = np.zeros(count)
-    np.maximum.at(largest, faces.site, weight)
-    weight = weight / largest[faces.site]
+    weight = weight / _largest(faces, weight, count)
     distance = np.linalg.norm(faces.vector, axis=1)
     low = radius[faces.site] + radius[faces.neighbour] + _DISTANCE_CUTOFFS[0]
     high = low - _DISTANCE_CUTOFFS[0] + _DISTANCE_CUTOFFS[1]
