@@ -19,7 +19,8 @@ from typing import Any
 
 import matplotlib as mpl
 
-from pyg_crysdiff.benchmark.sampling import draw, request
+from pyg_crysdiff.benchmark.asks import asks
+from pyg_crysdiff.benchmark.sampling import draw
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.data.properties import with_value
@@ -41,6 +42,7 @@ def main() -> None:
     settings = Settings.resolve(
         args.dataset, out=args.out, data_root=args.data_root, split=args.split,
         budget_minutes=args.budget, num_samples=args.num_samples, seed=args.seed,
+        request=args.request, guidance=args.guidance,
     )  # fmt: skip
     data = Splits(settings)
     train, test = data.train, data.test
@@ -62,8 +64,9 @@ def main() -> None:
         row: dict[str, Any] = {
             "fraction": fraction, "crystals": model.card["num_train"], "epochs": fitted.epochs,
         }  # fmt: skip
+        first = asks(part, name, target, model.model.presets)[0]
         for kind, asked, keys in (
-            ("conditional", request(part, name, target), CONDITIONAL),
+            ("conditional", first.target, CONDITIONAL),
             ("free", None, FREE),
         ):
             crystals, _ = draw(part, kind, model, asked, progress=True)
@@ -88,6 +91,8 @@ def parse() -> argparse.Namespace:
     add("--model", default="cds", help="conditioner, as --models of crysdiff benchmark")
     add("--fractions", type=_fractions, default=(0.25, 0.5, 1.0), help="comma-separated")
     add("--budget", type=float, metavar="MINUTES", help="training time per share")
+    add("--request", help="min, min:5, ... (default: the first of the data set's)")
+    add("--guidance", type=float, help="scale of classifier-free guidance")
     add("--evaluator", required=True, help="property model that judges")
     add("--num-samples", type=int, default=500)
     add("--seed", type=int, default=0)

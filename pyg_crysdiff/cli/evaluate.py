@@ -108,6 +108,8 @@ def _score(
         entries = read_samples(file.path)
         found = scored(args.out / file.stem, entries, protocol)
         details = {"num_samples": len(entries)}
+        if protocol.num_starts is not None:
+            details["num_starts"] = protocol.num_starts
         rows.append(Row(file.name, "measured", file.path, found.metrics, details))
         _show(file.name, len(entries), found)
     Results.of(

@@ -21,6 +21,27 @@ TINY = [
 ]  # fmt: skip
 
 
+def test_best_of_ten_is_computed_where_starts_are_given(tmp_path):
+    config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
+    card = {"property": "formation_energy_per_atom"}
+    PropertyModel(PeriodicDimeNet(config), config, -1.5, 1.0, card).save(tmp_path / "e.safetensors")
+    crystals = load_dataset("demo", "test").crystals()[:20]
+    write_extxyz(crystals, tmp_path / "samples.extxyz")
+    words = [
+        "evaluate", str(tmp_path / "samples.extxyz"), "--train", "demo",
+        "--evaluator", str(tmp_path / "e.safetensors"), "--task", "optimisation",
+        "--bootstrap", "0", "--workers", "0", "--out", str(tmp_path / "scores"),
+    ]  # fmt: skip
+    found = {}
+    for starts in ([], ["--starts", "2"]):
+        main([*words, *starts])
+        (row,) = json.loads((tmp_path / "scores" / "results.json").read_text())["rows"]
+        found[len(starts)] = row["metrics"]
+    assert row["details"] == {"num_samples": 20, "num_starts": 2}
+    assert "sr5_all" in found[0]
+    assert set(found[2]) - set(found[0]) == {f"sr{p}_best10" for p in (5, 10, 15)}
+
+
 def test_train_sample_evaluate(tmp_path, capsys):
     # overrides may stand on both sides of options
     main(["train", *TINY[:3], "--out", str(tmp_path / "run"), *TINY[3:]])
