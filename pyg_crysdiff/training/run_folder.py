@@ -81,7 +81,7 @@ def _as_then(config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, 
     now = copy.deepcopy(dict(config))
     for path, meaning in _OLDER_WITHIN.items():
         *parts, key = path.split(".")
-        inner, then = (reduce(_part, parts, whole) for whole in (now, record))
+        inner, then = (reduce(_part, parts, whole) for whole in (now, dict(record)))
         if then and key not in then and inner.get(key) == meaning:
             del inner[key]
     return now
