@@ -159,7 +159,8 @@ class Judge:
             return {"key": key, **self._measured(model)}
 
         record = kept(path, lambda file: read_keyed(file, key), made, write_json)
-        return {"run": point.curve, "checkpoint": point.path.name, **record}
+        facts = {name: value for name, value in record.items() if name != "key"}
+        return {"run": point.curve, "checkpoint": point.path.name, **facts}
 
     def _measured(self, model: LoadedModel) -> dict[str, Any]:
         folder = self.settings.out / "points" / model.digest
