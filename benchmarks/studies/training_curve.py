@@ -113,7 +113,11 @@ def points(paths: Sequence[Path]) -> list[Point]:
             out.append(Point(_FILES, path))
             continue
         found = sorted((path / "kept").glob("*.safetensors"))
-        found += [path / "last.ckpt"] if (path / "last.ckpt").is_file() else []
+        last = path / "last.ckpt"
+        if last.is_file():
+            epochs = int(load_checkpoint(last).card["epoch"]) + 1
+            if f"epoch-{epochs:06d}" not in {file.stem for file in found}:
+                found.append(last)
         if not found:
             raise FileNotFoundError(f"{path} holds no checkpoint; is it the folder of a training?")
         out += [Point(path.name, file) for file in found]

@@ -53,6 +53,14 @@ def test_curve_of_a_run(tmp_path, study, monkeypatch):
         assert row["sampler"]["guidance"] == 1
     assert [x for x, _ in result["losses"]["run"]["val"]] == [seen[0] / 2, *seen]
     assert (tmp_path / "curve" / "training_curve.png").stat().st_size > 1000
+    # A last checkpoint that was kept as well is one point.
+    (tmp_path / "run" / "kept" / "epoch-000002.safetensors").rename(
+        tmp_path / "run" / "kept" / "epoch-000003.safetensors"
+    )
+    assert len(study.points([tmp_path / "run"])) == 1
+    (tmp_path / "run" / "kept" / "epoch-000003.safetensors").rename(
+        tmp_path / "run" / "kept" / "epoch-000002.safetensors"
+    )
     # Called again: nothing is sampled or judged anew.
     monkeypatch.setattr(study, "draw", None)
     study.main(words)
