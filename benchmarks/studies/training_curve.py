@@ -183,7 +183,7 @@ class Judge:
             # The free samples are asked for no uniqueness, which is slow.
             found = evaluate(crystals, replace(self.protocol, uniqueness=target is not None))
             out |= {f"{kind}/{key}": value for key, value in _values(found, keys, self.protocol)}
-            out["sampler"] = {"guidance": part.guidance, **how}
+            out.setdefault("sampler", how)  # of the first part, which has a request
         return out
 
 
