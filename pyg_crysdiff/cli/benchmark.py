@@ -98,11 +98,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--budget", type=positive, metavar="MINUTES", help="training time per model")
     add("--num-samples", type=count, metavar="N", help="crystals per row")
-    add(
-        "--num-unconditional", type=count, metavar="N",
-        help="crystals of the row without a condition; published coverage counts 10,000 (default: "
-        "as --num-samples where that is given, else as in configs/benchmark.yaml)",
-    )  # fmt: skip
     add("--out", type=Path, metavar="DIR", help="output; an interrupted run goes on from it")
     for declare in (_data, _others, _training, _sampler, _request, _choice, _judge, _tasks):
         declare(parser)
@@ -181,6 +176,11 @@ def _request(parser: argparse.ArgumentParser) -> None:
     add(
         "--charge-neutral", action=argparse.BooleanOptionalAction,
         help="conditional samples are charge neutral by construction",
+    )  # fmt: skip
+    add(
+        "--num-unconditional", type=count, metavar="N",
+        help="crystals of the row without a condition; published coverage counts 10,000 (default: "
+        "as --num-samples where that is given, else as in configs/benchmark.yaml)",
     )  # fmt: skip
 
 
