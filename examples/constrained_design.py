@@ -26,7 +26,7 @@ def main() -> None:
     control = Control(chemical_system=given.system, charge_neutral=True)
     low = {"formation_energy_per_atom": (-3.5, -2.5)}  # eV/atom; each crystal gets its own value
     candidates = sample(
-        "mp20-cds", given.candidates, target=low, control=control, num_atoms=(4, 12), seed=0
+        "mp20-cdi", given.candidates, target=low, control=control, num_atoms=(4, 12), seed=0
     )
 
     # Valid and different ones, in the order of their distance to the wanted energy.

@@ -117,7 +117,7 @@ def structrepdiff():
     return build_model(compose_config(["family=structrepdiff"]), statistics)
 
 
-@pytest.mark.parametrize("name", ["mp20-cds", "perov5-cdi", "structrepdiff"])
+@pytest.mark.parametrize("name", ["mp20-cdi", "perov5-cdi", "structrepdiff"])
 def test_no_double_precision_goes_with_a_model(name):
     """Apple's MPS refuses it."""
     model = structrepdiff() if name == "structrepdiff" else load_checkpoint(name).model

@@ -19,7 +19,7 @@ from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import Crystal, CrystalDataset
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.predictor import describe_predictor
-from pyg_crysdiff.property.judges import find_evaluator, same_model
+from pyg_crysdiff.property.judges import find_evaluator, measured_card, same_model
 from pyg_crysdiff.property.model import PRESETS, PropertyModel
 from pyg_crysdiff.property.training import train_evaluator
 
@@ -44,6 +44,8 @@ def property_model(
     minutes: float = getattr(settings, f"{role}_minutes")
     if chosen not in PRESETS:
         model = find_evaluator(chosen, data)
+        if role == "evaluator":  # of another property it is refused below
+            model.card = measured_card(model, data.crystals())
         say(f"{role}: {describe_predictor(model.card)}")
     else:
         split = {"evaluator": "test", "predictor": "train"}[role]

@@ -47,7 +47,6 @@ from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.parallel import available_cores
-from pyg_crysdiff.property.judges import measured_card
 from pyg_crysdiff.property.model import PropertyModel
 from pyg_crysdiff.sampling.request import Target
 from pyg_crysdiff.storage import only_writer
@@ -266,7 +265,7 @@ class _Run:
                 **lookup_settings(self.protocol, self.data),
                 "num_train": len(self.train),
                 "num_reference": len(self.test),
-                "evaluator": measured_card(self.evaluator, self.test.crystals()),
+                "evaluator": self.evaluator.card,
                 "benchmark": json.loads(json.dumps(asdict(self.settings), default=str)),
                 "python": platform.python_version(),
                 "cores": available_cores(),

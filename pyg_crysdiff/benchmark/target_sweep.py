@@ -25,7 +25,6 @@ from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
-from pyg_crysdiff.property.judges import measured_card
 from pyg_crysdiff.storage import only_writer
 
 Say = Callable[[str], None]
@@ -90,7 +89,7 @@ def _run(settings: Settings, say: Say, progress: bool) -> Results:
             "thresholds": protocol.named_thresholds(),
             "thresholds_from": thresholds_origin(train),
             "num_train": len(train), "num_reference": len(test),
-            "evaluator": measured_card(evaluator, test.crystals()),
+            "evaluator": evaluator.card,
             "num_atoms": settings.num_atoms, **settings.sampler.to_dict(),
             "seconds": round(time.perf_counter() - started, 1),
         },

@@ -172,7 +172,9 @@ def _measured(metrics: Any) -> list[str]:
 
 def _rate(value: Any) -> str:
     number = value.get("value") if isinstance(value, Mapping) else value
-    return f"{number:.3f}" if isinstance(number, int | float) else ""
+    if not isinstance(number, int | float):
+        return ""
+    return f"{number:.0f}" if number > 1 and number == int(number) else f"{number:.3f}"  # a count
 
 
 def _entry(label: str, text: Any, indent: int = _LABEL + 2) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).resolve().parent.parent / "checkpoints"
 _SUFFIX = ".safetensors"
+# Names of earlier versions, and what took their place.
+SUCCESSORS = {"mp20-cds": "mp20-cdi"}
+
+log = logging.getLogger(__name__)
 
 
 def pretrained_names() -> list[str]:
@@ -34,14 +39,19 @@ def pretrained_cards() -> dict[str, dict[str, Any]]:
 def find_checkpoint(path: str | Path) -> Path:
     """Return the file of a checkpoint that is given by path, or by name where one is shipped.
 
+    A name of an earlier version gives the checkpoint that took its place, and a warning says so.
+
     Raises:
         FileNotFoundError: If there is neither such a file nor such a name.
     """
     file = Path(path)
     if file.is_file():
         return file
-    if str(path) in pretrained_names():
-        return FOLDER / f"{path}{_SUFFIX}"
+    name = SUCCESSORS.get(str(path), str(path))
+    if name in pretrained_names():
+        if name != str(path):
+            log.warning("%s of version 0.1.0 was replaced by %s, which is used", path, name)
+        return FOLDER / f"{name}{_SUFFIX}"
     names = ", ".join(pretrained_names()) or "none"
     raise FileNotFoundError(f"no checkpoint at {path}; with the package come: {names}")
 

@@ -202,3 +202,10 @@ def test_property_models_from_elsewhere_are_refused_in_one_line(tmp_path):
     model.save(path)
     with pytest.raises(ValueError, match=r"p\.safetensors: the weights .* are not finite"):
         PropertyModel.load(path)
+
+
+def test_a_name_of_an_earlier_version_gives_its_successor_and_says_so(caplog):
+    for old, new in pretrained.SUCCESSORS.items():
+        assert old not in pretrained_names()
+        assert pretrained.find_checkpoint(old) == pretrained.find_checkpoint(new)
+        assert f"{old} of version 0.1.0 was replaced by {new}" in caplog.text
