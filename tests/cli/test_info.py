@@ -33,24 +33,25 @@ def test_without_argument_one_line_for_each_checkpoint_of_the_package(capsys):
 
 
 def test_a_shipped_checkpoint_tells_what_can_be_asked_of_it(capsys):
-    page = told(["mp20-cds"], capsys)
+    page = told(["mp20-cdi"], capsys)
     for line in (
-        "data set        MP-20, binary and ternary, split val-as-train, 6,426 crystals",
-        "formation_energy_per_atom  -4.46731  -1.00737  0.0788462  eV/atom",
-        "sampler         renewing, 100 steps, uniform times (the checkpoint's card)",
-        "guidance        2",
-        "network calls   200 per crystal",  # two for each step, for the guidance
-        "family          joint, conditioner CDS",
+        "data set        MP-20, split official, 23,474 of 27,136 training crystals, 21,984 crystals",
+        "formation_energy_per_atom  -4.47261  -1.20385  0.0798249  eV/atom",
+        "sampler         renewing, 250 steps, uniform times (the checkpoint's card)",
+        "guidance        1 (none)",
+        "network calls   250 per crystal",
+        "family          joint, conditioner CDI",
     ):
         assert line in page
-    assert "sr5_strict     0.784           0.998               0.001" in page
+    assert "sr5_all                  0.854               0.016" in page
+    assert "distinct_hits_predicted    524\n" in page  # a count
     assert max(map(len, page.splitlines())) <= 96
-    facts = json.loads(told(["mp20-cds", "--json"], capsys))
-    assert facts["sampling"]["sampler"]["steps"] == 100
+    facts = json.loads(told(["mp20-cdi", "--json"], capsys))
+    assert facts["sampling"]["sampler"]["steps"] == 250
     assert facts["trained_on"]["properties"]["formation_energy_per_atom"]["unit"] == "eV/atom"
-    assert len(facts["trained_on"]["elements"]) == 85
+    assert len(facts["trained_on"]["elements"]) == 87
     assert facts["model"]["num_parameters"] == sum(
-        p.numel() for p in load_checkpoint("mp20-cds").model.parameters()
+        p.numel() for p in load_checkpoint("mp20-cdi").model.parameters()
     )
 
 
