@@ -93,9 +93,8 @@ DEFINITIONS = {
     " the samples) and novel (not in the training set), the latter two as generated.",
     "target_mae": "Mean absolute difference between requested and predicted property over valid"
     " crystals.",
-    "distinct_hits_predicted": "Number of different crystals, valid and the first of their kind"
-    " among the samples (same matcher as uniqueness), whose predicted property is at or below the"
-    " limit of SR5.",
+    "distinct_hits_predicted": "Number of different kinds of valid crystals (same matcher as"
+    " uniqueness) of which at least one has a predicted property at or below the limit of SR5.",
     "new_hits_predicted": "Those of distinct_hits_predicted that match no crystal of the training"
     " set.",
     "lookup_matched": "Share of all entries that match a known crystal of the look-up (same matcher"
@@ -125,7 +124,8 @@ for _p in (5, 10, 15):
         " failures."
     )
     DEFINITIONS[f"sr{_p}_unique"] = (
-        f"sr{_p}_strict where every repetition of an earlier crystal is a failure."
+        f"sr{_p}_strict where every repetition of an earlier success is a failure (same matcher"
+        " as uniqueness)."
     )
     DEFINITIONS[f"sr{_p}_best10"] = (
         f"Share of starts of which the best of ten candidates is valid and has {_limit}. The ten"

@@ -127,11 +127,11 @@ def predicted_hits(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimat
         compared with each other.
     """
     limits = protocol.success_thresholds()
-    if limits is None or not {"first", "predicted"} <= set(table.columns):
+    if limits is None or not {"kind", "predicted"} <= set(table.columns):
         return {}
-    if table.loc[table["valid"], "first"].isna().any():
+    if table.loc[table["valid"], "kind"].isna().any():
         return {}
-    hits = table[table["valid"] & (table["first"] == 1) & (table["predicted"] <= limits[0])]
+    hits = table[table["valid"] & (table["predicted"] <= limits[0])].drop_duplicates("kind")
     out = {"distinct_hits_predicted": Estimate(float(len(hits)))}
     if "novel" in hits and not hits["novel"].isna().any():
         out["new_hits_predicted"] = Estimate(float((hits["novel"] == 1).sum()))

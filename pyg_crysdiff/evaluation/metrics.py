@@ -27,6 +27,7 @@ from pyg_crysdiff.evaluation.success import (
     best_of_ten_success,
     property_success,
     strict_success,
+    unique_success,
 )
 from pyg_crysdiff.parallel import parallel_map
 
@@ -137,17 +138,17 @@ def success_rates(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate
     ``protocol.num_starts``.
     """
     predicted, valid = table["predicted"].to_numpy(), table["valid"]
-    first = table["first"] == 1 if "first" in table else None
-    if first is not None and table.loc[valid, "first"].isna().any():
-        first = None
+    kind = table["kind"].to_numpy() if "kind" in table else None
+    if kind is not None and np.isnan(kind[valid]).any():
+        kind = None
     out: dict[str, Estimate] = {}
     for p, limit in zip(PERCENTILES, protocol.success_thresholds() or (), strict=False):
         rates = {
             "all": property_success(predicted, limit),
             "strict": strict_success(predicted, valid, limit),
         }
-        if first is not None:
-            rates["unique"] = strict_success(predicted, valid, limit, first)
+        if kind is not None:
+            rates["unique"] = unique_success(predicted, valid, limit, kind)
         if protocol.num_starts is not None:
             starts = protocol.num_starts
             best = best_of_ten_success(predicted, valid, limit, num_starts=starts)

@@ -4,7 +4,7 @@ Three ways to count generated crystals at or below a limit, and one to count sta
 
 - *all*: the predicted property alone decides (arXiv 2406.09263).
 - *strict*: the crystal must be valid too.
-- *unique*: it must also be the first of its kind among the samples.
+- *unique*: it must also be the first of its kind among those that succeed.
 - *best of ten*: a start counts where one of its ten candidates is valid and succeeds (CDVAE).
 """
 
@@ -43,12 +43,35 @@ def strict_success(
         predicted: Predicted property of each crystal, (M,); NaN where there is none.
         valid: Validity, (M,).
         threshold: Upper limit of the property.
-        first: If given, duplicates (False) count as failures too: SR *unique*.
+        first: If given, duplicates (False) count as failures too.
     """
     ok = _passes(predicted, valid, threshold)
     if first is not None:
         ok &= np.asarray(first, dtype=bool)
     return ok.astype(np.float64)
+
+
+def unique_success(
+    predicted: ArrayLike, valid: ArrayLike, threshold: float, kind: ArrayLike
+) -> NDArray[np.float64]:
+    """Return 1 for the first success of every kind of crystal, else 0.
+
+    The mean is SR *unique*, the sum the number of different crystals that succeed. A crystal of a
+    kind whose earlier members missed the threshold counts: the evaluator gives matching crystals
+    slightly different values.
+
+    Args:
+        predicted: See :func:`strict_success`.
+        valid: See :func:`strict_success`.
+        threshold: Upper limit of the property.
+        kind: Label of each crystal, equal for crystals that match
+            (:func:`pyg_crysdiff.evaluation.uniqueness.kinds`), (M,).
+    """
+    hits = np.flatnonzero(_passes(predicted, valid, threshold))
+    _, first = np.unique(np.asarray(kind)[hits], return_index=True)
+    out = np.zeros(len(np.asarray(kind)))
+    out[hits[first]] = 1.0
+    return out
 
 
 def best_of_ten_success(

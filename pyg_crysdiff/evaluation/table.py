@@ -16,7 +16,7 @@ from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.evaluation.distribution import density, num_elements, reduced_formula, space_group
 from pyg_crysdiff.evaluation.lookup import lookup_columns
 from pyg_crysdiff.evaluation.protocol import Entry, Protocol
-from pyg_crysdiff.evaluation.uniqueness import PrimitiveCells, first_occurrences, novel
+from pyg_crysdiff.evaluation.uniqueness import PrimitiveCells, kinds, novel
 from pyg_crysdiff.evaluation.validity import structural_problem
 from pyg_crysdiff.parallel import parallel_map
 
@@ -81,8 +81,11 @@ def _repetition(
     """Columns on whether valid crystals repeat each other or the training set."""
     options: dict[str, Any] = {"num_workers": protocol.num_workers, "progress": protocol.progress}
     early = np.arange(len(chosen))[: protocol.uniqueness_of]
-    first = first_occurrences([chosen[k] for k in early], cells=cells, **options)
-    out: dict[str, NDArray] = {"first": _where_known(early, first, len(chosen))}
+    kind = kinds([chosen[k] for k in early], cells=cells, **options)
+    out: dict[str, NDArray] = {
+        "first": _where_known(early, kind == np.arange(len(kind)), len(chosen)),
+        "kind": _where_known(early, kind.astype(np.float64), len(chosen)),
+    }
     if protocol.train:
         spread = evenly(len(chosen), protocol.novelty_of)
         new = novel([chosen[k] for k in spread], protocol.train, cells=cells, **options)

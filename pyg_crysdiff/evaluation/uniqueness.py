@@ -74,10 +74,26 @@ def first_occurrences(
     num_workers: int | None = None,
     progress: bool = False,
 ) -> NDArray[np.bool_]:
-    """Return whether each crystal matches none before it, (M,).
+    """Return whether each crystal matches none before it, (M,); the mean is the *uniqueness*.
+
+    Arguments as in :func:`kinds`.
+    """
+    found = kinds(crystals, cells=cells, num_workers=num_workers, progress=progress)
+    return np.asarray(found == np.arange(len(found)))
+
+
+def kinds(
+    crystals: Sequence[Crystal],
+    *,
+    cells: PrimitiveCells | None = None,
+    num_workers: int | None = None,
+    progress: bool = False,
+) -> NDArray[np.int64]:
+    """Return for each crystal the index of the first one that it matches, itself included, (M,).
 
     Two crystals are the same if pymatgen's StructureMatcher (ltol 0.2, stol 0.3, angle 5
-    degrees, primitive cells, volumes scaled) says so. The mean is the *uniqueness*.
+    degrees, primitive cells, volumes scaled) says so. Each is compared with the first of every
+    kind before it, in order, and is of the first kind that it matches.
 
     Args:
         crystals: Valid crystals, in order.
@@ -91,13 +107,13 @@ def first_occurrences(
     for index, (key, _) in enumerate(keyed):
         groups[index if key is None else key].append(index)
     members = [[keyed[i][1] for i in group] for group in groups.values()]
-    flags = parallel_map(
-        _first_in_group, members, num_workers=num_workers, progress=progress,
+    firsts = parallel_map(
+        _kinds_in_group, members, num_workers=num_workers, progress=progress,
         label="uniqueness", serial_below=2, chunksize=1,
-    ) if max(map(len, members), default=0) > 1 else [[True] for _ in members]  # fmt: skip
-    out = np.zeros(len(crystals), dtype=bool)
-    for group, first in zip(groups.values(), flags, strict=True):
-        out[group] = first
+    ) if max(map(len, members), default=0) > 1 else [[0] for _ in members]  # fmt: skip
+    out = np.zeros(len(crystals), dtype=np.int64)
+    for group, first in zip(groups.values(), firsts, strict=True):
+        out[group] = np.asarray(group)[first]
     return out
 
 
@@ -181,16 +197,17 @@ def matches_any(structure: Structure, others: Sequence[Structure]) -> bool:
     return any(fits(compare, other, structure) for other in nearest)
 
 
-def _first_in_group(structures: Sequence[Structure]) -> list[bool]:
+def _kinds_in_group(structures: Sequence[Structure]) -> list[int]:
     compare = matcher()
-    kept: list[Structure] = []
-    first = []
-    for structure in structures:
-        new = not any(fits(compare, other, structure) for other in kept)
-        first.append(new)
-        if new:
-            kept.append(structure)
-    return first
+    firsts: list[int] = []
+    out = []
+    for index, structure in enumerate(structures):
+        matched = (k for k in firsts if fits(compare, structures[k], structure))
+        kind = next(matched, index)
+        out.append(kind)
+        if kind == index:
+            firsts.append(index)
+    return out
 
 
 def _is_novel(groups: dict[Key, list[Structure]], item: tuple[Key | None, Structure]) -> bool:

@@ -35,7 +35,8 @@ def test_without_argument_one_line_for_each_checkpoint_of_the_package(capsys):
 def test_a_shipped_checkpoint_tells_what_can_be_asked_of_it(capsys):
     page = told(["mp20-cdi"], capsys)
     for line in (
-        "data set        MP-20, split official, 23,474 of 27,136 training crystals, 21,984 crystals",
+        "data set        MP-20, split official, 23,474 of 27,136 training crystals, "
+        "21,984 crystals",
         "formation_energy_per_atom  -4.47261  -1.20385  0.0798249  eV/atom",
         "sampler         renewing, 250 steps, uniform times (the checkpoint's card)",
         "guidance        1 (none)",

@@ -126,16 +126,16 @@ def test_success_rates_by_hand():
     """Eight crystals: validity, predictions, repetitions and their rates, counted by hand."""
     table = pd.DataFrame(
         [
-            (True, 1.0, True),  # succeeds by every definition
-            (True, 1.0, False),  # a repetition
-            (False, 1.0, False),  # not valid
-            (True, np.nan, True),  # no prediction
-            (False, np.nan, False),  # neither
-            (True, 2.0, True),  # at the limit of SR10
-            (True, 2.5, True),
-            (True, -np.inf, True),  # no number
+            (True, 1.0, 0),  # succeeds by every definition
+            (True, 1.0, 0),  # a repetition
+            (False, 1.0, np.nan),  # not valid
+            (True, np.nan, 3),  # no prediction
+            (False, np.nan, np.nan),  # neither
+            (True, 2.0, 3),  # at the limit of SR10; the first of its kind has no prediction
+            (True, 2.5, 6),
+            (True, -np.inf, 7),  # no number
         ],
-        columns=["valid", "predicted", "first"],
+        columns=["valid", "predicted", "kind"],
     )
     protocol = Protocol(
         "optimisation", evaluator=MeanZ(), thresholds=(1.5, 2.0, 9.0), num_starts=4, **options()
@@ -150,7 +150,7 @@ def test_success_rates_by_hand():
     best = {"sr5_best10": 2 / 4, "sr10_best10": 2 / 4, "sr15_best10": 3 / 4}
     assert found == {key: count / 8 for key, count in wanted.items()} | best
     assert set(found) <= set(DEFINITIONS)
-    free = success_rates(table.drop(columns="first"), replace(protocol, num_starts=None))
+    free = success_rates(table.drop(columns="kind"), replace(protocol, num_starts=None))
     assert set(free) == {f"sr{p}_{kind}" for p in (5, 10, 15) for kind in ("all", "strict")}
     few = success_rates(table, replace(protocol, num_starts=9))
     assert not any("best10" in key for key in few)

@@ -19,8 +19,9 @@ from pyg_crysdiff.evaluation.success import (
     percentile_thresholds,
     property_success,
     strict_success,
+    unique_success,
 )
-from pyg_crysdiff.evaluation.uniqueness import first_occurrences, novel
+from pyg_crysdiff.evaluation.uniqueness import first_occurrences, kinds, novel
 from tests.conftest import make_crystal
 
 
@@ -129,6 +130,7 @@ def test_duplicates_in_other_descriptions_are_found(rng):
     np.testing.assert_array_equal(
         first_occurrences(crystals, num_workers=0), [True, True, False, False, True]
     )
+    np.testing.assert_array_equal(kinds(crystals, num_workers=0), [0, 1, 0, 1, 4])
     np.testing.assert_array_equal(
         novel(crystals, [moved(b, rng)], num_workers=0), [True, False, True, False, True]
     )
@@ -212,3 +214,14 @@ def test_percentiles_are_those_of_the_known_values():
     assert percentile_thresholds(known) == pytest.approx((0.05, 0.1, 0.15))
     with pytest.raises(ValueError, match="no training crystal"):
         percentile_thresholds([np.nan])
+
+
+def test_unique_successes_count_kinds_and_not_their_first_members():
+    """A kind counts once where any of its crystals succeeds, also if its first one misses."""
+    kind = [0, 1, 0, 1, 4, 4, np.nan]
+    predicted = [2.0, 0.5, 0.9, 0.4, 0.1, 0.2, 0.0]
+    valid = [True, True, True, True, False, True, False]
+    found = unique_success(predicted, valid, 1.0, kind)
+    np.testing.assert_array_equal(found, [0, 1, 1, 0, 0, 1, 0])
+    assert found.sum() == 3  # kinds 0, 1 and 4
+    np.testing.assert_array_equal(unique_success(predicted, valid, -1.0, kind), np.zeros(7))
