@@ -201,10 +201,9 @@ def test_trainings_are_those_of_the_published_table():
     )  # fmt: skip
     assert (demo["optimizer"]["lr"], demo["optimizer"]["warmup_steps"]) == (3e-3, 100)
     carbon = Settings.resolve("carbon24", out="x")
-    rates = {name: carbon.training_config(name)["optimizer"]["lr"] for name in ("cdi", "cds")}
-    assert rates == {"cdi": 1e-3, "cds": 5e-4}
-    focus = {"end": "lowest", "part": 0.05, "share": 0.5}
+    focus = {"end": "lowest", "part": 0.05, "share": 0.3}
     assert carbon.training_config("cds")["focus"] == focus
+    assert Settings.resolve("mp20", out="x").training_config("cdi")["batch_size"] == 256
     assert carbon.training_config("structrepdiff-cds")["focus"] is None
     assert carbon.training_config("structrepdiff-cds")["batch_size"] == 64
 
