@@ -25,7 +25,7 @@ _LINES: dict[str, Any] = {
 _PANELS = {
     "all": "share of all crystals",
     "strict": "valid too",
-    "unique": "valid and the first of its kind",
+    "unique": "valid, different ones only",
     "best10": "best of ten candidates of a start",
 }
 COLOURS = ("#0b6e99", "#c2491d", "#4f7d2f", "#7b4fa3", "#a67c00", "#555555")

@@ -69,8 +69,8 @@ def write_report(
         *(f'<div class="mute">{html.escape(line)}</div>' for line in heading(results)),
         "<h2>Comparison</h2>",
         '<p class="mute">Rates are fractions; small: 95 % bootstrap interval. SR all: share of all '
-        "generated crystals by the predicted property; strict: valid too; unique: the first of its "
-        "kind too; best of ten: of ten candidates along one optimisation, of peers whose own "
+        "generated crystals by the predicted property; strict: valid too; unique: different "
+        "ones only; best of ten: of ten candidates along one optimisation, of peers whose own "
         "protocol makes them. Published rows stand in the columns of their own definition, and "
         "rest on other trainings.</p>",
         f'<div class="scroll">{_table(results)}</div>',

@@ -1,8 +1,7 @@
 """Hits of a search for a low property: how many different ones, and how many of those known.
 
 A *hit* is a crystal at or below the limit of SR5. Hits by the look-up are counted as different
-known crystals; hits by an evaluator as crystals that are the first of their kind among the
-samples.
+known crystals; hits by an evaluator as different kinds of crystals, by the matcher.
 """
 
 from __future__ import annotations
