@@ -153,7 +153,7 @@ def success_rates(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate
             starts = protocol.num_starts
             best = best_of_ten_success(predicted, valid, limit, num_starts=starts)
             rates |= {"best10": best} if len(best) else {}
-        out |= {f"sr{p}_{kind}": _mean(values, protocol) for kind, values in rates.items()}
+        out |= {f"sr{p}_{rule}": _mean(values, protocol) for rule, values in rates.items()}
     return out
 
 
