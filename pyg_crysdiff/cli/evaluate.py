@@ -69,6 +69,15 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
         help="cut-offs of COV (default: those of the reference data set)",
     )  # fmt: skip
     add("--no-coverage", action="store_true", help="leave out COV and AMSD")
+    add(
+        "--genbench", action="store_true",
+        help="GenBench's families: charge, distances, plausibility, diversity, HHI, JSD, MMD",
+    )  # fmt: skip
+    add(
+        "--genbench-data", type=Path, metavar="CHECKOUT",
+        help="checkout of LeMaterial/lemat-genbench, for its own element data (default: "
+        "pymatgen's); implies --genbench",
+    )  # fmt: skip
 
 
 def _add_stability(parser: argparse.ArgumentParser) -> None:
@@ -173,6 +182,7 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         lookup=known,
         lookup_property=_lookup_property(known_set, evaluator),
         stability=_stability(args),
+        genbench=_genbench(args),
         num_starts=args.starts,
         thresholds=_thresholds(named, evaluator),
         cutoffs={} if args.no_coverage else cutoffs,
@@ -243,6 +253,14 @@ def _thresholds(named: Any, evaluator: Any) -> tuple[float, float, float] | None
         return None
     limits: tuple[float, float, float] | None = named.success_thresholds
     return limits
+
+
+def _genbench(args: argparse.Namespace) -> Any:
+    if not (args.genbench or args.genbench_data):
+        return None
+    from pyg_crysdiff.evaluation.genbench.settings import GenBench  # noqa: PLC0415
+
+    return GenBench(checkout=args.genbench_data)
 
 
 def _stability(args: argparse.Namespace) -> Any:

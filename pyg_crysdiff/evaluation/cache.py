@@ -12,6 +12,7 @@ import pandas as pd
 
 import pyg_crysdiff
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.evaluation.genbench.rows import settings_facts
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
 from pyg_crysdiff.evaluation.predictor import identity_of
 from pyg_crysdiff.evaluation.results import Estimate
@@ -114,6 +115,8 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         "num_bootstrap": protocol.num_bootstrap,
         "evaluator": None if evaluator is None else identity_of(evaluator),
     }
+    if protocol.genbench is not None:
+        facts["genbench"] = settings_facts(protocol.genbench)
     contents = _contents(entries, protocol.reference, protocol.train)
     if protocol.lookup:
         facts["lookup"] = [protocol.lookup_name(), *protocol.lookup]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pyg_crysdiff.evaluation.genbench.definitions import GENBENCH
+
 _CDVAE = "compute_metrics.py of CDVAE (arXiv 2110.06197)"
 
 DEFINITIONS = {
@@ -107,6 +109,7 @@ DEFINITIONS = {
     "new_hits": "Those of distinct_hits that are not in the training part of the look-up.",
     "held_out_found": "Of all known crystals of the look-up that are not in its training part and"
     " whose known value is at or below the limit of SR5, the share that the samples match.",
+    **GENBENCH,
 }
 
 for _p in (5, 10, 15):

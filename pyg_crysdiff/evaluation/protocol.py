@@ -15,6 +15,7 @@ from pyg_crysdiff.evaluation.success import PERCENTILES, percentile_thresholds
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pyg_crysdiff.evaluation.genbench.settings import GenBench
     from pyg_crysdiff.evaluation.results import Estimate
     from pyg_crysdiff.evaluation.stability import Stability
 
@@ -54,6 +55,7 @@ class Protocol:
             (``train``, ``val``, ``test``): the value of the one that a sample matches stands
             beside the predicted one. Empty for no look-up.
         lookup_property: Name of that property; None for the evaluator's.
+        genbench: Measure the families of LeMat-GenBench, too; None for not.
     """
 
     task: str = "generation"
@@ -76,6 +78,7 @@ class Protocol:
     progress: bool = True
     lookup: Mapping[str, Sequence[Crystal]] = field(default_factory=dict)
     lookup_property: str | None = None
+    genbench: GenBench | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
