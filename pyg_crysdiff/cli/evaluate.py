@@ -202,6 +202,7 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         "evaluator": card,
         "target": args.target,
         "stability": None if protocol.stability is None else str(protocol.stability),
+        "genbench": None if protocol.genbench is None else str(protocol.genbench),
     }
     if known_set is not None:
         facts["lookup"] = lookup_facts(protocol, known_set.space_size)

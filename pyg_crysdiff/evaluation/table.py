@@ -63,8 +63,11 @@ def describe(
     if protocol.genbench is not None:
         from pyg_crysdiff.evaluation.genbench.rows import genbench_columns  # noqa: PLC0415
 
-        options = {"num_workers": protocol.num_workers, "progress": protocol.progress}
-        table = table.join(genbench_columns(samples, protocol.genbench, **options))
+        found = genbench_columns(
+            samples, protocol.genbench,
+            num_workers=protocol.num_workers, progress=protocol.progress,
+        )  # fmt: skip
+        table = table.join(found)
     return table
 
 

@@ -7,7 +7,7 @@ _CHOSEN = "Of the crystals that pass GenBench's three checks."
 
 _NEUTRAL = (
     "Share of all entries that can be charge neutral: a metal by smact's metallicity score (above"
-    " 0.7), or no bonds between different elements, or valences by pymatgen's BVAnalyzer, or"
+    " 0.7), or bond valences that are all zero, or valences by pymatgen's BVAnalyzer, or"
     " oxidation states that add up to zero and differ by at most one within an element."
 )
 

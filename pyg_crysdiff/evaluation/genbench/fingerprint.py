@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,11 @@ _MISSING = (
 
 def available() -> bool:
     """Whether material-hasher can be imported."""
-    return find_spec("material_hasher") is not None
+    try:
+        _hasher_class()
+    except ImportError:
+        return False
+    return True
 
 
 def bawl_fingerprints(
@@ -37,8 +40,10 @@ def bawl_fingerprints(
     Raises:
         ImportError: If material-hasher is not installed.
     """
-    if not available():
-        raise ImportError(_MISSING)
+    try:
+        _hasher_class()
+    except ImportError as error:
+        raise ImportError(f"{_MISSING} ({error})") from error
     return parallel_map(
         _fingerprint, crystals, num_workers=num_workers, progress=progress, label="BAWL"
     )
@@ -53,11 +58,17 @@ def _fingerprint(crystal: Crystal) -> str:
             return ""
 
 
+def _hasher_class() -> Any:
+    with warnings.catch_warnings():  # it changes the filters of the whole process
+        warnings.simplefilter("ignore")
+        from material_hasher.hasher.bawl import BAWLHasher  # noqa: PLC0415
+    return BAWLHasher
+
+
 def _hasher() -> Any:
-    from material_hasher.hasher.bawl import BAWLHasher  # noqa: PLC0415
     from pymatgen.analysis.local_env import EconNN  # noqa: PLC0415
 
-    return BAWLHasher(
+    return _hasher_class()(
         graphing_algorithm="WL",
         bonding_algorithm=EconNN,
         bonding_kwargs={"tol": 0.2, "cutoff": 10, "use_fictive_radius": True},

@@ -34,7 +34,8 @@ def charge_neutral(
 
     1. A metal: smact's metallicity score of its composition is above 0.7.
     2. Oxidation states of its composition add up to zero (:func:`balanced`).
-    3. No atom has a nearest neighbour of another element (bond valences are all zero).
+    3. Its bond valences are all zero: no atom has a nearest neighbour of another element where
+       one of the two is a non-metal.
     4. pymatgen's ``BVAnalyzer`` assigns valences that add up to zero.
 
     Source: ``ChargeNeutralityMetric`` of LeMat-GenBench (arXiv 2512.04562). It asks 1, 3, 4, 2 in
@@ -57,7 +58,7 @@ def charge_neutral(
     structure = crystal.to_structure()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _no_mixed_bonds(structure, symmetry) or _valences_balance(structure)
+        return _no_bond_valence(structure, symmetry) or _valences_balance(structure)
 
 
 @lru_cache(maxsize=50_000)
@@ -73,7 +74,7 @@ def metallicity(formula: str) -> float:
             return float("nan")
 
 
-def _no_mixed_bonds(structure: Structure, symmetry: SpacegroupAnalyzer | None) -> bool:
+def _no_bond_valence(structure: Structure, symmetry: SpacegroupAnalyzer | None) -> bool:
     """Whether the bond valence of every inequivalent site is zero; False where it has none."""
     from pymatgen.analysis.bond_valence import calculate_bv_sum  # noqa: PLC0415
     from pymatgen.analysis.local_env import MinimumDistanceNN  # noqa: PLC0415
