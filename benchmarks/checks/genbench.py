@@ -1,6 +1,6 @@
 """Compare GenBench's families with the code of LeMat-GenBench itself, value by value.
 
-    python benchmarks/checks/genbench.py CHECKOUT SAMPLES REFERENCE [-n 250]
+    python benchmarks/checks/genbench.py CHECKOUT SAMPLES REFERENCE [-n 250] [--chgnet]
 
 CHECKOUT is a checkout of LeMaterial/lemat-genbench; SAMPLES and REFERENCE are files of crystals.
 Its functions run in a process of their own, unmodified, on the first n structures of both files.
@@ -21,7 +21,12 @@ import numpy as np
 
 from pyg_crysdiff.data import Crystal, read_crystals
 from pyg_crysdiff.evaluation.fingerprints import fingerprint_crystals
-from pyg_crysdiff.evaluation.genbench import GenBench, frechet_distance, genbench_metrics
+from pyg_crysdiff.evaluation.genbench import (
+    GenBench,
+    chgnet_embeddings,
+    frechet_distance,
+    genbench_metrics,
+)
 from pyg_crysdiff.evaluation.genbench.rows import genbench_columns, readable
 
 TOLERANCE = 1e-6
@@ -93,13 +98,14 @@ class Check:
         print(f"  {'ok  ' if ok else 'FAIL'} {name:<32} {text}")
 
 
-def compare(samples: list[Crystal], reference: list[Crystal], checkout: Path, check: Check) -> None:
-    """Compare everything on two sets of crystals."""
-    prints = [fingerprint_crystals(c, progress=False) for c in (samples, reference)]
-    embeddings = {
-        "structure": [p.structure[p.ok] for p in prints],
-        "composition": [p.composition[p.ok] for p in prints],
-    }
+def compare(
+    samples: list[Crystal],
+    reference: list[Crystal],
+    embeddings: dict[str, list[np.ndarray]],
+    checkout: Path,
+    check: Check,
+) -> None:
+    """Compare everything on two sets of crystals and their embeddings by kind."""
     theirs = original(checkout, samples, reference, embeddings)
     settings = GenBench(checkout=checkout, only_valid=False)
     table = genbench_columns(samples, settings)
@@ -116,6 +122,19 @@ def compare(samples: list[Crystal], reference: list[Crystal], checkout: Path, ch
     for key, (a, b) in embeddings.items():
         check.number(f"frechet_{key}", frechet_distance(a, b), theirs["frechet"][key])
     without_checkout(samples, table, theirs)
+
+
+def embedded(sets: list[list[Crystal]], chgnet: bool) -> dict[str, list[np.ndarray]]:
+    """Embeddings of sets of crystals by kind."""
+    prints = [fingerprint_crystals(c, progress=False) for c in sets]
+    out = {
+        "structure": [p.structure[p.ok] for p in prints],
+        "composition": [p.composition[p.ok] for p in prints],
+    }
+    if chgnet:
+        found = [chgnet_embeddings(c) for c in sets]
+        out["chgnet"] = [x[np.isfinite(x).all(1)] for x in found]
+    return out
 
 
 def without_checkout(samples: list[Crystal], table: Any, theirs: dict[str, Any]) -> None:
@@ -170,15 +189,17 @@ def main() -> None:
     parser.add_argument("samples", type=Path)
     parser.add_argument("reference", type=Path)
     parser.add_argument("-n", type=int, default=250, help="structures of each file")
+    parser.add_argument("--chgnet", action="store_true", help="CHGNet's embeddings, too")
     args = parser.parse_args()
     check = Check()
-    samples, reference = (_first(p, args.n) for p in (args.samples, args.reference))
-    for name, first, second in (
-        (args.samples.name, samples, reference),
-        (args.reference.name, reference, samples),
-    ):
-        print(f"{name}: {len(first)} structures, against {len(second)} of the other file")
-        compare(first, second, args.checkout, check)
+    files = [args.samples, args.reference]
+    sets = [_first(path, args.n) for path in files]
+    embeddings = embedded(sets, args.chgnet)
+    for k, path in enumerate(files):
+        mine, other = sets[k], sets[1 - k]
+        print(f"{path.name}: {len(mine)} structures, against {len(other)} of the other file")
+        turned = {name: [pair[k], pair[1 - k]] for name, pair in embeddings.items()}
+        compare(mine, other, turned, args.checkout, check)
     print(f"{check.failed} comparisons differ" if check.failed else "everything agrees")
     sys.exit(1 if check.failed else 0)
 

@@ -20,6 +20,7 @@ from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.genbench import (
     ElementTables,
     GenBench,
+    chgnet_embeddings,
     distribution,
     diversity,
     fingerprint,
@@ -360,6 +361,15 @@ def test_embeddings_of_any_model(rng):
     a, b = rng.normal(size=(10, 3)), rng.normal(size=(12, 3))
     found = genbench_metrics(a_few(), embeddings=(a, b), **quick())
     assert found["frechet_embeddings"].value == frechet_distance(a, b)
+
+
+def test_embeddings_of_chgnet():
+    pytest.importorskip("chgnet")
+    unknown = rock_salt(numbers=(110, 17))
+    found = chgnet_embeddings([rock_salt(), doubled(rock_salt()), unknown], num_workers=0)
+    assert found.shape == (3, 64)
+    np.testing.assert_allclose(found[1], found[0], atol=1e-4)
+    assert np.isnan(found[2]).all()
 
 
 def test_evaluate_with_genbench(tmp_path):
