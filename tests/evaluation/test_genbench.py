@@ -465,11 +465,21 @@ def test_a_package_that_cannot_be_imported_is_no_package(stand_in):
         fingerprint.bawl_fingerprints(a_few(), num_workers=0)
 
 
+def test_a_package_that_fails_on_everything_says_so(stand_in):
+    stand_in(HASHER.replace('"Cu" in structure.formula', "True"))
+    with pytest.raises(RuntimeError, match=r"fails on every crystal.*no bonds"):
+        fingerprint.bawl_fingerprints(a_few(), num_workers=0)
+    with pytest.warns(UserWarning, match="left out"):
+        assert "uniqueness_bawl" not in genbench_metrics(a_few(), **quick())
+
+
 def test_uniqueness_and_novelty_by_fingerprint(stand_in):
     stand_in(HASHER)
     crystals = [*a_few(), rock_salt(), rock_salt()]
     found = genbench_metrics(
-        crystals, train=[rock_salt(4.2, (12, 8)), cubic(2.6, 29), doubled(rock_salt())], **quick()
+        crystals,
+        train=[rock_salt(4.2, (12, 8)), cubic(2.6, 29), doubled(rock_salt())],
+        **quick(),
     )
     # Copper has no fingerprint: three of five are different, and one of five is known.
     assert found["uniqueness_bawl"].value == pytest.approx(3 / 5)

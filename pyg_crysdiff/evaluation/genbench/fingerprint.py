@@ -33,29 +33,38 @@ def bawl_fingerprints(
     """Return the BAWL fingerprint of every crystal, empty where it has none.
 
     Bonds by pymatgen's ``EconNN``, Weisfeiler-Lehman hash of the bond graph, space group, formula
-    of the cell: a supercell has another fingerprint.
+    of the cell: a supercell has another fingerprint. It takes some tenths of a second.
 
     Source: ``get_fingerprinter`` of LeMat-GenBench (arXiv 2512.04562).
 
     Raises:
         ImportError: If material-hasher is not installed.
+        RuntimeError: If it fails on every crystal.
     """
     try:
         _hasher_class()
     except ImportError as error:
         raise ImportError(f"{_MISSING} ({error})") from error
-    return parallel_map(
+    found = parallel_map(
         _fingerprint, crystals, num_workers=num_workers, progress=progress, label="BAWL"
     )
+    reasons = [reason for _, reason in found if reason]
+    if crystals and len(reasons) == len(crystals):
+        raise RuntimeError(
+            f"material-hasher fails on every crystal ({reasons[0]}); most likely its version does "
+            "not fit the installed pymatgen"
+        )
+    return [value for value, _ in found]
 
 
-def _fingerprint(crystal: Crystal) -> str:
+def _fingerprint(crystal: Crystal) -> tuple[str, str]:
+    """Fingerprint, and why there is none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return str(_hasher().get_material_hash(crystal.to_structure()))
-        except Exception:  # no bonds, no symmetry, and others
-            return ""
+            return str(_hasher().get_material_hash(crystal.to_structure())), ""
+        except Exception as error:  # no bonds, no symmetry, and others
+            return "", repr(error)
 
 
 def _hasher_class() -> Any:
@@ -78,37 +87,36 @@ def _hasher() -> Any:
     )
 
 
-def uniqueness_bawl(
-    crystals: Sequence[Crystal], *, num_workers: int | None = None, progress: bool = False
-) -> NDArray[np.float64]:
-    """Return 1 for the first crystal of each fingerprint, 0 for repetitions, NaN without one."""
-    found = bawl_fingerprints(crystals, num_workers=num_workers, progress=progress)
+def first_of_kind(fingerprints: Sequence[str]) -> NDArray[np.float64]:
+    """Return 1 for the first of each fingerprint, 0 for its repetitions, NaN where it is empty.
+
+    Source: ``UniquenessMetric`` of LeMat-GenBench, which counts different fingerprints.
+    """
     seen: set[str] = set()
-    out = np.full(len(found), np.nan)
-    for k, value in enumerate(found):
+    out = np.full(len(fingerprints), np.nan)
+    for k, value in enumerate(fingerprints):
         if value:
             out[k] = value not in seen
             seen.add(value)
     return out
 
 
-def novelty_bawl(
-    crystals: Sequence[Crystal],
-    known: Sequence[Crystal],
-    *,
-    num_workers: int | None = None,
-    progress: bool = False,
-) -> NDArray[np.float64]:
-    """Return 1 for crystals whose fingerprint no known crystal has, else 0; NaN without one.
+def unknown(fingerprints: Sequence[str], known: Sequence[str]) -> NDArray[np.float64]:
+    """Return 1 for a fingerprint that is not among the known ones, else 0; NaN where it is empty.
 
-    Only known crystals with the atoms of some crystal are looked at, since the formula of the
-    cell is part of the fingerprint.
+    Source: ``NoveltyMetric`` of LeMat-GenBench.
+    """
+    all_known = set(known)
+    return np.array([float(x not in all_known) if x else np.nan for x in fingerprints])
+
+
+def rivals(crystals: Sequence[Crystal], known: Sequence[Crystal]) -> list[Crystal]:
+    """Return the known crystals that can have the fingerprint of some crystal.
+
+    They have the same atoms in their cell, since the formula is part of the fingerprint.
     """
     wanted = {_atoms(c) for c in crystals}
-    options: dict[str, Any] = {"num_workers": num_workers, "progress": progress}
-    rivals = set(bawl_fingerprints([c for c in known if _atoms(c) in wanted], **options))
-    found = bawl_fingerprints(crystals, **options)
-    return np.array([float(value not in rivals) if value else np.nan for value in found])
+    return [c for c in known if _atoms(c) in wanted]
 
 
 def _atoms(crystal: Crystal) -> tuple[int, ...]:

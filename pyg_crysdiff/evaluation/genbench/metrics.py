@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -204,12 +205,17 @@ def _fingerprints(crystals: Sequence[Crystal], protocol: Protocol) -> dict[str, 
     if wanted is False or (wanted is None and not fingerprint.available()):
         return {}
     options: dict[str, Any] = {"num_workers": protocol.num_workers, "progress": protocol.progress}
-    unique = fingerprint.uniqueness_bawl(crystals, **options)
-    out = {"uniqueness_bawl": _mean(unique[np.isfinite(unique)], protocol)}
+    train = fingerprint.rivals(crystals, protocol.train)
+    try:
+        prints = fingerprint.bawl_fingerprints([*crystals, *train], **options)
+    except RuntimeError as error:  # no sample may stop an evaluation
+        warnings.warn(f"{error}; uniqueness and novelty by BAWL are left out", stacklevel=2)
+        return {}
+    found, known = prints[: len(crystals)], prints[len(crystals) :]
+    values = {"uniqueness_bawl": fingerprint.first_of_kind(found)}
     if protocol.train:
-        new = fingerprint.novelty_bawl(crystals, protocol.train, **options)
-        out["novelty_bawl"] = _mean(new[np.isfinite(new)], protocol)
-    return out
+        values["novelty_bawl"] = fingerprint.unknown(found, known)
+    return {key: _mean(x[np.isfinite(x)], protocol) for key, x in values.items()}
 
 
 def _one_hot(labels: NDArray[np.int64]) -> NDArray[np.int64]:
