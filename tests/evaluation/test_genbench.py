@@ -8,6 +8,7 @@ from itertools import combinations_with_replacement, product
 import numpy as np
 import pandas as pd
 import pytest
+from pymatgen.analysis.bond_valence import BVAnalyzer
 from pymatgen.core import Element
 from scipy.linalg import sqrtm
 from scipy.stats import entropy
@@ -28,10 +29,11 @@ from pyg_crysdiff.evaluation.genbench import (
     genbench_metrics,
     jensen_shannon_distance,
     mean_discrepancy,
+    rows,
 )
-from pyg_crysdiff.evaluation.genbench.oxidation import balanced
+from pyg_crysdiff.evaluation.genbench.oxidation import balanced, valences_possible
 from pyg_crysdiff.evaluation.genbench.resources import supply_concentration
-from pyg_crysdiff.evaluation.genbench.rows import genbench_columns
+from pyg_crysdiff.evaluation.genbench.rows import genbench_columns, tight_groups
 from pyg_crysdiff.evaluation.genbench.validity import charge_neutral, distances_ok, plausible
 from pyg_crysdiff.evaluation.harness import Protocol, evaluate
 from pyg_crysdiff.evaluation.results import Results
@@ -124,6 +126,22 @@ def test_the_second_list_of_states_asks_for_electronegativity():
 def test_ways_to_be_neutral(crystal, neutral):
     assert charge_neutral(crystal, TABLES) is neutral
     assert charge_neutral(doubled(crystal), TABLES) is neutral
+
+
+def test_valences_are_spared_only_where_none_can_be_assigned(rng):
+    found = []
+    for _ in range(150):
+        crystal = make_crystal(rng, int(rng.integers(2, 6)), (1, 3, 8, 12, 14, 17, 26))
+        try:
+            assigned = bool(BVAnalyzer().get_valences(crystal.to_structure()))
+        except ValueError:
+            assigned = False
+        possible = valences_possible(crystal.atomic_numbers.tolist())
+        assert possible or not assigned
+        found.append((possible, assigned))
+    assert {(True, True), (False, False)} <= set(found)
+    assert not valences_possible([2, 8])  # nothing is known of helium
+    assert not valences_possible([11, 17, 17])
 
 
 # --- distances, plausibility, supply
@@ -333,6 +351,14 @@ def test_all_at_once_is_one_by_one(rng):
     for k, crystal in enumerate(crystals):
         alone = genbench_columns([crystal], GenBench(), num_workers=0)
         assert alone.iloc[0].tolist() == together.iloc[k].tolist()
+
+
+def test_space_groups_of_a_reference_are_kept(tmp_path, monkeypatch):
+    assert tight_groups(a_few(), num_workers=0, cache_dir=tmp_path) == [225, 225, 225, 221]
+    monkeypatch.setattr(rows, "_group", pytest.fail)
+    assert tight_groups(a_few(), num_workers=0, cache_dir=tmp_path) == [225, 225, 225, 221]
+    monkeypatch.setattr(rows, "_group", lambda _: 1)
+    assert tight_groups(a_few()[:2], num_workers=0, cache_dir=tmp_path) == [1, 1]
 
 
 def test_without_crystals_and_with_one():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import entropy
+from scipy.special import entr
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.distribution import density
@@ -25,7 +25,8 @@ def shannon_entropy(counts: ArrayLike) -> float:
     Source: ``compute_vendi_score_with_uncertainty`` of LeMat-GenBench (arXiv 2512.04562).
     """
     array = np.asarray(counts, dtype=np.float64)
-    return float(entropy(array)) if array.sum() > 0 else math.nan
+    total = array.sum()
+    return float(entr(array / total).sum()) if total > 0 else math.nan
 
 
 def element_counts(crystals: Sequence[Crystal]) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +45,7 @@ def genbench_metrics(
     num_bootstrap: int = 1000,
     seed: int = 0,
     num_workers: int | None = None,
+    cache_dir: Path | None = None,
     progress: bool = False,
 ) -> dict[str, Estimate]:
     """Return GenBench's families that need no gated data.
@@ -61,6 +63,7 @@ def genbench_metrics(
         num_bootstrap: Resamples; 0 for no intervals.
         seed: Seed of the bootstrap.
         num_workers: Processes; None for all cores.
+        cache_dir: Folder for the space groups of the reference; None for no cache.
         progress: Show progress.
 
     Raises:
@@ -70,7 +73,7 @@ def genbench_metrics(
     settings = settings or GenBench()
     protocol = Protocol(
         reference=reference, train=train, genbench=settings, num_bootstrap=num_bootstrap,
-        seed=seed, num_workers=num_workers, progress=progress,
+        seed=seed, num_workers=num_workers, cache_dir=cache_dir, progress=progress,
     )  # fmt: skip
     table = genbench_columns(entries, settings, num_workers=num_workers, progress=progress)
     out = families(entries, table, protocol)
@@ -160,8 +163,13 @@ def _spread(name: str, labels: NDArray[np.int64], protocol: Protocol) -> dict[st
 
 def _distribution(found: Profile, protocol: Protocol) -> dict[str, Estimate]:
     """Jensen-Shannon distances of labels and discrepancies of quantities to the reference."""
-    options: dict[str, Any] = {"num_workers": protocol.num_workers, "progress": protocol.progress}
-    known = Profile.of(protocol.reference, tight_groups(protocol.reference, **options))
+    groups = tight_groups(
+        protocol.reference,
+        num_workers=protocol.num_workers,
+        cache_dir=protocol.cache_dir,
+        progress=protocol.progress,
+    )
+    known = Profile.of(protocol.reference, groups)
     out: dict[str, Estimate] = {}
     labels = known.label_counts()
     for name, counts in found.label_counts().items():

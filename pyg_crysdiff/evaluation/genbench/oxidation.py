@@ -33,10 +33,41 @@ def balanced(numbers: Sequence[int], states: Mapping[int, tuple[int, ...]]) -> b
     pairs = list(zip(elements.tolist(), counts.tolist(), strict=True))
     if any(z not in states for z, _ in pairs):
         return False
-    usual = [_charges(states[z], n) for z, n in pairs]
-    if 0 in _lowest([dict.fromkeys(charges, 0.0) for charges in usual]):
-        return True
-    return _anticorrelated(pairs)
+    return _neutral(pairs, states) or _anticorrelated(pairs)
+
+
+def valences_possible(numbers: Sequence[int]) -> bool:
+    """Whether pymatgen's ``BVAnalyzer`` could assign valences to a cell, by its atoms alone.
+
+    It tries up to 100,000 choices of the valences that it knows from the ICSD; those of an element
+    differ by at most one and all add up to zero. Where no choice does, the trial is spared.
+
+    Args:
+        numbers: Atomic numbers of all atoms of the cell.
+    """
+    elements, counts = np.unique(np.asarray(numbers, dtype=np.int64), return_counts=True)
+    pairs = list(zip(elements.tolist(), counts.tolist(), strict=True))
+    states = _valences()
+    return all(z in states for z, _ in pairs) and _neutral(pairs, states)
+
+
+@cache
+def _valences() -> dict[int, tuple[int, ...]]:
+    """Atomic number to the valences that ``BVAnalyzer`` may assign."""
+    from pymatgen.analysis.bond_valence import BVAnalyzer  # noqa: PLC0415
+
+    out: dict[int, tuple[int, ...]] = {}
+    for species, data in BVAnalyzer().icsd_bv_data.items():
+        if species.oxi_state != 0 and data["std"] > 0:
+            z = int(species.Z)
+            out[z] = (*out.get(z, ()), int(species.oxi_state))
+    return out
+
+
+def _neutral(pairs: Sequence[tuple[int, int]], states: Mapping[int, tuple[int, ...]]) -> bool:
+    """Whether so many atoms of these elements can have charges that add up to zero."""
+    charges = [_charges(states[z], n) for z, n in pairs]
+    return 0 in _lowest([dict.fromkeys(sums, 0.0) for sums in charges])
 
 
 def _charges(states: Sequence[int], count: int) -> set[int]:

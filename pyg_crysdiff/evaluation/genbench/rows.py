@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from pyg_crysdiff.evaluation.genbench.validity import (
 )
 from pyg_crysdiff.evaluation.validity import MIN_VOLUME
 from pyg_crysdiff.parallel import parallel_map
+from pyg_crysdiff.storage import facts_digest, kept, read_keyed, write_json
 
 Entry = Crystal | BrokenEntry
 
@@ -61,11 +64,35 @@ def genbench_columns(
 
 
 def tight_groups(
-    crystals: Sequence[Crystal], *, num_workers: int | None = None, progress: bool = False
+    crystals: Sequence[Crystal],
+    *,
+    num_workers: int | None = None,
+    cache_dir: Path | None = None,
+    progress: bool = False,
 ) -> list[int]:
-    """Return space groups at GenBench's tolerance; 0 where none is found."""
-    return parallel_map(
-        _group, crystals, num_workers=num_workers, progress=progress, label="space groups"
+    """Return space groups at GenBench's tolerance; 0 where none is found.
+
+    Args:
+        crystals: Crystals.
+        num_workers: Processes; None for all cores.
+        cache_dir: Folder for results by content hash of the whole list; None for no cache.
+        progress: Show a progress bar.
+    """
+
+    def make() -> list[int]:
+        return parallel_map(
+            _group, crystals, num_workers=num_workers, progress=progress, label="space groups"
+        )
+
+    if cache_dir is None:
+        return make()
+    facts = {"kind": "space groups", "symprec": 0.01, "spglib": version("spglib")}
+    key = facts_digest(facts, (crystal.digest() for crystal in crystals))
+    return kept(
+        Path(cache_dir) / f"groups-{key[:24]}.json",
+        lambda path: [int(x) for x in read_keyed(path, key)["groups"]],
+        make,
+        lambda path, found: write_json(path, {"key": key, "groups": found}),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.distribution import density, reduced_formula
-from pyg_crysdiff.evaluation.genbench.oxidation import balanced
+from pyg_crysdiff.evaluation.genbench.oxidation import balanced, valences_possible
 from pyg_crysdiff.evaluation.genbench.tables import ElementTables, atomic_radii
 from pyg_crysdiff.evaluation.validity import pair_distances
 
@@ -93,6 +93,8 @@ def _no_bond_valence(structure: Structure, symmetry: SpacegroupAnalyzer | None) 
 def _valences_balance(structure: Structure) -> bool:
     from pymatgen.analysis.bond_valence import BVAnalyzer  # noqa: PLC0415
 
+    if not valences_possible(structure.atomic_numbers):
+        return False
     try:
         return abs(sum(BVAnalyzer().get_valences(structure))) <= 0.1
     except Exception:  # ValueError where none fits; others in unusual cells
