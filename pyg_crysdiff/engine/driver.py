@@ -111,7 +111,9 @@ class Driver:
     _alone: Future[Any] | None = None  # of a suspect
     _broken: bool = False  # all workers are lost
     _prompt: bool = False  # suspects come before all else
-    _innocent: bool = False  # a suspect was none, and none was guilty
+    _innocent: bool = False  # a suspect was none
+    _guilty: bool = False  # a suspect was one
+    _riddles: int = 0  # times in a row that of all suspects none was one
     _sent: int = 0
     _missed: int = 0
 
@@ -159,12 +161,14 @@ class Driver:
 
     def _renew(self) -> None:
         """Have workers again where all were lost, fewer where no item was to blame for that."""
-        fewer = self._innocent and not self._suspects
+        if not self._suspects and (self._innocent or self._guilty):
+            self._riddles = 0 if self._guilty else self._riddles + 1
+            self._innocent = self._guilty = False
+        fewer = self._riddles > 1
         if self._broken or fewer:
             self.pool.renew(fewer)
+            self._riddles = 0 if fewer else self._riddles
         self._broken = False
-        if fewer:
-            self._innocent = False
 
     def _send(self, chunk: _Chunk, whole: bool = False) -> Future[Any] | None:
         parcel = self._shared
@@ -228,7 +232,7 @@ class Driver:
             self._broken = self._prompt = True
         killed = chunk.killed + 1 + int(getattr(error, "allowed_failures", 0))
         if alone and killed >= self.patience.killing:
-            self._innocent = False
+            self._guilty = True
             yield chunk.first, _verdict(killed, error)
             return
         company = len(chunk.items) > 1 or killed + 1 < self.patience.killing
