@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.parallel import available_cores, parallel_map
+from pyg_crysdiff.engine import Engine, Failed, Patience, Serial, chosen_engine, current_engine
 from pyg_crysdiff.progress import bar
 from pyg_crysdiff.relaxation.batches import Ended, relax_all
 from pyg_crysdiff.relaxation.judges import Judge, find_judge
@@ -38,7 +38,8 @@ def relax(
             the judge and the settings; the same call goes on there. What failed for want of memory
             or by an error of the machine is tried again then. None keeps nothing.
         num_workers: Processes on the CPU; None for all cores, 0 or 1 for none. On another device
-            one process does all.
+            one process does all. An engine that is in charge
+            (:func:`pyg_crysdiff.engine.using_engine`) goes before it.
         device: Device of PyTorch.
         batch_atoms: Most atoms in a batch; None for what suits the device.
         progress: Show progress.
@@ -55,8 +56,10 @@ def relax(
     keys = [crystal.digest() for crystal in crystals]
     known = store.read()
     missing = {key: c for key, c in zip(keys, crystals, strict=True) if key not in known}
-    work = _in_processes if device == "cpu" and _workers(num_workers) > 1 else _here
-    found = work(list(missing.values()), judge, settings, num_workers, device, batch_atoms)
+    # Processes of this machine would share its one GPU.
+    engine = current_engine(num_workers) if device == "cpu" else chosen_engine() or Serial()
+    work = _here if isinstance(engine, Serial) else partial(_by_workers, engine)
+    found = work(list(missing.values()), judge, settings, device, batch_atoms)
     order = list(missing)
     with bar(
         label=f"relaxing with {judge.title}", total=len(missing), show=progress and bool(missing)
@@ -92,35 +95,37 @@ def single_points(
 _Found = Sequence[Ended]
 
 
-def _workers(num_workers: int | None) -> int:
-    return available_cores() if num_workers is None else num_workers
-
-
 def _here(
-    crystals: Sequence[Crystal], judge: Judge, settings: RelaxSettings, num_workers: int | None,
-    device: str, batch_atoms: int | None,
+    crystals: Sequence[Crystal], judge: Judge, settings: RelaxSettings, device: str,
+    batch_atoms: int | None,
 ) -> Iterator[_Found]:  # fmt: skip
-    del num_workers
     for end in relax_all(crystals, judge, settings, device=device, batch_atoms=batch_atoms):
         yield [end]
 
 
-def _in_processes(
-    crystals: Sequence[Crystal], judge: Judge, settings: RelaxSettings, num_workers: int | None,
+def _by_workers(
+    engine: Engine, crystals: Sequence[Crystal], judge: Judge, settings: RelaxSettings,
     device: str, batch_atoms: int | None,
 ) -> Iterator[_Found]:  # fmt: skip
+    """Let an engine relax crystals, and those of a group that it gave up one by one."""
     work = partial(
         _relax_chunk, judge=judge, settings=settings, device=device, batch_atoms=batch_atoms
     )
-    starts = list(range(0, len(crystals), _CHUNK))
-    workers = _workers(num_workers)
-    for first in range(0, len(starts), workers):
-        chunks = [crystals[s : s + _CHUNK] for s in starts[first : first + workers]]
-        parts = parallel_map(
-            work, chunks, num_workers=num_workers, progress=False, serial_below=2, chunksize=1
-        )
-        for start, part in zip(starts[first : first + workers], parts, strict=True):
-            yield [end._replace(index=start + end.index) for end in part]
+    everything = range(len(crystals))
+    groups: list[Sequence[int]] = [everything[s : s + _CHUNK] for s in everything[::_CHUNK]]
+    while groups:
+        now, groups = groups, []
+        patience = Patience(killing=1 if len(now[0]) > 1 else 3)  # of a group all are tried again
+        given = ([crystals[i] for i in group] for group in now)
+        for place, found in engine.run(work, given, patience=patience):
+            group = now[place]
+            if not isinstance(found, Failed):
+                yield [end._replace(index=group[end.index]) for end in found]
+            elif len(group) > 1:
+                groups += [[i] for i in group]
+            else:
+                record = Relaxation.failed(found.reason, judge.title)
+                yield [Ended(group[0], record, final=False)]
 
 
 def _relax_chunk(
