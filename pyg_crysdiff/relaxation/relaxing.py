@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.engine import Engine, Failed, Serial, chosen_engine, current_engine
+from pyg_crysdiff.engine import Engine, Failed, Patience, Serial, chosen_engine, current_engine
 from pyg_crysdiff.progress import bar
 from pyg_crysdiff.relaxation.batches import Ended, relax_all
 from pyg_crysdiff.relaxation.judges import Judge, find_judge
@@ -111,7 +111,8 @@ def _ended(
     for size, places in ((chunk, range(len(crystals))), (1, suspects)):
         parts = [places[start : start + size] for start in range(0, len(places), size)]
         items = [[crystals[i] for i in part] for part in parts]
-        for number, found in engine.run(work, items):
+        patience = Patience(killing=1 if size > 1 else 3)  # of a chunk each is tried again
+        for number, found in engine.run(work, items, patience=patience):
             part = parts[number]
             if not isinstance(found, Failed):
                 yield [end._replace(place=part[end.place]) for end in found]
