@@ -11,7 +11,7 @@ import pytest
 from pyg_crysdiff.cli import main
 from pyg_crysdiff.data import Crystal, read_crystals
 from pyg_crysdiff.data.writers import crystals_to_extxyz
-from pyg_crysdiff.relaxation import read_energies, relax, relaxing
+from pyg_crysdiff.relaxation import find_judge, read_energies, relax, relaxing
 from pyg_crysdiff.testing.potential import toy_judge
 from tests.relaxation.test_relaxing import alloy
 
@@ -138,3 +138,8 @@ def test_a_calculator_of_the_present_folder_judges(files, tmp_path, monkeypatch)
     found = pd.read_csv(tmp_path / "mine" / "ase-my_judges.mine" / "relaxations.csv")
     expected = pd.read_csv(run(tmp_path, files[:1]) / "relaxations.csv")
     assert np.allclose(found["energy"], expected["energy"], equal_nan=True)
+    assert len(set(found["judge"]) | set(expected["judge"])) == 2
+    before = find_judge("ase:my_judges.mine").identity
+    with (tmp_path / "my_judges.py").open("a") as file:
+        file.write("# changed\n")
+    assert find_judge("ase:my_judges.mine").identity != before
