@@ -14,8 +14,6 @@ from pyg_crysdiff.relaxation.judges import Judge
 from pyg_crysdiff.relaxation.records import Relaxation, RelaxSettings
 from pyg_crysdiff.storage import JsonLines, facts_digest, file_name
 
-_FORM = 1  # grows where the same settings give other results than before
-
 
 def kept_folder() -> Path:
     """Return the folder in which commands keep relaxations, below ``CRYSDIFF_CACHE``."""
@@ -38,8 +36,7 @@ class RelaxationStore:
         self.folder: Path | None = None
         self._file: JsonLines | None = None
         if folder is not None:
-            facts = {"form": _FORM, "judge": judge.identity, "settings": settings.key}
-            key = facts_digest(facts)
+            key = facts_digest({"judge": judge.identity, "settings": settings.key})
             kind = "energies" if settings.steps == 0 else "relaxations"
             self.folder = Path(folder) / f"{kind}-{file_name(judge.title)}-{key[:12]}"
             name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}.jsonl"
