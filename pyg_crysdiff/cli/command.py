@@ -16,13 +16,14 @@ COMMANDS = {
     "train": "train a generator",
     "sample": "generate crystals from a checkpoint",
     "info": "tell what a checkpoint is and how it is sampled",
+    "relax": "relax crystals with a potential",
     "select": "keep the best of many generated crystals",
     "evaluate": "score sample files of any model",
     "train-evaluator": "train a property evaluator",
     "export": "write a checkpoint to share",
     "benchmark": "train, sample, score and compare with published methods",
 }
-_COMPUTING = ("train", "sample", "select", "evaluate", "train-evaluator", "benchmark")
+_COMPUTING = ("train", "sample", "relax", "select", "evaluate", "train-evaluator", "benchmark")
 _WITHOUT_ENGINE = ("train", "train-evaluator")  # Lightning starts their processes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from pyg_crysdiff.data.crystal import Crystal
@@ -14,7 +14,8 @@ from pyg_crysdiff.relaxation.judges import Judge, find_judge
 from pyg_crysdiff.relaxation.records import Relaxation, RelaxSettings
 from pyg_crysdiff.relaxation.store import RelaxationStore
 
-_CHUNK = 8  # crystals that a process takes at a time
+_CHUNK, _GPU_CHUNK = 8, 500  # most crystals that a worker takes at a time
+_FEWEST_CHUNKS = 16  # of a small piece of work, so that all workers have something to do
 
 
 def relax(
@@ -38,8 +39,8 @@ def relax(
             the judge and the settings; the same call goes on there. What failed for want of memory
             or by an error of the machine is tried again then. None keeps nothing.
         num_workers: Processes on the CPU; None for all cores, 0 or 1 for none. On another device
-            one process does all. An engine that is in charge
-            (:func:`pyg_crysdiff.engine.using_engine`) goes before it.
+            this process does all. An engine that :func:`pyg_crysdiff.engine.using_engine` has put
+            in charge takes the place of both.
         device: Device of PyTorch.
         batch_atoms: Most atoms in a batch; None for what suits the device.
         progress: Show progress.
@@ -56,17 +57,13 @@ def relax(
     keys = [crystal.digest() for crystal in crystals]
     known = store.read()
     missing = {key: c for key, c in zip(keys, crystals, strict=True) if key not in known}
-    # Processes of this machine would share its one GPU.
-    engine = current_engine(num_workers) if device == "cpu" else chosen_engine() or Serial()
-    work = _here if isinstance(engine, Serial) else partial(_by_workers, engine)
-    found = work(list(missing.values()), judge, settings, device, batch_atoms)
-    order = list(missing)
-    with bar(
-        label=f"relaxing with {judge.title}", total=len(missing), show=progress and bool(missing)
-    ) as shown:
-        for part in found:
-            store.add({order[end.index]: end.record for end in part if end.final})
-            known |= {order[end.index]: end.record for end in part}
+    work, order = _Work(judge, settings, device, batch_atoms), list(missing)
+    engine, chunk = _engine(device, num_workers, len(missing))
+    label = f"relaxing with {judge.title}"
+    with bar(label=label, total=len(missing), show=progress and bool(missing)) as shown:
+        for part in _ended(list(missing.values()), work, engine, chunk):
+            store.add({order[end.place]: end.record for end in part if end.final})
+            known |= {order[end.place]: end.record for end in part}
             shown.update(len(part))
     return [known[key].with_info_of(c) for key, c in zip(keys, crystals, strict=True)]
 
@@ -92,47 +89,53 @@ def single_points(
     )  # fmt: skip
 
 
-_Found = Sequence[Ended]
+def _engine(device: str, num_workers: int | None, count: int) -> tuple[Engine, int]:
+    """Return where crystals are relaxed, and how many a worker takes at a time."""
+    if device != "cpu":  # one process holds the device, unless somebody asked for more
+        return chosen_engine() or Serial(), _GPU_CHUNK
+    engine = current_engine(num_workers)
+    return (Serial() if count < 2 else engine), min(_CHUNK, max(1, count // _FEWEST_CHUNKS))
 
 
-def _here(
-    crystals: Sequence[Crystal], judge: Judge, settings: RelaxSettings, device: str,
-    batch_atoms: int | None,
-) -> Iterator[_Found]:  # fmt: skip
-    for end in relax_all(crystals, judge, settings, device=device, batch_atoms=batch_atoms):
-        yield [end]
-
-
-def _by_workers(
-    engine: Engine, crystals: Sequence[Crystal], judge: Judge, settings: RelaxSettings,
-    device: str, batch_atoms: int | None,
-) -> Iterator[_Found]:  # fmt: skip
-    """Let an engine relax crystals, and those of a group that it gave up one by one."""
-    work = partial(
-        _relax_chunk, judge=judge, settings=settings, device=device, batch_atoms=batch_atoms
-    )
-    everything = range(len(crystals))
-    groups: list[Sequence[int]] = [everything[s : s + _CHUNK] for s in everything[::_CHUNK]]
-    while groups:
-        now, groups = groups, []
-        patience = Patience(killing=1 if len(now[0]) > 1 else 3)  # of a group all are tried again
-        given = ([crystals[i] for i in group] for group in now)
-        for place, found in engine.run(work, given, patience=patience):
-            group = now[place]
+def _ended(
+    crystals: Sequence[Crystal], work: _Work, engine: Engine, chunk: int
+) -> Iterator[Sequence[Ended]]:
+    """Yield relaxations as they end, many or one at a time."""
+    if not crystals:
+        return  # nor is the potential loaded
+    if isinstance(engine, Serial):
+        for end in work.each(crystals):
+            yield [end]
+        return
+    suspects: list[int] = []  # of chunks that failed, with one crystal that is to blame
+    for size, places in ((chunk, range(len(crystals))), (1, suspects)):
+        parts = [places[start : start + size] for start in range(0, len(places), size)]
+        items = [[crystals[i] for i in part] for part in parts]
+        patience = Patience(killing=1 if size > 1 else 3)  # of a chunk each is tried again
+        for number, found in engine.run(work, items, patience=patience):
+            part = parts[number]
             if not isinstance(found, Failed):
-                yield [end._replace(index=group[end.index]) for end in found]
-            elif len(group) > 1:
-                groups += [[i] for i in group]
+                yield [end._replace(place=part[end.place]) for end in found]
+            elif len(part) > 1:
+                suspects += part
             else:
-                record = Relaxation.failed(found.reason, judge.title)
-                yield [Ended(group[0], record, final=False)]
+                record = Relaxation.failed(found.reason, work.judge.title)
+                yield [Ended(part[0], record, final=False)]
 
 
-def _relax_chunk(
-    crystals: Sequence[Crystal], judge: Judge, settings: RelaxSettings, device: str,
-    batch_atoms: int | None,
-) -> list[Ended]:  # fmt: skip
-    import torch  # noqa: PLC0415
+@dataclass(frozen=True)
+class _Work:
+    """What a worker does with some crystals."""
 
-    torch.set_num_threads(1)  # one process per core
-    return list(relax_all(crystals, judge, settings, device=device, batch_atoms=batch_atoms))
+    judge: Judge
+    settings: RelaxSettings
+    device: str
+    batch_atoms: int | None
+
+    def each(self, crystals: Sequence[Crystal]) -> Iterator[Ended]:
+        return relax_all(
+            crystals, self.judge, self.settings, device=self.device, batch_atoms=self.batch_atoms
+        )
+
+    def __call__(self, crystals: Sequence[Crystal]) -> list[Ended]:
+        return list(self.each(crystals))
