@@ -5,8 +5,8 @@
     python examples/workflow.py --judge chgnet --num-samples 20
 
 What goes from job to job is plain JSON, so that the same three lines run on a cluster with
-jobflow-remote or FireWorks, and with `quacc.job` in the place of `jobflow.job`. Without CHGNet a toy
-potential relaxes the crystals; its energies mean nothing.
+jobflow-remote or FireWorks, and with `quacc.job` in the place of `jobflow.job`. Without CHGNet a
+toy potential relaxes the crystals; its energies mean nothing.
 """
 
 import argparse

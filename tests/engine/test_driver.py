@@ -148,7 +148,7 @@ def test_what_raises_is_tried_once_more() -> None:
     found = driven(FakePool(lambda under_way: set()), range(70, 80))
     assert found[7].reason == "no 77"
     assert isinstance(found[7].error, ArithmeticError)
-    assert "in a worker" in found[7].error.__notes__[0]
+    assert "where it was raised" in found[7].error.__notes__[0]
     assert [v for k, v in sorted(found.items()) if k != 7] == [
         3 * x for x in range(70, 80) if x != 77
     ]
