@@ -208,6 +208,20 @@ def test_what_cannot_be_sent_is_an_error_at_once() -> None:
         driven(pool)
 
 
+def test_a_scheduler_that_goes_is_named() -> None:
+    pool = FakePool(lambda under_way: set())
+
+    def gone(parcel: Any, items: Any) -> Any:
+        future: Future[Any] = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        return future
+
+    pool.submit = gone  # type: ignore[method-assign]
+    with pytest.raises(ConnectionError, match="has gone"):
+        driven(pool)
+
+
 def test_an_interrupt_stops_the_pool_and_an_error_of_the_caller_does_not() -> None:
     for error, stopped in ((KeyboardInterrupt, True), (ValueError, False)):
         pool = FakePool(lambda under_way: set())
