@@ -64,7 +64,7 @@ def sample(
         FileNotFoundError: If there is no checkpoint.
     """
     if isinstance(target, Mapping):
-        target = {k: tuple(v) if isinstance(v, list) else v for k, v in target.items()}
+        target = _with_tuples(target)
     if isinstance(num_atoms, list):
         num_atoms = tuple(num_atoms)
     elif isinstance(num_atoms, Mapping):  # JSON has no other keys than texts
@@ -207,12 +207,17 @@ def _known(given: str | Structures, part: str) -> list[Crystal]:
 def _control(fields: Mapping[str, Any] | None) -> Any:
     if fields is None:
         return None
-    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-    if (template := tuples.get("template")) is not None:
-        parts = {k: tuple(v) if isinstance(v, list) else v for k, v in template.items()}
-        parts["crystal"] = _crystal(parts["crystal"])
-        tuples["template"] = sampling.Template(**parts)
-    return sampling.Control(**tuples)
+    control = _with_tuples(fields)
+    if control.get("template") is not None:
+        template = _with_tuples(control["template"])
+        template["crystal"] = _crystal(template["crystal"])
+        control["template"] = sampling.Template(**template)
+    return sampling.Control(**control)
+
+
+def _with_tuples(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields with tuples where JSON has lists."""
+    return {name: tuple(x) if isinstance(x, list) else x for name, x in fields.items()}
 
 
 def _with_paths(stability: Mapping[str, Any]) -> dict[str, Any]:

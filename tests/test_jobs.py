@@ -46,6 +46,15 @@ def test_samples_are_those_of_the_function(sampled):
         assert structure.properties["target"] == crystal.info["target"]
 
 
+def test_a_template_is_plain_too():
+    host = load_dataset("demo", "test").crystals()[0]
+    template = {"crystal": jobs.as_structure(host), "keep": ["lattice"]}
+    (found,) = jobs.sample(
+        "perov5-cds", 1, sampler=QUICK, control={"template": template}, num_atoms={"5": 1.0}
+    )
+    assert Structure.from_dict(found).volume == pytest.approx(host.volume, rel=1e-5)
+
+
 def test_relaxations_are_those_of_the_function_and_failures_keep_their_place():
     crystals = load_dataset("demo", "test").crystals()[:2]
     far = Crystal(30 * np.eye(3), [[0, 0, 0]], [8])
