@@ -24,15 +24,20 @@ MAY_USE = {
     "models": {"data", "diffusion", "nn"},  # families register by name: models/build.py
     "structrepdiff": {"data", "diffusion", "nn", "models"},
     "training": GENERATORS,
-    "evaluation": {"data"},
+    "relaxation": {"data"},
+    "evaluation": {"data", "relaxation"},
     "property": GENERATORS | {"evaluation", "training"},
     "sampling": GENERATORS | {"evaluation"},
     "baselines": {"data", "evaluation"},
-    "benchmark": GENERATORS | {"baselines", "evaluation", "property", "sampling", "training"},
+    "benchmark": GENERATORS
+    | {"baselines", "evaluation", "property", "relaxation", "sampling", "training"},
     "adapters": {"diffusion", "nn"},
-    "testing": {"data", "diffusion", "nn"},
-    "cli": GENERATORS | {"benchmark", "evaluation", "property", "sampling", "training"},
+    "testing": {"data", "diffusion", "nn", "relaxation"},
+    "cli": GENERATORS
+    | {"benchmark", "evaluation", "property", "relaxation", "sampling", "training"},
 }
+
+FACES = ("", "__main__", "jobs")  # of the package, the command and workflow managers
 
 
 def modules() -> dict[str, Path]:
@@ -96,11 +101,11 @@ def test_arrows_between_rooms():
             a, b = room(module), room(target)
             if b in MAY_USE and a != b and a in MAY_USE and b not in MAY_USE[a]:
                 wrong[module].add(target)
-            if b in MAY_USE and a not in MAY_USE and a not in ("", "__main__"):
+            if b in MAY_USE and a not in MAY_USE and a not in FACES:
                 wrong[module].add(target)  # a tool that uses a room
     assert dict(wrong) == {}
     rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")}
-    assert rooms - {"storage"} == set(MAY_USE)  # a tool that fills a folder
+    assert rooms - {"storage", "engine"} == set(MAY_USE)  # tools that fill a folder
 
 
 def test_arrows_run_down_only():
@@ -140,7 +145,9 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["pyg_crysdiff", "pyg_crysdiff.evaluation"])
+@pytest.mark.parametrize(
+    "module", ["pyg_crysdiff", "pyg_crysdiff.evaluation", "pyg_crysdiff.relaxation"]
+)
 def test_a_face_loads_nothing_until_it_is_asked(module):
     assert not loaded_after(f"import {module}") & HEAVY
 

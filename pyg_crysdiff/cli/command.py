@@ -9,19 +9,22 @@ from importlib import import_module
 
 import pyg_crysdiff
 from pyg_crysdiff.cli.ending import Parser, ending
+from pyg_crysdiff.cli.engine_options import add_engine_option, engine_of
 from pyg_crysdiff.foreign_warnings import silence_foreign_warnings
 
 COMMANDS = {
     "train": "train a generator",
     "sample": "generate crystals from a checkpoint",
     "info": "tell what a checkpoint is and how it is sampled",
+    "relax": "relax crystals with a potential",
     "select": "keep the best of many generated crystals",
     "evaluate": "score sample files of any model",
     "train-evaluator": "train a property evaluator",
     "export": "write a checkpoint to share",
     "benchmark": "train, sample, score and compare with published methods",
 }
-_COMPUTING = ("train", "sample", "select", "evaluate", "train-evaluator", "benchmark")
+_COMPUTING = ("train", "sample", "relax", "select", "evaluate", "train-evaluator", "benchmark")
+_WITHOUT_ENGINE = ("train", "train-evaluator")  # Lightning starts their processes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             keep_freed_memory()
             silence_foreign_warnings()
-        args.run(args)
+        with engine_of(args):
+            args.run(args)
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -55,6 +59,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(sub)
+        if name in _COMPUTING and name not in _WITHOUT_ENGINE:
+            add_engine_option(sub)
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
         sub.shorten_usage()
         sub.set_defaults(run=module.run)
