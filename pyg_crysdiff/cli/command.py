@@ -16,12 +16,15 @@ COMMANDS = {
     "sample": "generate crystals from a checkpoint",
     "info": "tell what a checkpoint is and how it is sampled",
     "select": "keep the best of many generated crystals",
+    "hull": "make a convex hull of known crystals by a potential",
     "evaluate": "score sample files of any model",
     "train-evaluator": "train a property evaluator",
     "export": "write a checkpoint to share",
     "benchmark": "train, sample, score and compare with published methods",
 }
-_COMPUTING = ("train", "sample", "select", "evaluate", "train-evaluator", "benchmark")
+_COMPUTING = (
+    "train", "sample", "select", "hull", "evaluate", "train-evaluator", "benchmark",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

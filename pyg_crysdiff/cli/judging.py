@@ -1,0 +1,69 @@
+"""Options of commands that ask a potential, and the known crystals that they name."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyg_crysdiff.cli.numbers import positive, whole
+
+if TYPE_CHECKING:
+    from pyg_crysdiff.data import Crystal
+    from pyg_crysdiff.relaxation import RelaxSettings
+
+JUDGE = "chgnet, sevennet, ase:module.Class or torchsim:NAME"
+_PARTS = ("train", "val", "test")
+
+
+def add_settings(add: Any) -> None:
+    """Declare when a relaxation ends, and where it runs.
+
+    Args:
+        add: ``add_argument`` of a parser or group.
+    """
+    add("--relax-steps", type=whole, default=500, metavar="N", help="most steps (default: 500)")
+    add("--fmax", type=positive, default=0.05, help="largest force at the end, eV/A (default: .05)")
+    add("--smax", type=positive, default=0.4, help="largest stress at the end, GPa (default: .4)")
+    add("--fixed-cell", action="store_true", help="relax the positions alone")
+    add("--device", default="cpu", help="device of the potential (default: cpu)")
+
+
+def settings_of(args: argparse.Namespace) -> RelaxSettings:
+    """Return the settings that the options of :func:`add_settings` name."""
+    from pyg_crysdiff.relaxation import RelaxSettings  # noqa: PLC0415
+
+    return RelaxSettings(args.relax_steps, args.fmax, args.smax, not args.fixed_cell)
+
+
+def relaxation_folder() -> Path:
+    """Return the folder in which all commands keep finished relaxations."""
+    from pyg_crysdiff.platform import cache_folder  # noqa: PLC0415
+
+    return cache_folder() / "relaxations"
+
+
+def all_crystals(name: str, options: dict[str, Any]) -> list[Crystal]:
+    """Return the crystals of all parts of a data set, or of a file or folder.
+
+    Args:
+        name: Name of a data set, or a path.
+        options: Options of ``load_dataset``.
+
+    Raises:
+        FileNotFoundError: If there is neither.
+        ValueError: If an entry of a file cannot be read.
+    """
+    from pyg_crysdiff.cli.samples import read_references  # noqa: PLC0415
+    from pyg_crysdiff.data.names import DATASET_NAMES  # noqa: PLC0415
+    from pyg_crysdiff.storage import user_path  # noqa: PLC0415
+
+    if name in DATASET_NAMES:
+        from pyg_crysdiff.data import load_dataset  # noqa: PLC0415  (imports PyG)
+
+        return [c for part in _PARTS for c in load_dataset(name, part, **options).crystals()]
+    if not user_path(name).exists():
+        raise FileNotFoundError(
+            f"{name}: neither a data set ({', '.join(DATASET_NAMES)}) nor a file"
+        )
+    return list(read_references(name))
