@@ -24,14 +24,17 @@ MAY_USE = {
     "models": {"data", "diffusion", "nn"},  # families register by name: models/build.py
     "structrepdiff": {"data", "diffusion", "nn", "models"},
     "training": GENERATORS,
-    "evaluation": {"data"},
+    "relaxation": {"data"},
+    "evaluation": {"data", "relaxation"},
     "property": GENERATORS | {"evaluation", "training"},
     "sampling": GENERATORS | {"evaluation"},
     "baselines": {"data", "evaluation"},
-    "benchmark": GENERATORS | {"baselines", "evaluation", "property", "sampling", "training"},
+    "benchmark": GENERATORS
+    | {"baselines", "evaluation", "property", "relaxation", "sampling", "training"},
     "adapters": {"diffusion", "nn"},
-    "testing": {"data", "diffusion", "nn"},
-    "cli": GENERATORS | {"benchmark", "evaluation", "property", "sampling", "training"},
+    "testing": {"data", "diffusion", "nn", "relaxation"},
+    "cli": GENERATORS
+    | {"benchmark", "evaluation", "property", "relaxation", "sampling", "training"},
 }
 
 
@@ -140,7 +143,9 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["pyg_crysdiff", "pyg_crysdiff.evaluation"])
+@pytest.mark.parametrize(
+    "module", ["pyg_crysdiff", "pyg_crysdiff.evaluation", "pyg_crysdiff.relaxation"]
+)
 def test_a_face_loads_nothing_until_it_is_asked(module):
     assert not loaded_after(f"import {module}") & HEAVY
 

@@ -21,6 +21,7 @@ import numpy as np
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.parallel import parallel_map
 from pyg_crysdiff.progress import bar
+from pyg_crysdiff.relaxation.geometry import right_handed, rms_moved
 from pyg_crysdiff.storage import JsonLines
 
 _CHUNK = 32
@@ -89,32 +90,6 @@ def relaxed_crystal(crystal: Crystal, row: Sequence[float]) -> Crystal | None:
     if len(frac) != 3 * len(crystal) or not np.isfinite([*cell, *frac]).all():
         return None
     return replace(crystal, lattice=cell.reshape(3, 3), frac_coords=frac.reshape(-1, 3))
-
-
-def right_handed(crystal: Crystal) -> Crystal:
-    """Return the same crystal with a right-handed cell.
-
-    CHGNet divides by the signed volume: in a left-handed cell its stress has the wrong sign, and a
-    relaxation climbs.
-    """
-    if np.linalg.det(crystal.lattice) > 0:
-        return crystal
-    order = [0, 2, 1]
-    return replace(
-        crystal, lattice=crystal.lattice[order], frac_coords=crystal.frac_coords[:, order]
-    )
-
-
-def rms_moved(before: Crystal, after: Crystal) -> float:
-    """Return the root-mean-square distance between two states of the same atoms, A.
-
-    Fractional differences to the nearest image, without their common shift, times the mean cell.
-    """
-    shift = after.frac_coords - before.frac_coords
-    shift -= np.round(shift)
-    shift -= shift.mean(0)
-    distance = shift @ ((before.lattice + after.lattice) / 2)
-    return float(np.sqrt((distance**2).sum(1).mean()))
 
 
 def kept_results(

@@ -25,11 +25,10 @@ from pyg_crysdiff.evaluation.chgnet import (
     relax_summary,
     relax_whole,
     relaxed_crystal,
-    right_handed,
-    rms_moved,
     static,
 )
 from pyg_crysdiff.evaluation.hull import Hull, counts, read_entries
+from pyg_crysdiff.relaxation.geometry import right_handed, rms_moved
 
 _Work = Callable[[Crystal], list[float]]
 __all__ = [

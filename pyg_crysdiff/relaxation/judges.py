@@ -1,0 +1,144 @@
+"""Judges: potentials by name, with the version of their weights."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from pyg_crysdiff.relaxation.potentials import Potential
+
+JUDGES = ("chgnet", "sevennet", "ase:module.Class", "torchsim:NAME")
+_LOWEST = -20.0  # eV/atom; the lowest of the Materials Project's energies is near -14
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A potential by its name; loaded where it is needed, so that it can be sent to processes.
+
+    Attributes:
+        name: As on the command line.
+        version: Version of the weights.
+        load: Name of the function that loads it on a device, ``module:function``, and its
+            arguments in ``options``.
+        elements: Atomic numbers it was trained for; None where it does not say.
+        lowest: Energies below it are no energies of crystals but holes of the potential, eV/atom.
+        batched: Whether it takes many crystals at once.
+        scheme: Corrections that its energies hold.
+    """
+
+    name: str
+    version: str
+    load: str
+    elements: frozenset[int] | None = None
+    lowest: float = -math.inf
+    batched: bool = True
+    scheme: str = ""
+    options: tuple[str, ...] = field(default=())
+
+    @property
+    def title(self) -> str:
+        """Name and version: ``chgnet 0.3.0``."""
+        return f"{self.name} {self.version}".strip()
+
+    @property
+    def identity(self) -> str:
+        """What results are kept by: results of judges of equal identity are the same."""
+        return self.title
+
+    def potential(self, device: str = "cpu") -> Potential:
+        """Load the potential, once per process and device."""
+        return _loaded(self.load, self.options, device)
+
+
+@cache
+def _loaded(load: str, options: tuple[str, ...], device: str) -> Potential:
+    module, _, name = load.partition(":")
+    make: Callable[..., Any] = getattr(import_module(module), name)
+    potential: Potential = make(*options, device=device)
+    return potential
+
+
+def find_judge(name: str | Judge) -> Judge:
+    """Return a judge by its name.
+
+    Args:
+        name: ``chgnet`` (CHGNet 0.3.0), ``sevennet`` (SevenNet-0, version of 11 July 2024),
+            ``ase:module.Class`` for any calculator of ASE that needs no arguments, or
+            ``torchsim:NAME`` for a model of torch-sim (``torchsim:sevennet``). A judge is returned
+            as it is.
+
+    Raises:
+        ValueError: If no judge has this name.
+        ModuleNotFoundError: If its package is not installed; the message says how to get it.
+    """
+    if isinstance(name, Judge):
+        return name
+    kind, colon, rest = name.partition(":")
+    if kind in _FINDERS and bool(colon) == (kind in ("ase", "torchsim")):
+        return _FINDERS[kind](rest)
+    raise ValueError(f"unknown judge {name!r}: choose one of {', '.join(JUDGES)}")
+
+
+def _chgnet(_: str) -> Judge:
+    _need("chgnet", "chgnet", "stability")
+    return Judge(
+        "chgnet", "0.3.0", f"{__package__}.chgnet:CHGNetPotential", frozenset(range(1, 95)),
+        _LOWEST, scheme="MP2020",
+    )  # fmt: skip
+
+
+def _sevennet(_: str) -> Judge:
+    _need("sevennet", "sevenn", "sevennet")
+    return Judge(
+        "sevennet", "0 (11Jul2024)", f"{__package__}.sevennet:SevenNetPotential",
+        _sevennet_elements(), _LOWEST, scheme="MP2020",
+    )  # fmt: skip
+
+
+def _sevennet_elements() -> frozenset[int]:
+    """SevenNet-0's 89 elements: those of MPtrj, without Po, At, Rn, Fr and Ra."""
+    return frozenset(range(1, 95)) - frozenset(range(84, 89))
+
+
+def _ase(path: str) -> Judge:
+    module, _, name = path.rpartition(".")
+    if not module or importlib.util.find_spec(module.partition(".")[0]) is None:
+        raise ModuleNotFoundError(
+            f"ase:{path}: no module {module!r}; write ase:module.Class, as in "
+            "ase:ase.calculators.emt.EMT, and install its package"
+        )
+    found = import_module(module)
+    if not hasattr(found, name):
+        raise ValueError(f"ase:{path}: the module {module!r} has no {name!r}")
+    version = str(getattr(import_module(module.partition(".")[0]), "__version__", ""))
+    return Judge(
+        f"ase:{path}", version, f"{__package__}.calculators:CalculatorPotential",
+        batched=False, options=(path,),
+    )  # fmt: skip
+
+
+def _torchsim(name: str) -> Judge:
+    _need(f"torchsim:{name}", "torch_sim", "torchsim")
+    from pyg_crysdiff.relaxation.torchsim import version_of  # noqa: PLC0415
+
+    return Judge(
+        f"torchsim:{name}", version_of(name), f"{__package__}.torchsim:TorchSimPotential",
+        options=(name,),
+    )  # fmt: skip
+
+
+def _need(judge: str, package: str, extra: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        raise ModuleNotFoundError(
+            f"the judge {judge} needs {package}: pip install 'pyg_crysdiff[{extra}]'"
+        )
+
+
+_FINDERS: dict[str, Callable[[str], Judge]] = {
+    "chgnet": _chgnet, "sevennet": _sevennet, "ase": _ase, "torchsim": _torchsim,
+}  # fmt: skip
