@@ -54,16 +54,17 @@ def all_crystals(name: str, options: dict[str, Any]) -> list[Crystal]:
         FileNotFoundError: If there is neither.
         ValueError: If an entry of a file cannot be read.
     """
-    from pyg_crysdiff.cli.samples import read_references  # noqa: PLC0415
+    from pyg_crysdiff.data import load_dataset  # noqa: PLC0415  (imports PyG)
     from pyg_crysdiff.data.names import DATASET_NAMES  # noqa: PLC0415
+    from pyg_crysdiff.data.splits import split_files  # noqa: PLC0415
     from pyg_crysdiff.storage import user_path  # noqa: PLC0415
 
     if name in DATASET_NAMES:
-        from pyg_crysdiff.data import load_dataset  # noqa: PLC0415  (imports PyG)
-
         return [c for part in _PARTS for c in load_dataset(name, part, **options).crystals()]
     if not user_path(name).exists():
         raise FileNotFoundError(
             f"{name}: neither a data set ({', '.join(DATASET_NAMES)}) nor a file"
         )
-    return list(read_references(name))
+    files = split_files(Path(user_path(name)))
+    parts = [part for part in _PARTS if part in files] if files else ["all"]
+    return [c for part in parts for c in load_dataset(name, part).crystals()]

@@ -133,8 +133,8 @@ def energies_of(
 
 
 def scheme_of(judge: Judge) -> str:
-    """Return the name of a judge's energy scale: its own, whatever it was trained on."""
-    return f"energies of {judge.title}"
+    """Return the corrections that a judge's energies hold; where it does not say, its title."""
+    return judge.scheme or f"as {judge.title}"
 
 
 def distinct(known: Sequence[Crystal]) -> list[Crystal]:

@@ -40,8 +40,8 @@ def files(tmp_path, monkeypatch):
     return tmp_path
 
 
-def run(*words):
-    main(["hull", "known.extxyz", "--judge", EMT, "--workers", "0", *words])
+def run(*words, known="known.extxyz"):
+    main(["hull", known, "--judge", EMT, "--workers", "0", *words])
 
 
 def test_the_hull_of_the_samples_systems(files, capsys):
@@ -92,7 +92,6 @@ def test_a_missing_element_is_told(files, capsys):
         ([], "name the samples with --systems FILE, or take --all"),
         (["--all", "--systems", "samples.extxyz"], "name the samples"),
         (["--all", "--shard", "2/2"], "--shard must look like"),
-        (["nothing.extxyz", "--all"], "neither a data set"),
         (["--systems", "far.extxyz"], "no known crystal lies in the 1 systems"),
     ],
 )
@@ -102,6 +101,12 @@ def test_what_cannot_be_is_said_in_one_line(files, words, message, capsys):
         run(*words)
     assert end.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_known_crystals_that_are_not_there(files, capsys):
+    with pytest.raises(SystemExit):
+        run("--all", known="nothing.extxyz")
+    assert "nothing.extxyz: neither a data set" in capsys.readouterr().err
 
 
 def test_the_file_is_plain_json(files):
