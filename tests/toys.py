@@ -11,6 +11,7 @@ from pyg_crysdiff.relaxation import Judge, Point
 STIFF, VOLUME = 0.01, 15.0  # eV/A^6 and A^3
 BOUND = -1.0  # eV/atom
 FAILS = 54  # xenon
+ASKED = []  # digests of all crystals that were computed in this process
 
 
 class Toy:
@@ -21,6 +22,7 @@ class Toy:
         self.shift = float(shift)
 
     def __call__(self, crystals):
+        ASKED.extend(crystal.digest() for crystal in crystals)
         return [self._point(crystal) for crystal in crystals]
 
     def _point(self, crystal):

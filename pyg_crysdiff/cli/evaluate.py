@@ -10,14 +10,17 @@ from typing import Any
 
 from pyg_crysdiff.cli.data_options import add_data_options, data_options
 from pyg_crysdiff.cli.ending import say
+from pyg_crysdiff.cli.judging import JUDGE, add_settings
 from pyg_crysdiff.cli.numbers import count, finite, positive, seed, whole
 from pyg_crysdiff.cli.samples import NamedFile, named_files, read_references, read_samples
 from pyg_crysdiff.cli.shards import parse_shard
+from pyg_crysdiff.cli.stability import judge_lines, protocols_of, stability_of
 
 EXAMPLE = """examples:
   crysdiff evaluate samples.pt --reference carbon24 --data-root DATA --out scores
   crysdiff evaluate a.extxyz b.zip --reference my_test.csv --train my_train.csv
   crysdiff evaluate samples.pt --lookup perov5 --data-root DATA
+  crysdiff evaluate samples.pt --train mp20 --data-root DATA --judge chgnet --hull hull.json.gz
   crysdiff evaluate recon.pt --reference truth.extxyz --task reconstruction
 """
 
@@ -60,6 +63,11 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--target", type=finite, help="requested property value")
     add(
+        "--interval", nargs=2, type=finite, metavar=("LEAST", "MOST"),
+        help="values on target, for stable, unique, novel crystals on target (default: at or below "
+        "the limit of SR5)",
+    )  # fmt: skip
+    add(
         "--starts", type=count, metavar="N",
         help="the samples are ten candidates of each of N starts, in the order in which CDVAE's "
         "script saves them; adds the best-of-ten rates (default: independent, no such rates)",
@@ -73,10 +81,23 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
 
 def _add_stability(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("stability").add_argument
-    add("--stability", action="store_true", help="relax with CHGNet; energy above hull, S.U.N.")
-    add("--hull", type=Path, help="JSON of pymatgen entries (default: reference and training set)")
-    add("--stable-at", type=finite, default=0.1, help="stable: at most this above it, eV/atom")
-    add("--relax-steps", type=count, default=200, help="most steps of a relaxation")
+    add("--stability", action="store_true", help="relax; energy above hull, S.U.N., MSUN")
+    add(
+        "--judge", action="append", metavar="NAME",
+        help=f"{JUDGE}; repeated: several, each with a hull of its own (default: chgnet)",
+    )  # fmt: skip
+    add(
+        "--hull", action="append", metavar="[JUDGE=]FILE",
+        help="file of crysdiff hull, or JSON of pymatgen entries (default: energies of the "
+        "reference and training set as they are, which favours the samples)",
+    )  # fmt: skip
+    add(
+        "--energies", action="append", metavar="FILE",
+        help="energies of one's own, one file for each sample file; needs --hull energies=FILE",
+    )  # fmt: skip
+    add("--scheme", default="", help="their energy correction scheme, where the file does not say")
+    add("--stable-at", type=finite, default=0.1, help="for 'stable' and 'sun', eV/atom")
+    add_settings(add)
     add(
         "--shard", metavar="K/N",
         help="only relax part K (from 0) of N into the cache (CRYSDIFF_CACHE), for several jobs "
@@ -104,10 +125,10 @@ def _score(
     from pyg_crysdiff.evaluation.results import Results, Row  # noqa: PLC0415
 
     rows = []
-    for file in files:
+    for file, chosen in zip(files, protocols_of(args, files, protocol), strict=True):
         entries = read_samples(file.path)
-        found = scored(args.out / file.stem, entries, protocol)
-        details = {"num_samples": len(entries)}
+        found = scored(args.out / file.stem, entries, chosen)
+        details: dict[str, Any] = {"num_samples": len(entries), **found.facts}
         if protocol.num_starts is not None:
             details["num_starts"] = protocol.num_starts
         rows.append(Row(file.name, "measured", file.path, found.metrics, details))
@@ -130,6 +151,7 @@ def _show(name: str, entries: int, found: Any) -> None:
         if estimate.low is not None and estimate.high is not None:
             ends = f"  [{estimate.low:.4f}, {estimate.high:.4f}]"
         lines.append(f"  {key:<24}{estimate.value:10.4f}{ends}")
+    lines += [f"  {line}" for line in judge_lines(found.facts)]
     say("\n".join(lines))
 
 
@@ -172,7 +194,8 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         target=args.target,
         lookup=known,
         lookup_property=_lookup_property(known_set, evaluator),
-        stability=_stability(args),
+        stability=stability_of(args),
+        interval=None if args.interval is None else (args.interval[0], args.interval[1]),
         num_starts=args.starts,
         thresholds=_thresholds(named, evaluator),
         cutoffs={} if args.no_coverage else cutoffs,
@@ -191,7 +214,7 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         "thresholds": list(protocol.success_thresholds() or ()),
         "evaluator": card,
         "target": args.target,
-        "stability": None if protocol.stability is None else str(protocol.stability),
+        "stability": protocol.stability and protocol.stability.identity(),
     }
     if known_set is not None:
         facts["lookup"] = lookup_facts(protocol, known_set.space_size)
@@ -243,20 +266,6 @@ def _thresholds(named: Any, evaluator: Any) -> tuple[float, float, float] | None
         return None
     limits: tuple[float, float, float] | None = named.success_thresholds
     return limits
-
-
-def _stability(args: argparse.Namespace) -> Any:
-    if not args.stability:
-        return None
-    from pyg_crysdiff.evaluation.stability import Stability  # noqa: PLC0415
-
-    return Stability(
-        hull=args.hull,
-        stable_at=args.stable_at,
-        steps=args.relax_steps,
-        cache_dir=_cache_folder(),
-        num_workers=args.workers,
-    )
 
 
 def _cache_folder() -> Path:

@@ -65,9 +65,9 @@ def stability_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Esti
         "stable": _mean(stable, protocol),
         "e_above_hull": _mean(table["e_above_hull"][known], protocol),
     }
-    relaxed = np.isfinite(table["relaxed_energy"])
-    out["relaxed_energy"] = _mean(table["relaxed_energy"][relaxed], protocol)
-    out["relax_rms"] = _mean(table["relax_rms"][relaxed], protocol)
+    for key in ("relaxed_energy", "relax_rms"):
+        if key in table:
+            out[key] = _mean(table[key].dropna(), protocol)
     if "first" in table and "novel" in table:
         out["sun"] = _mean(stable & (table["first"] == 1) & (table["novel"] == 1), protocol)
     return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.properties import with_value
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pyg_crysdiff.evaluation.results import Estimate
-    from pyg_crysdiff.evaluation.stability import Stability
+    from pyg_crysdiff.evaluation.stability_settings import Stability
 
 TASKS = ("generation", "reconstruction", "optimisation")
 Entry = Crystal | BrokenEntry
@@ -54,6 +54,8 @@ class Protocol:
             (``train``, ``val``, ``test``): the value of the one that a sample matches stands
             beside the predicted one. Empty for no look-up.
         lookup_property: Name of that property; None for the evaluator's.
+        interval: Least and largest value of the property that is on target, for the rates of
+            stable, unique, novel crystals on target; None for at or below the limit of SR5.
     """
 
     task: str = "generation"
@@ -76,6 +78,7 @@ class Protocol:
     progress: bool = True
     lookup: Mapping[str, Sequence[Crystal]] = field(default_factory=dict)
     lookup_property: str | None = None
+    interval: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -84,6 +87,8 @@ class Protocol:
             raise ValueError("the optimisation task needs a property evaluator")
         if self.task == "reconstruction" and not self.reference:
             raise ValueError("the reconstruction task needs reference crystals")
+        if self.interval is not None and not self.interval[0] <= self.interval[1]:
+            raise ValueError(f"the interval of the target is empty: {self.interval}")
         if self.lookup:
             self._check_lookup()
 
@@ -127,8 +132,14 @@ class Evaluation:
         metrics: Metric key to value with 95 % interval.
         definitions: The meaning of each key.
         table: One row per entry.
+        facts: Where stability was judged: ``judges`` (each with its settings, its hull and how
+            many crystals it left open) and ``warnings``, lines on what is implausible.
+        relaxed: Judge to the relaxed crystal of every entry, None where there is none; empty for
+            an evaluation that was read from disk, beside which they lie in a file.
     """
 
     metrics: dict[str, Estimate]
     definitions: dict[str, str]
     table: pd.DataFrame
+    facts: dict[str, Any] = field(default_factory=dict)
+    relaxed: dict[str, list[Crystal | None]] = field(default_factory=dict)

@@ -50,11 +50,6 @@ def describe(
     cells = PrimitiveCells(num_workers=protocol.num_workers, progress=protocol.progress)
     if protocol.uniqueness and protocol.task != "reconstruction":
         columns |= _repetition(chosen, protocol, cells)
-    if protocol.stability is not None:
-        from pyg_crysdiff.evaluation.stability import stability_columns  # noqa: PLC0415
-
-        phases = [*protocol.reference, *protocol.train]
-        columns |= stability_columns(chosen, phases, protocol.stability, protocol.progress)
     for name, values in columns.items():
         table[name] = _spread(flags, values)
     if protocol.lookup:
