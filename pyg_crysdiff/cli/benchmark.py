@@ -229,9 +229,9 @@ def _tasks(parser: argparse.ArgumentParser) -> None:
     add("--descriptor", help="reconstruction: graded, compact or paper")
     add("--candidates", type=count, help="prediction: structures per composition")
     add(
-        "--relax", choices=["none", "chgnet"],
-        help="prediction: chgnet = further rows with the candidates after relaxation (needs the "
-        "extra stability; seconds per candidate)",
+        "--relax", metavar="JUDGE",
+        help="prediction: further rows with the candidates after relaxation by chgnet, sevennet, "
+        "ase:module.Class or torchsim:NAME; none (default)",
     )  # fmt: skip
     add("--relax-steps", type=count, help="prediction: most steps of a relaxation")
     add("--guidances", type=numbers, help="requests: scales to go through, comma-separated")
