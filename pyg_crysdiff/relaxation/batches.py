@@ -5,20 +5,35 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.relaxation.asking import Asker, Refusal
 from pyg_crysdiff.relaxation.descent import Descent, max_force, max_stress
 from pyg_crysdiff.relaxation.geometry import right_handed, rms_moved
 from pyg_crysdiff.relaxation.judges import Judge
-from pyg_crysdiff.relaxation.potentials import Point, Potential
+from pyg_crysdiff.relaxation.potentials import Point
 from pyg_crysdiff.relaxation.records import NAN, Relaxation, RelaxSettings
 
-BATCH_ATOMS = {"cpu": 64}  # atoms per batch: no more than the caches of a core hold
-GPU_ATOMS = 4000
+GPU_ATOMS = 4000  # per batch, where the device is no CPU
 _GROWTH = 4.0  # largest factor of the volume, either way
 _CLOSEST = 0.4  # A; no two atoms of a crystal are nearer
+
+
+class Ended(NamedTuple):
+    """A relaxation that came to its end.
+
+    Attributes:
+        index: Place of the crystal in the input.
+        record: What became of it.
+        final: Whether another try would end in the same way.
+    """
+
+    index: int
+    record: Relaxation
+    final: bool = True
 
 
 def relax_all(
@@ -28,8 +43,8 @@ def relax_all(
     *,
     device: str = "cpu",
     batch_atoms: int | None = None,
-) -> Iterator[tuple[int, Relaxation]]:
-    """Yield the index of a crystal and its record, in the order in which they end.
+) -> Iterator[Ended]:
+    """Yield the records of crystals in the order in which they end.
 
     Args:
         crystals: Crystals of any kind; what cannot be relaxed gives a record that says why.
@@ -38,26 +53,22 @@ def relax_all(
         device: Device of PyTorch.
         batch_atoms: Most atoms in a batch; a larger crystal is a batch of its own.
     """
-    potential = judge.potential(device)
-    budget = batch_atoms or BATCH_ATOMS.get(device, GPU_ATOMS)
+    usual = judge.cpu_atoms if device == "cpu" else GPU_ATOMS
+    asker = Asker(judge.potential(device), batch_atoms or usual)
     waiting = deque(enumerate(crystals))
     active: list[_Active] = []
     while waiting or active:
-        for index, crystal in _next(waiting, budget - sum(len(a.start) for a in active), active):
+        room = asker.most_atoms - sum(len(a.start) for a in active)
+        for index, crystal in _next(waiting, room, alone=not active):
             if problem := unfit(crystal, judge):
-                yield index, Relaxation.failed(problem, judge.title)
+                yield Ended(index, Relaxation.failed(problem, judge.title))
             else:
                 start = right_handed(crystal)
                 active.append(_Active(index, start, Descent(start, settings)))
-        answers = ask(potential, [a.descent.trial for a in active]) if active else []
-        left = []
-        for one, answer in zip(active, answers, strict=True):
-            record = _told(one, answer, judge)
-            if record is None:
-                left.append(one)
-            else:
-                yield one.index, record
-        active = left
+        answers = asker([a.descent.trial for a in active])
+        ended = [_told(one, answer, judge) for one, answer in zip(active, answers, strict=True)]
+        yield from (end for end in ended if end is not None)
+        active = [one for one, end in zip(active, ended, strict=True) if end is None]
 
 
 @dataclass(frozen=True)
@@ -68,10 +79,9 @@ class _Active:
 
 
 def _next(
-    waiting: deque[tuple[int, Crystal]], room: int, active: Sequence[_Active]
+    waiting: deque[tuple[int, Crystal]], room: int, *, alone: bool
 ) -> Iterator[tuple[int, Crystal]]:
     """Take crystals for which there is room, and at least one where nothing is at work."""
-    alone = not active
     while waiting and (alone or len(waiting[0][1]) <= room):
         room -= len(waiting[0][1])
         alone = False
@@ -83,43 +93,31 @@ def unfit(crystal: Crystal, judge: Judge) -> str:
     if not len(crystal):
         return "no atoms"
     if not crystal.is_finite:
-        return "not finite: cell or coordinates are no numbers"
+        return "cell or coordinates are not finite"
     if crystal.volume < 1e-3:
         return "the cell is flat"
-    if judge.elements is not None:
-        from ase.data import chemical_symbols  # noqa: PLC0415
+    if judge.elements is None:
+        return ""
+    from ase.data import chemical_symbols  # noqa: PLC0415
 
-        strange = sorted({int(z) for z in crystal.atomic_numbers} - judge.elements)
-        if strange:
-            names = ", ".join(chemical_symbols[z] if 0 < z < 119 else str(z) for z in strange)
-            return f"{judge.title} does not know {names}"
-    return ""
-
-
-def ask(potential: Potential, crystals: Sequence[Crystal]) -> list[Point | str]:
-    """Evaluate crystals at once; where that fails in halves, down to the one that cannot be.
-
-    Returns:
-        A point for each crystal, or what is wrong with it.
-    """
-    try:
-        return list(potential(crystals))
-    except Exception as error:
-        if len(crystals) == 1:
-            return [f"{type(error).__name__}: {error}"]
-    half = len(crystals) // 2
-    return [*ask(potential, crystals[:half]), *ask(potential, crystals[half:])]
+    strange = sorted({int(z) for z in crystal.atomic_numbers} - judge.elements)
+    names = [chemical_symbols[z] if 0 < z < len(chemical_symbols) else str(z) for z in strange]
+    return f"{judge.title} does not know {', '.join(names)}" if names else ""
 
 
-def _told(one: _Active, answer: Point | str, judge: Judge) -> Relaxation | None:
-    """Hand an answer to a relaxation; return its record where that ends it."""
+def _told(one: _Active, answer: Point | Refusal, judge: Judge) -> Ended | None:
+    """Hand an answer to a relaxation; return its end, None where it goes on."""
     descent = one.descent
-    problem = answer if isinstance(answer, str) else _implausible(one, answer, judge)
-    if not problem and isinstance(answer, Point):
-        descent.tell(answer)
-        return _record(one, judge) if descent.ended else None
+    if isinstance(answer, Point):
+        if not (problem := _implausible(one, answer, judge)):
+            descent.tell(answer)
+            return Ended(one.index, _record(one, judge)) if descent.ended else None
+        answer = Refusal(problem, final=True)
     before = NAN if descent.first_energy is None else descent.first_energy / len(one.start)
-    return Relaxation.failed(problem, judge.title, energy_before=before, steps=descent.evaluations)
+    record = Relaxation.failed(
+        answer.reason, judge.title, energy_before=before, steps=descent.evaluations
+    )
+    return Ended(one.index, record, answer.final)
 
 
 def _implausible(one: _Active, point: Point, judge: Judge) -> str:
@@ -140,8 +138,8 @@ def _record(one: _Active, judge: Judge) -> Relaxation:
     assert descent.first_energy is not None
     before = descent.first_energy / n
     steps = descent.evaluations - 1
-    if shortest_distance(descent.best) < _CLOSEST:
-        problem = f"two atoms are nearer than {_CLOSEST} A"
+    if descent.evaluations > 1 and shortest_distance(descent.best) < _CLOSEST:
+        problem = f"relaxed to atoms that are nearer than {_CLOSEST} A"
         return Relaxation.failed(problem, judge.title, energy_before=before, steps=steps)
     return Relaxation(
         crystal=descent.best,
@@ -162,6 +160,7 @@ def shortest_distance(crystal: Crystal) -> float:
     """Return the shortest distance between two atoms, images included, A."""
     from pymatgen.core import Lattice  # noqa: PLC0415
 
-    distances = Lattice(crystal.lattice).get_all_distances(crystal.frac_coords, crystal.frac_coords)
+    lattice = Lattice(crystal.lattice)
+    distances = lattice.get_all_distances(crystal.frac_coords, crystal.frac_coords)
     np.fill_diagonal(distances, np.inf)
-    return float(min(distances.min(), *Lattice(crystal.lattice).abc))
+    return float(min(distances.min(), *lattice.abc))

@@ -1,9 +1,8 @@
 """CHGNet in batches: Deng et al., Nature Machine Intelligence 5, 1031 (2023), arXiv 2302.14231.
 
-The network is CHGNet's own, with the weights in its wheel. What stands here is the way in and out:
-graphs of all crystals are made with array operations and joined, and forces and stress come from
-one derivative. CHGNet's calculator makes each graph in Python and derives twice, with a graph of
-the derivatives that only a training needs.
+The weights are those in CHGNet's wheel. Graphs of all crystals are made with array operations and
+joined, and forces and stress come from one derivative; CHGNet's calculator makes each graph in
+Python and derives twice, with a graph of the derivatives that only a training needs.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.relaxation.chgnet_network import Graphs, Network
 from pyg_crysdiff.relaxation.neighbours import Neighbours, find_neighbours
 from pyg_crysdiff.relaxation.potentials import Point
 
@@ -38,6 +38,7 @@ class CHGNetPotential:
         with redirect_stdout(StringIO()):  # it prints its version
             model: Any = CHGNet.load(model_name=VERSION, use_device=device, verbose=False)
         self.model = model.eval().requires_grad_(False)
+        self.network = Network(self.model)
 
     def __call__(self, crystals: Sequence[Crystal]) -> list[Point]:
         """Return energy, forces and stress of right-handed crystals."""
@@ -45,62 +46,57 @@ class CHGNetPotential:
         graphs = [
             graph_of(c, converter.atom_graph_cutoff, converter.bond_graph_cutoff) for c in crystals
         ]
-        batch, positions, strain = self._joined(crystals, graphs)
-        sizes = torch.tensor([len(c) for c in crystals], device=self.device)
-        found = self.model._compute(batch)["e"] * sizes
-        gradient, virial = torch.autograd.grad(found.sum(), [positions, strain])
-        reference = self._reference(crystals) * sizes
-        return _points(crystals, found.detach() + reference, -gradient, virial)
+        joined, positions, strain = self._joined(crystals, graphs)
+        energies = self.network.energies(joined, len(crystals))
+        gradient, virial = torch.autograd.grad(energies.sum(), [positions, strain])
+        return _points(crystals, energies.detach() + self._reference(crystals), -gradient, virial)
 
     def _joined(
         self, crystals: Sequence[Crystal], graphs: Sequence[_Graph]
-    ) -> tuple[Any, torch.Tensor, torch.Tensor]:
-        """Join graphs; what is returned beside the batch is what the energy is derived by."""
-        from chgnet.model.model import BatchedGraph  # noqa: PLC0415
-
-        joined = _join(graphs, [len(c) for c in crystals])
-        index = {name: self._tensor(array) for name, array in joined.items()}
-        owner = index["owner"]
-        positions = self._tensor(
-            np.concatenate([c.frac_coords @ c.lattice for c in crystals]).astype(np.float32)
-        ).requires_grad_()
+    ) -> tuple[Graphs, torch.Tensor, torch.Tensor]:
+        """Join graphs; beside them stands what the energy is derived by."""
+        index = {
+            name: self._tensor(array)
+            for name, array in _join(graphs, [len(c) for c in crystals]).items()
+        }
+        owner, pairs, angles = index["owner"], index["pairs"], index["angles"]
+        cart = np.concatenate([c.frac_coords @ c.lattice for c in crystals])
+        positions = self._tensor(cart.astype(np.float32)).requires_grad_()
         lattice = self._tensor(np.stack([c.lattice for c in crystals]).astype(np.float32))
         strain = torch.zeros_like(lattice, requires_grad=True)
         deformation = torch.eye(3, device=strain.device) + strain
         strained = torch.einsum("ni,nij->nj", positions, deformation[owner])
-        center, other = index["pairs"].T
+        center, other = pairs[:, 0], pairs[:, 1]
         shift = torch.einsum("ei,eij->ej", index["image"], (lattice @ deformation)[owner[center]])
-        vectors = strained[center] - strained[other] - shift
+        vectors = strained.index_select(0, center) - strained.index_select(0, other) - shift
         lengths = torch.linalg.norm(vectors, dim=1)
-        bonds = lengths[index["one_way"]]
         units = vectors / lengths[:, None]
         expand = self.model.bond_basis_expansion
-        angles = index["angles"]
-        batch = BatchedGraph(
-            atomic_numbers=self._tensor(np.concatenate([c.atomic_numbers for c in crystals])),
-            bond_bases_ag=expand.rbf_expansion_ag(bonds),
-            bond_bases_bg=expand.rbf_expansion_bg(bonds),
-            angle_bases=self.model.angle_basis_expansion(units[angles[:, 1]], units[angles[:, 3]])
-            if len(angles)
-            else torch.tensor([]),
-            batched_atom_graph=index["pairs"],
-            batched_bond_graph=angles[:, [0, 2, 4]],
-            atom_owners=owner,
-            directed2undirected=index["bond_of_pair"],
-            atom_positions=[],
-            strains=[],
-            volumes=torch.ones(len(crystals)),
+        bonds = lengths.index_select(0, index["one_way"])
+        joined = Graphs(
+            numbers=self._tensor(np.concatenate([c.atomic_numbers for c in crystals])),
+            owner=owner,
+            pairs=pairs,
+            bond_of_pair=index["bond_of_pair"],
+            long_bonds=expand.rbf_expansion_ag(bonds),
+            short_bonds=expand.rbf_expansion_bg(bonds),
+            angles=angles[:, [0, 2, 4]],
+            angle_basis=self.model.angle_basis_expansion(
+                units.index_select(0, angles[:, 1]), units.index_select(0, angles[:, 3])
+            ),
         )
-        return batch, positions, strain
+        return joined, positions, strain
 
     def _reference(self, crystals: Sequence[Crystal]) -> torch.Tensor:
-        """CHGNet's linear part, a sum over elements, eV/atom."""
+        """CHGNet's linear part, a sum over elements, (B,), eV."""
         model = self.model.composition_model
         if model is None:
             return torch.zeros(len(crystals), device=self.device)
         counts = np.stack([np.bincount(c.atomic_numbers - 1, minlength=94) for c in crystals])
-        shares = counts / counts.sum(1, keepdims=True)
-        return model._get_energy(self._tensor(shares.astype(np.float32)))
+        sizes = counts.sum(1, keepdims=True)
+        shares = self._tensor((counts / sizes).astype(np.float32))
+        energy: torch.Tensor = model._get_energy(shares) * self._tensor(sizes[:, 0])
+        return energy
 
     def _tensor(self, array: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

@@ -20,7 +20,7 @@ from pyg_crysdiff.relaxation.records import RelaxSettings
 Vector = NDArray[np.float64]
 _MEMORY = 30  # pairs of steps and changes of the gradient
 _SOFTNESS = 1 / 70  # A^2/eV, of the first step
-_LONGEST, _LARGEST = 0.2, 0.05  # step of an atom in A, and of a component of the strain
+_LONGEST, _LARGEST = 0.2, 0.08  # step of an atom in A, and the strain's Frobenius norm
 _NOISE = 2e-5  # eV/atom, by which the energy may rise: potentials compute in single precision
 _SHORTER = 0.1, 0.5  # least and largest factor of a step that climbed
 _TRIES = 8
@@ -136,7 +136,7 @@ class Descent:
         move, strain = self._split(step)
         over = np.linalg.norm(move, axis=1).max() / _LONGEST
         if strain is not None:
-            over = max(over, np.abs(strain).max() / _LARGEST)
+            over = max(over, float(np.linalg.norm(strain)) / _LARGEST)
         return step / max(over, 1.0)
 
     def _moved(self, step: Vector) -> Crystal:

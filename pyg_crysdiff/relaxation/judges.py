@@ -27,7 +27,7 @@ class Judge:
             arguments in ``options``.
         elements: Atomic numbers it was trained for; None where it does not say.
         lowest: Energies below it are no energies of crystals but holes of the potential, eV/atom.
-        batched: Whether it takes many crystals at once.
+        cpu_atoms: Atoms in a batch for which a core is fastest; 1 for one crystal at a time.
         scheme: Corrections that its energies hold.
     """
 
@@ -36,7 +36,7 @@ class Judge:
     load: str
     elements: frozenset[int] | None = None
     lowest: float = -math.inf
-    batched: bool = True
+    cpu_atoms: int = 100
     scheme: str = ""
     options: tuple[str, ...] = field(default=())
 
@@ -88,7 +88,7 @@ def _chgnet(_: str) -> Judge:
     _need("chgnet", "chgnet", "stability")
     return Judge(
         "chgnet", "0.3.0", f"{__package__}.chgnet:CHGNetPotential", frozenset(range(1, 95)),
-        _LOWEST, scheme="MP2020",
+        _LOWEST, cpu_atoms=100, scheme="MP2020",
     )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def _sevennet(_: str) -> Judge:
     _need("sevennet", "sevenn", "sevennet")
     return Judge(
         "sevennet", "0 (11Jul2024)", f"{__package__}.sevennet:SevenNetPotential",
-        _sevennet_elements(), _LOWEST, scheme="MP2020",
+        _sevennet_elements(), _LOWEST, cpu_atoms=24, scheme="MP2020",
     )  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def _ase(path: str) -> Judge:
     version = str(getattr(import_module(module.partition(".")[0]), "__version__", ""))
     return Judge(
         f"ase:{path}", version, f"{__package__}.calculators:CalculatorPotential",
-        batched=False, options=(path,),
+        cpu_atoms=1, options=(path,),
     )  # fmt: skip
 
 

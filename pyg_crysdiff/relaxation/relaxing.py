@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.parallel import available_cores, parallel_map
 from pyg_crysdiff.progress import bar
-from pyg_crysdiff.relaxation.batches import relax_all
+from pyg_crysdiff.relaxation.batches import Ended, relax_all
 from pyg_crysdiff.relaxation.judges import Judge, find_judge
 from pyg_crysdiff.relaxation.records import Relaxation, RelaxSettings
 from pyg_crysdiff.relaxation.store import RelaxationStore
@@ -35,7 +35,8 @@ def relax(
         judge: Name of a potential (:func:`find_judge`), or a judge.
         settings: When a relaxation ends; None for the defaults of :class:`RelaxSettings`.
         cache_dir: Folder in which every result is kept as it comes, by the content of the crystal,
-            the judge and the settings; the same call goes on there. None keeps nothing.
+            the judge and the settings; the same call goes on there. What failed for want of memory
+            or by an error of the machine is tried again then. None keeps nothing.
         num_workers: Processes on the CPU; None for all cores, 0 or 1 for none. On another device
             one process does all.
         device: Device of PyTorch.
@@ -61,10 +62,9 @@ def relax(
         label=f"relaxing with {judge.title}", total=len(missing), show=progress and bool(missing)
     ) as shown:
         for part in found:
-            named = {order[index]: record for index, record in part}
-            store.add(named)
-            known |= named
-            shown.update(len(named))
+            store.add({order[end.index]: end.record for end in part if end.final})
+            known |= {order[end.index]: end.record for end in part}
+            shown.update(len(part))
     return [known[key].with_info_of(c) for key, c in zip(keys, crystals, strict=True)]
 
 
@@ -89,7 +89,7 @@ def single_points(
     )  # fmt: skip
 
 
-_Found = Iterable[tuple[int, Relaxation]]
+_Found = Sequence[Ended]
 
 
 def _workers(num_workers: int | None) -> int:
@@ -101,8 +101,8 @@ def _here(
     device: str, batch_atoms: int | None,
 ) -> Iterator[_Found]:  # fmt: skip
     del num_workers
-    for pair in relax_all(crystals, judge, settings, device=device, batch_atoms=batch_atoms):
-        yield [pair]
+    for end in relax_all(crystals, judge, settings, device=device, batch_atoms=batch_atoms):
+        yield [end]
 
 
 def _in_processes(
@@ -120,13 +120,13 @@ def _in_processes(
             work, chunks, num_workers=num_workers, progress=False, serial_below=2, chunksize=1
         )
         for start, part in zip(starts[first : first + workers], parts, strict=True):
-            yield [(start + index, record) for index, record in part]
+            yield [end._replace(index=start + end.index) for end in part]
 
 
 def _relax_chunk(
     crystals: Sequence[Crystal], judge: Judge, settings: RelaxSettings, device: str,
     batch_atoms: int | None,
-) -> list[tuple[int, Relaxation]]:  # fmt: skip
+) -> list[Ended]:  # fmt: skip
     import torch  # noqa: PLC0415
 
     torch.set_num_threads(1)  # one process per core
