@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> None:
     hull = make_hull(known, judge, settings, source=source, facts=facts, **running)
     if settings.steps:
         bias = bias_of(hull, samples)
-        hull = _with(hull, bias=bias.facts())
+        hull = hull.with_facts(bias=bias.facts())
         say("\n".join(bias.lines()))
     file = args.out or Path(f"hull-{_word(judge)}.json.gz")
     hull.write(file)
@@ -129,12 +129,6 @@ def _chosen(
         say(f"{len(known):,} of them: the {args.lowest} lowest of each composition ({before:,})")
     systems_of = "all" if args.systems is None else [Path(file).name for file in args.systems]
     return known, {"known": len(every), "systems": systems_of, "lowest": args.lowest}
-
-
-def _with(hull: HullFile, **facts: Any) -> HullFile:
-    from dataclasses import replace  # noqa: PLC0415
-
-    return replace(hull, facts={**hull.facts, **facts})
 
 
 def _word(judge: Judge) -> str:

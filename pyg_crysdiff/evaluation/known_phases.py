@@ -19,6 +19,7 @@ from pymatgen.core import Composition, Element
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.distribution import reduced_formula
 from pyg_crysdiff.evaluation.hull import HullFile, Phase, composition_of, counts
+from pyg_crysdiff.storage import facts_digest
 
 if TYPE_CHECKING:
     from pyg_crysdiff.relaxation import Judge, Relaxation, RelaxSettings
@@ -119,6 +120,12 @@ def make_hull(
         else 0,
     }
     return HullFile(phases, judge.title, settings.key, scheme_of(judge), source=source, facts=said)
+
+
+def hull_key(known: Sequence[Crystal], judge: Judge, settings: RelaxSettings) -> str:
+    """Return a digest of what decides a hull: the crystals, the judge, the settings."""
+    facts = [judge.identity, settings.key]
+    return facts_digest(facts, sorted(crystal.digest() for crystal in known))
 
 
 def energies_of(

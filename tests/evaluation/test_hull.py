@@ -102,6 +102,11 @@ def test_a_hull_file_comes_back_as_it_was(tmp_path):
     assert read_entries(tmp_path / "hull.json")[0].energy_per_atom == pytest.approx(-1.3)
 
 
+def test_a_hull_without_phases_knows_nothing(tmp_path):
+    HullFile([], "toy 1", {"steps": 5}).write(tmp_path / "hull.json")
+    assert math.isnan(HullFile.read(tmp_path / "hull.json").hull().energy_above(crystal(11), -1.0))
+
+
 def test_lists_of_pymatgen_entries_load(tmp_path):
     file = tmp_path / "entries.json"
     entries = [entry("Na", -1), entry("NaCl", -3)]
