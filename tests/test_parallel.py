@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pyg_crysdiff import parallel
+from pyg_crysdiff.engine import Patience, driver
 from pyg_crysdiff.parallel import WorkerKilledError, parallel_map
 
 SCRIPT = """
@@ -70,15 +70,18 @@ def test_a_killed_worker_is_replaced_or_named(tmp_path):
 def test_a_process_that_ends_as_work_comes_is_no_error(monkeypatch):
     """Loky warns of it in a thread of its own, which an error would end."""
 
-    def mapped(work, items, processes, chunksize):
-        warnings.warn("A worker stopped while some jobs were given to the executor", stacklevel=1)
-        yield from map(work, items)
+    class Worried(driver.Driver):
+        def results(self):
+            warnings.warn(
+                "A worker stopped while some jobs were given to the executor", stacklevel=1
+            )
+            yield from enumerate(map(self.work, self.items))
 
-    monkeypatch.setattr(parallel, "_mapped", mapped)
+    monkeypatch.setattr(driver, "Driver", Worried)
     warnings.simplefilter("error")
     assert parallel_map(abs, [-1, -2], num_workers=2, serial_below=0, progress=False) == [1, 2]
     with pytest.raises(UserWarning, match="A worker stopped"):
-        list(mapped(abs, [1], 2, 1))
+        list(Worried(None, abs, [1], 2, Patience(), print).results())
 
 
 def test_errors_of_the_work_come_through_and_workers_go_on():

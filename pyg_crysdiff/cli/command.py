@@ -9,6 +9,7 @@ from importlib import import_module
 
 import pyg_crysdiff
 from pyg_crysdiff.cli.ending import Parser, ending
+from pyg_crysdiff.cli.engine_options import add_engine_option, engine_of
 from pyg_crysdiff.foreign_warnings import silence_foreign_warnings
 
 COMMANDS = {
@@ -25,6 +26,7 @@ COMMANDS = {
 _COMPUTING = (
     "train", "sample", "select", "hull", "evaluate", "train-evaluator", "benchmark",
 )  # fmt: skip
+_WITHOUT_ENGINE = ("train", "train-evaluator")  # Lightning starts their processes
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -37,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             keep_freed_memory()
             silence_foreign_warnings()
-        args.run(args)
+        with engine_of(args):
+            args.run(args)
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -58,6 +61,8 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(sub)
+        if name in _COMPUTING and name not in _WITHOUT_ENGINE:
+            add_engine_option(sub)
         sub.add_argument("--debug", action="store_true", help="show tracebacks")
         sub.shorten_usage()
         sub.set_defaults(run=module.run)

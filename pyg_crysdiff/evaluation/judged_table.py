@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.protocol import Entry, Protocol
 from pyg_crysdiff.evaluation.stability import Judgement, judge_all
-from pyg_crysdiff.evaluation.sun import METASTABLE_AT, known_crystals, novelty_column
+from pyg_crysdiff.evaluation.sun import METASTABLE_AT, known_crystals
 from pyg_crysdiff.evaluation.uniqueness import kinds, novel
 from pyg_crysdiff.evaluation.validity import structural_problem
+from pyg_crysdiff.relaxation import Energies, read_energies
 
 LEAST = 2  # of several judges so many must answer
 _AVERAGED = ("e_above_hull", "e_above_hull_submitted", "relax_rms", "volume_change")
@@ -60,15 +61,15 @@ def add_judgements(
     return table.assign(**whole), Judged(relaxed, [{"name": j.name, **j.facts} for j in found])
 
 
-def _own_energies(samples: Sequence[Entry], places: Sequence[int], protocol: Protocol) -> Any:
+def _own_energies(
+    samples: Sequence[Entry], places: Sequence[int], protocol: Protocol
+) -> Energies:
     """Read the user's energies of the valid crystals."""
-    from pyg_crysdiff.relaxation.energies import read_energies  # noqa: PLC0415
-
-    assert protocol.stability is not None
-    assert protocol.stability.energies is not None
-    found = read_energies(protocol.stability.energies, samples)
-    scheme = found.scheme or protocol.stability.scheme
-    return replace(found, values=np.asarray(found.values)[list(places)], scheme=scheme)
+    settings = protocol.stability
+    assert settings is not None
+    assert settings.energies is not None
+    found = read_energies(settings.energies, samples, settings.scheme or None)
+    return replace(found, values=found.values[list(places)])
 
 
 def _of_several(found: Sequence[Judgement]) -> dict[str, NDArray[Any]]:
@@ -147,5 +148,3 @@ def _all_of(
         out[place] = crystal
     return out
 
-
-__all__ = ["LEAST", "Judged", "add_judgements", "novelty_column"]

@@ -28,7 +28,7 @@ from pyg_crysdiff.evaluation.stability_settings import OWN, Stability
 from pyg_crysdiff.relaxation import Judge, Relaxation, RelaxSettings, right_handed, rms_moved
 
 if TYPE_CHECKING:
-    from pyg_crysdiff.relaxation.energies import Energies
+    from pyg_crysdiff.relaxation import Energies
 
 __all__ = [
     "OWN", "Hull", "Judgement", "Stability", "judge_all", "judge_own", "read_entries",

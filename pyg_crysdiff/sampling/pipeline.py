@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -15,11 +15,10 @@ from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
 from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.platform import choose_device, choose_precision
-from pyg_crysdiff.progress import bar
-from pyg_crysdiff.sampling.batches import cut_batches, within_memory
+from pyg_crysdiff.sampling.batches import cut_batches
 from pyg_crysdiff.sampling.choice import OldSampler, choose
 from pyg_crysdiff.sampling.control import Control
-from pyg_crysdiff.sampling.generate import Provenance, generate
+from pyg_crysdiff.sampling.generate import Provenance
 from pyg_crysdiff.sampling.limits import check_arguments, check_memory, check_shard
 from pyg_crysdiff.sampling.planner import Planner
 from pyg_crysdiff.sampling.request import (
@@ -31,6 +30,7 @@ from pyg_crysdiff.sampling.request import (
     extrapolations,
     resolve_target,
 )
+from pyg_crysdiff.sampling.running import BatchWork, run_batches
 from pyg_crysdiff.sampling.store import SampleStore, sole_writer
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,8 @@ def sample(
     interrupted one stopped and yields the structures of an uninterrupted one. All cells are
     right-handed and in one orientation (:meth:`pyg_crysdiff.data.Crystal.oriented`). What is
     asked beyond the training data, and crystals that are not finite, are told in the log.
+    Within :func:`pyg_crysdiff.engine.using_engine` the batches are made by the workers of the
+    engine; they are the same.
 
     Args:
         checkpoint: Checkpoint file, or a model loaded from one.
@@ -140,18 +142,16 @@ def sample(
         "autocast": autocast,
     }
 
-    def make(indices: Sequence[int]) -> Iterator[list[Crystal]]:
-        return generate(model, indices, sizes, targets, provenance, autocast, planner)
-
+    work = BatchWork(model, sizes, targets, provenance, autocast, planner, str(device or "auto"))
     batch_size = batch_size or model.crystals_at_once
     if out is None:
         batches = cut_batches(sizes, batch_size, where)
-        return _run(make, batches, facts["steps"], None, shard, progress)
+        return run_batches(work, batches, None, shard, progress)
     with sole_writer(out, shard):
         begun = SampleStore.batches(out, num_samples)
         batches = cut_batches(sizes, batch_size, where, begun)
         store = SampleStore(out, {**request, "batches": [len(batch) for batch in batches]})
-        return _run(make, batches, facts["steps"], store, shard, progress)
+        return run_batches(work, batches, store, shard, progress)
 
 
 def _planner(model: Generator, rule: Sizes, control: Control | None) -> Planner | None:
@@ -166,49 +166,6 @@ def _planner(model: Generator, rule: Sizes, control: Control | None) -> Planner 
     if control or model.needs_formula:
         return Planner(control or Control(), model.statistics.elements, model.needs_formula)
     return None
-
-
-def _run(
-    make: Callable[[Sequence[int]], Iterator[list[Crystal]]],
-    batches: list[list[int]],
-    steps: int,
-    store: SampleStore | None,
-    shard: tuple[int, int] | None,
-    progress: bool,
-) -> list[Crystal]:
-    """Make or read every batch (of the shard), and leave each in the store as it is finished."""
-    part, parts = shard or (0, 1)
-    work = list(enumerate(batches))[part::parts]
-    crystals: list[Crystal] = []
-    complete = False
-    try:
-        total = len(work) * steps
-        with bar(label="sampling", total=total, show=progress, leave=True, unit="steps") as shown:
-            for number, batch in work:
-                done = store.read(number, batch) if store else None
-                if done is None:
-                    done = []
-                    for step in within_memory(make, batch):
-                        shown.update()
-                        done = step
-                    if store:
-                        store.write(number, batch, done)
-                else:
-                    shown.update(steps)
-                if store and shard is None:
-                    store.export(number, batch, done)
-                crystals.extend(done)
-        complete = True
-    finally:
-        if store and shard is None:
-            store.finish(crystals, complete)
-    if lost := sum(not crystal.is_finite for crystal in crystals):
-        log.warning(
-            "%d of %d crystals are not finite; they are kept, and count as invalid",
-            lost,
-            len(crystals),
-        )
-    return crystals
 
 
 def _sizes(

@@ -104,6 +104,31 @@ def test_every_help_shows_an_example(command, capsys):
     assert f"crysdiff {command}" in capsys.readouterr().out.split("examples:")[1]
 
 
+def test_all_that_compute_on_many_items_have_an_engine(capsys):
+    for name in set(cli.COMMANDS) - {"train", "train-evaluator", "info", "export"}:
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        assert "--engine" in capsys.readouterr().out
+
+
+def test_the_engine_of_a_command_is_told_and_changes_no_result(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    crystals = load_dataset("demo", "test").crystals()[:6]
+    write_extxyz(crystals, "a.extxyz")
+    words = ["evaluate", "a.extxyz", "--reference", "a.extxyz", "--bootstrap", "0"]
+    tables = []
+    for out, *engine in (
+        ["s", "--engine", "serial"],
+        ["p", "--engine", "processes", "--workers", "2"],
+    ):
+        main([*words, "--out", out, *engine])
+        tables.append(next(Path(out).rglob("*.csv")).read_bytes())
+    said = capsys.readouterr().out
+    assert "engine: this process" in said
+    assert "engine: 2 processes" in said
+    assert tables[0] == tables[1]
+
+
 def test_training_and_sampling_import_neither_matminer_nor_smact():
     code = (
         "import sys, pyg_crysdiff.training, pyg_crysdiff.sampling, pyg_crysdiff.data\n"

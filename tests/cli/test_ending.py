@@ -71,6 +71,8 @@ SELECT = ["select", "x.pt", "-n", "1", "--predictor", "p"]
         ([*SAMPLE, "--target", "a=1", "--target", "a=2"], "'a' twice"),
         ([*SAMPLE, "--num-elements", "3-2"], "--num-elements"),
         ([*SAMPLE, "--shard", "4/4"], "--shard"),
+        ([*SAMPLE, "--engine", "clouds"], "--engine"),
+        ([*SELECT, "--engine", "processes:0"], "--engine"),
         ([*SAMPLE, "--shard", "-1/4"], "--shard"),
         ([*SELECT, "--target", "null"], "--target"),
         ([*SELECT, "--target", "-inf"], "--target"),

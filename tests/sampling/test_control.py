@@ -139,9 +139,7 @@ def test_weights_of_sizes(checkpoint):
     ],
 )
 def test_what_cannot_be_met_is_refused_before_sampling(checkpoint, control, message, monkeypatch):
-    monkeypatch.setattr(
-        "pyg_crysdiff.sampling.pipeline.generate", lambda *_: pytest.fail("sampled")
-    )
+    monkeypatch.setattr("pyg_crysdiff.sampling.running.generate", lambda *_: pytest.fail("sampled"))
     with pytest.raises(ValueError, match=message):
         draw(checkpoint, Control(**control))
 

@@ -1,5 +1,6 @@
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import ase.io
@@ -9,8 +10,9 @@ import torch
 
 from pyg_crysdiff.data import read_crystals
 from pyg_crysdiff.data.statistics import PropertyStatistics
+from pyg_crysdiff.engine import using_engine
 from pyg_crysdiff.models import CrystalDiffusion, load_checkpoint
-from pyg_crysdiff.sampling import Control, Sampler, resolve_target, sample
+from pyg_crysdiff.sampling import Control, Sampler, resolve_target, running, sample
 from pyg_crysdiff.sampling import batches as module
 from pyg_crysdiff.sampling.request import draw_target
 from pyg_crysdiff.sampling.store import SampleStore
@@ -138,6 +140,43 @@ def test_shards_of_several_processes_are_the_result_of_one(checkpoint, tmp_path)
             draw(checkpoint, 2, out=folder, shard=shard)
     with pytest.raises(ValueError, match="output folder"):
         draw(checkpoint, 2, shard=(0, 2))
+
+
+def test_workers_of_an_engine_make_the_samples_of_one_process(checkpoint, tmp_path):
+    """Bit by bit, in the folder too; a batch that failed is made by the same call."""
+    control = Control(allowed=("Sr", "Ti", "O"))
+    options = {"batch_size": 2, "control": control}
+    whole = draw(checkpoint, 7, out=tmp_path / "one", **options)
+    folder = tmp_path / "many"
+    draw(checkpoint, 7, out=folder, shard=(1, 4), **options)
+    with ThreadPoolExecutor(2) as threads, using_engine(threads):
+        spread = draw(checkpoint, 7, **options)
+        assert_same(draw(checkpoint, 7, out=folder, **options), whole)
+    assert_same(spread, whole)
+    assert [c.info for c in spread] == [c.info for c in whole]
+    for name in ("samples.extxyz", "samples.pt", "request.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_a_batch_that_fails_leaves_the_others_in_the_folder(checkpoint, tmp_path, monkeypatch):
+    generate = running.generate
+    tried = []
+
+    def fails_at_2(model, indices, *rest):
+        tried.append(indices[0])
+        if 2 in indices:
+            raise ArithmeticError("a bad batch")
+        return generate(model, indices, *rest)
+
+    monkeypatch.setattr(running, "generate", fails_at_2)
+    options = {"batch_size": 2, "out": tmp_path}
+    with ThreadPoolExecutor(2) as threads, using_engine(threads):
+        with pytest.raises(ArithmeticError, match="a bad batch"):
+            draw(checkpoint, 6, **options)
+        assert sorted(tried) == [0, 2, 2, 4]
+        assert {p.name[:5] for p in (tmp_path / "parts").iterdir()} == {"00000", "00002"}
+        monkeypatch.undo()
+        assert_same(draw(checkpoint, 6, **options), draw(checkpoint, 6, batch_size=2))
 
 
 @pytest.mark.parametrize("solver", ["ancestral", "renewing", "flow"])
@@ -305,9 +344,7 @@ def test_what_is_asked_beyond_the_data_is_told(checkpoint, options, line, caplog
 def test_requests_without_bound_are_refused_before_memory_is_taken(
     checkpoint, options, message, monkeypatch
 ):
-    monkeypatch.setattr(
-        "pyg_crysdiff.sampling.pipeline.generate", lambda *_: pytest.fail("sampled")
-    )
+    monkeypatch.setattr("pyg_crysdiff.sampling.running.generate", lambda *_: pytest.fail("sampled"))
     with pytest.raises(ValueError, match=message):
         draw(checkpoint, **options)
 

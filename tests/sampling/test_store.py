@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.sampling import store
-from pyg_crysdiff.sampling.pipeline import _run
+from pyg_crysdiff.sampling.running import run_batches
 from pyg_crysdiff.sampling.store import SampleStore, sole_writer
 from pyg_crysdiff.storage import only_writer
 
@@ -30,15 +30,18 @@ def run(folder, batches=BATCHES, request=REQUEST, fails_at=None, shard=None):
     """Sample with a generator that costs nothing; returns the numbers of crystals made anew."""
     made = []
 
-    def make(indices):
-        if fails_at in indices:
-            raise KeyboardInterrupt
-        made.extend(indices)
-        yield [crystal(i) for i in indices]
+    class Work:
+        steps = 1
+
+        def advance(self, indices):
+            if fails_at in indices:
+                raise KeyboardInterrupt
+            made.extend(indices)
+            yield [crystal(i) for i in indices]
 
     with sole_writer(folder, shard):
         samples = SampleStore(folder, {**request, "batches": [len(b) for b in batches]})
-        crystals = _run(make, batches, 1, samples, shard, False)
+        crystals = run_batches(Work(), batches, samples, shard, False)
     if shard is None:
         assert [c.info["index"] for c in crystals] == [i for b in batches for i in b]
     return made
