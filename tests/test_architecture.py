@@ -24,14 +24,15 @@ MAY_USE = {
     "models": {"data", "diffusion", "nn"},  # families register by name: models/build.py
     "structrepdiff": {"data", "diffusion", "nn", "models"},
     "training": GENERATORS,
-    "evaluation": {"data"},
-    "property": GENERATORS | {"evaluation", "training"},
+    "known": {"data"},
+    "evaluation": {"data", "known"},
+    "property": GENERATORS | {"evaluation", "known", "training"},
     "sampling": GENERATORS | {"evaluation"},
     "baselines": {"data", "evaluation"},
     "benchmark": GENERATORS | {"baselines", "evaluation", "property", "sampling", "training"},
     "adapters": {"diffusion", "nn"},
     "testing": {"data", "diffusion", "nn"},
-    "cli": GENERATORS | {"benchmark", "evaluation", "property", "sampling", "training"},
+    "cli": GENERATORS | {"benchmark", "evaluation", "known", "property", "sampling", "training"},
 }
 
 

@@ -17,11 +17,12 @@ COMMANDS = {
     "info": "tell what a checkpoint is and how it is sampled",
     "select": "keep the best of many generated crystals",
     "evaluate": "score sample files of any model",
+    "index": "make a database of known crystals",
     "train-evaluator": "train a property evaluator",
     "export": "write a checkpoint to share",
     "benchmark": "train, sample, score and compare with published methods",
 }
-_COMPUTING = ("train", "sample", "select", "evaluate", "train-evaluator", "benchmark")
+_COMPUTING = ("train", "sample", "select", "evaluate", "index", "train-evaluator", "benchmark")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
