@@ -47,6 +47,7 @@ COLUMNS = {
     "uniqueness": "unique",
     "novelty": "new against train",
     "novelty_known": "new against all known",
+    "novelty_database": "new against database",
     "p1_share": "P1",
     "lookup_matched": "known",
     **{f"lookup_sr{p}_all": f"look-up SR{p}" for p in PERCENTILES},

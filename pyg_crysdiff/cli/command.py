@@ -19,12 +19,13 @@ COMMANDS = {
     "select": "keep the best of many generated crystals",
     "hull": "make a convex hull of known crystals by a potential",
     "evaluate": "score sample files of any model",
+    "index": "make a database of known crystals",
     "train-evaluator": "train a property evaluator",
     "export": "write a checkpoint to share",
     "benchmark": "train, sample, score and compare with published methods",
 }
 _COMPUTING = (
-    "train", "sample", "select", "hull", "evaluate", "train-evaluator", "benchmark",
+    "train", "sample", "select", "hull", "evaluate", "index", "train-evaluator", "benchmark",
 )  # fmt: skip
 _WITHOUT_ENGINE = ("train", "train-evaluator")  # Lightning starts their processes
 

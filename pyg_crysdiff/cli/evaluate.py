@@ -19,6 +19,7 @@ from pyg_crysdiff.cli.stability import judge_lines, protocols_of, stability_of
 EXAMPLE = """examples:
   crysdiff evaluate samples.pt --reference carbon24 --data-root DATA --out scores
   crysdiff evaluate a.extxyz b.zip --reference my_test.csv --train my_train.csv
+  crysdiff evaluate samples.extxyz --known known.sqlite
   crysdiff evaluate samples.pt --lookup perov5 --data-root DATA
   crysdiff evaluate samples.pt --train mp20 --data-root DATA --judge chgnet --hull hull.json.gz
   crysdiff evaluate recon.pt --reference truth.extxyz --task reconstruction
@@ -37,6 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "once; cdvae:perov5 names the set); an evaluator file; or CDVAE's wheel or prop_models "
         "folder",
     )
+    add(
+        "--known", type=Path, metavar="DATABASE",
+        help="database of known crystals (crysdiff index), for novelty against all of them",
+    )  # fmt: skip
     add(
         "--lookup", metavar="SET",
         help="data set (all its parts) or file of known crystals: known values of the property "
@@ -192,6 +197,7 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         train=train,
         evaluator=evaluator,
         target=args.target,
+        database=args.known,
         lookup=known,
         lookup_property=_lookup_property(known_set, evaluator),
         stability=stability_of(args),
@@ -216,10 +222,19 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         "target": args.target,
         "stability": protocol.stability and protocol.stability.identity(),
     }
+    if protocol.database is not None:
+        facts["database"] = _database_facts(protocol.database)
     if known_set is not None:
         facts["lookup"] = lookup_facts(protocol, known_set.space_size)
         say(facts["lookup"]["text"])
     return protocol, facts
+
+
+def _database_facts(path: Path) -> dict[str, Any]:
+    from pyg_crysdiff.known import Database  # noqa: PLC0415
+
+    database = Database(path)
+    return {"path": str(path), "crystals": len(database), "digest": database.digest()}
 
 
 def _known(name: str | None, args: argparse.Namespace) -> tuple[dict[str, list[Any]], Any]:

@@ -17,6 +17,7 @@ from pyg_crysdiff.data.writers import write_extxyz
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
 from pyg_crysdiff.evaluation.predictor import identity_of
 from pyg_crysdiff.evaluation.results import Estimate
+from pyg_crysdiff.known.database import Database
 from pyg_crysdiff.storage import (
     digest_of,
     facts_digest,
@@ -63,11 +64,13 @@ def _read(stem: Path, key: str) -> Evaluation:
     if content["table"] != digest_of([text]):
         raise ValueError(f"{_table(stem)} is not the table of this evaluation")
     metrics = {name: Estimate(**values) for name, values in content["metrics"].items()}
-    texts = ["formula", "reason", "known_part", "known_id"]
+    texts = ["formula", "reason", "known_part", "known_id", "database_id"]
     # An identifier may look like a number.
-    rows = pd.read_csv(BytesIO(text), keep_default_na=True, dtype={"known_id": str})
-    texts += [name for name in rows if name.startswith("relax_problem")]
-    table = rows.astype(dict.fromkeys(texts[4:], object)).fillna(dict.fromkeys(texts, ""))
+    kinds = dict.fromkeys(("known_id", "database_id"), str)
+    rows = pd.read_csv(BytesIO(text), keep_default_na=True, dtype=kinds)
+    problems = [name for name in rows if name.startswith("relax_problem")]
+    rows = rows.astype(dict.fromkeys(problems, object))  # a column without a problem is all NaN
+    table = rows.fillna(dict.fromkeys([*texts, *problems], ""))
     return Evaluation(metrics, dict(content["definitions"]), table, dict(content["facts"]))
 
 
@@ -152,6 +155,8 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         "num_bootstrap": protocol.num_bootstrap,
         "evaluator": None if evaluator is None else identity_of(evaluator),
     }
+    if protocol.database is not None:
+        facts["database"] = Database(protocol.database).digest()
     contents = _contents(entries, protocol.reference, protocol.train)
     if protocol.lookup:
         facts["lookup"] = [protocol.lookup_name(), *protocol.lookup]

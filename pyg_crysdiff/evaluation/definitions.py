@@ -21,6 +21,8 @@ DEFINITIONS = {
     " crystal of it (same matcher as uniqueness). They may lie in another part of the data set.",
     "novelty_known": "Share of valid crystals that match no known crystal of any part of the data"
     " set, training, validation and test.",
+    "novelty_database": "Share of valid crystals that match no crystal of the database of known"
+    " crystals (same matcher as uniqueness); the settings of the results name the database.",
     "density_emd": "1D Wasserstein distance (g/cm^3) of the mass density between all valid crystals"
     f" and all reference crystals. Source: {_CDVAE}, without its unseeded draw of 1,000.",
     "num_elements_emd": "1D Wasserstein distance of the number of different elements between all"

@@ -61,9 +61,7 @@ def add_judgements(
     return table.assign(**whole), Judged(relaxed, [{"name": j.name, **j.facts} for j in found])
 
 
-def _own_energies(
-    samples: Sequence[Entry], places: Sequence[int], protocol: Protocol
-) -> Energies:
+def _own_energies(samples: Sequence[Entry], places: Sequence[int], protocol: Protocol) -> Energies:
     """Read the user's energies of the valid crystals."""
     settings = protocol.stability
     assert settings is not None
@@ -147,4 +145,3 @@ def _all_of(
     for place, crystal in zip(places, relaxed, strict=True):
         out[place] = crystal
     return out
-

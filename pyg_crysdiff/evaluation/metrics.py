@@ -47,6 +47,8 @@ def set_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
     out = {"uniqueness": _mean(valid["first"].dropna(), protocol)}
     if "novel" in table:
         out["novelty"] = _mean(valid["novel"].dropna(), protocol)
+    if "novel_database" in table:
+        out["novelty_database"] = _mean(valid["novel_database"].dropna(), protocol)
     if "known_part" in table:
         out["novelty_known"] = _mean(valid["known_part"].fillna("") == "", protocol)
     for key, column in (("uniqueness_amd", "amd_earlier"), ("novelty_amd", "amd_train")):

@@ -11,6 +11,7 @@ from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.predictor import PropertyPredictor
 from pyg_crysdiff.evaluation.success import PERCENTILES, percentile_thresholds
+from pyg_crysdiff.known.database import Database
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,12 +39,12 @@ class Protocol:
         num_starts: Starts of an optimisation that made the samples, candidate-major; the
             best-of-ten rates are computed. None where the samples are independent draws.
         space_groups: Find the space group of every crystal.
-        uniqueness: Compare the samples with each other and with the training set.
+        uniqueness: Compare the samples with each other, with the training set and the database.
         uniqueness_of: Compare this many valid crystals with each other, from the first on; None
             for all. Unique success rates need all.
-        novelty_of: Compare this many valid crystals with the training set, spread evenly over all,
-            which may stand in an order; None for all. Where one composition has thousands of
-            structures each takes seconds.
+        novelty_of: Compare this many valid crystals with the training set and the database, spread
+            evenly over all, which may stand in an order; None for all. Where one composition has
+            thousands of structures each takes seconds.
         cutoffs: Family name to (structure, composition) cut-offs of COV; the first is the main one.
         seed: Seed of the bootstrap.
         num_bootstrap: Resamples; 0 for no intervals.
@@ -56,6 +57,8 @@ class Protocol:
         lookup_property: Name of that property; None for the evaluator's.
         interval: Least and largest value of the property that is on target, for the rates of
             stable, unique, novel crystals on target; None for at or below the limit of SR5.
+        database: File of known crystals (``crysdiff index`` makes it), for novelty against all of
+            them; None for none.
     """
 
     task: str = "generation"
@@ -79,6 +82,7 @@ class Protocol:
     lookup: Mapping[str, Sequence[Crystal]] = field(default_factory=dict)
     lookup_property: str | None = None
     interval: tuple[float, float] | None = None
+    database: Path | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -91,6 +95,8 @@ class Protocol:
             raise ValueError(f"the interval of the target is empty: {self.interval}")
         if self.lookup:
             self._check_lookup()
+        if self.database is not None:  # opened now, so that a wrong file is refused before all work
+            object.__setattr__(self, "database", Database(self.database).path)
 
     def _check_lookup(self) -> None:
         name = self.lookup_name()

@@ -17,6 +17,7 @@ from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.protocol import Protocol
 from pyg_crysdiff.evaluation.results import Estimate
 from pyg_crysdiff.evaluation.statistics import mean_estimate, statistic_estimate
+from pyg_crysdiff.known.database import Database
 
 AT_HULL = 1e-6  # eV/atom: rounding, not physics
 METASTABLE_AT = 0.1  # eV/atom
@@ -25,8 +26,10 @@ SIZES = ((1, 4), (5, 8), (9, 12), (13, 16), (17, 20), (21, None))
 _LEVELS = (("stable_at_hull", "sun_at_hull", AT_HULL), ("metastable", "msun", METASTABLE_AT))
 
 
-def known_crystals(protocol: Protocol) -> Sequence[Crystal] | None:
+def known_crystals(protocol: Protocol) -> Sequence[Crystal] | Database | None:
     """Return what novel crystals must not match; None where there is nothing."""
+    if protocol.database is not None:
+        return Database(protocol.database)
     return protocol.train or None
 
 

@@ -2,69 +2,50 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.evaluation.distribution import reduced_formula
+from pyg_crysdiff.data.formulas import reduced_formula
+from pyg_crysdiff.known.cells import (
+    ANGLE_TOL,
+    LTOL,
+    STOL,
+    Key,
+    KeyedCell,
+    PrimitiveCells,
+    fits,
+    matcher,
+    matching_key,
+)
+from pyg_crysdiff.known.database import Database
+from pyg_crysdiff.known.finding import find_known
 from pyg_crysdiff.parallel import parallel_map
 
 if TYPE_CHECKING:
-    from pymatgen.analysis.structure_matcher import StructureMatcher
     from pymatgen.core import Structure
 
-# pymatgen's defaults, written out since they decide the result.
-LTOL, STOL, ANGLE_TOL = 0.2, 0.3, 5.0
-
-Key = tuple[str, int]
-KeyedCell = tuple[Key | None, "Structure"]
-
-
-def matching_key(crystal: Crystal) -> tuple[Key | None, Structure]:
-    """Return the reduced primitive cell and what two crystals must share to match at all.
-
-    The key is the reduced formula with the number of atoms of the primitive cell: the matcher
-    compares primitive cells of equal content only. A cell that cannot be reduced has no key and
-    matches nothing.
-    """
-    if not crystal.reducible:
-        return None, crystal.to_structure()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        structure = crystal.to_structure()
-        try:
-            structure = structure.get_primitive_structure()
-            structure = structure.get_reduced_structure()
-        except (ValueError, ArithmeticError, np.linalg.LinAlgError):
-            pass  # cells that cannot be reduced are compared as they are
-    return (structure.composition.reduced_formula, len(structure)), structure
-
-
-class PrimitiveCells:
-    """Reduced primitive cells with their keys, made once however often they are compared.
-
-    Args:
-        num_workers: Processes; None for all cores.
-        progress: Show progress bars.
-    """
-
-    def __init__(self, *, num_workers: int | None = None, progress: bool = False) -> None:
-        self._options: dict[str, Any] = {"num_workers": num_workers, "progress": progress}
-        self._made: dict[Crystal, KeyedCell] = {}  # an object is its own key, whatever it holds
-
-    def of(self, crystals: Sequence[Crystal]) -> list[KeyedCell]:
-        """Return :func:`matching_key` of every crystal, in order."""
-        missing = list(dict.fromkeys(c for c in crystals if c not in self._made))
-        if missing:
-            made = parallel_map(matching_key, missing, label="primitive cells", **self._options)
-            self._made.update(zip(missing, made, strict=True))
-        return [self._made[crystal] for crystal in crystals]
+__all__ = [
+    "ANGLE_TOL",
+    "LTOL",
+    "STOL",
+    "Key",
+    "KeyedCell",
+    "PrimitiveCells",
+    "first_occurrences",
+    "fits",
+    "kinds",
+    "known_groups",
+    "matcher",
+    "matches_any",
+    "matching_key",
+    "novel",
+]
 
 
 def first_occurrences(
@@ -119,7 +100,7 @@ def kinds(
 
 def novel(
     crystals: Sequence[Crystal],
-    known: Sequence[Crystal],
+    known: Sequence[Crystal] | Database,
     *,
     cells: PrimitiveCells | None = None,
     num_workers: int | None = None,
@@ -129,12 +110,15 @@ def novel(
 
     Args:
         crystals: Valid crystals.
-        known: Training crystals.
+        known: Training crystals, or a database of known crystals; the verdicts are the same.
         cells: See :func:`first_occurrences`.
         num_workers: Processes; None for all cores.
         progress: Show a progress bar.
     """
     cells = cells or PrimitiveCells(num_workers=num_workers, progress=progress)
+    if isinstance(known, Database):
+        found = find_known(crystals, known, cells=cells, num_workers=num_workers, progress=progress)
+        return np.array([crystal is None for crystal in found], dtype=bool)
     keyed = cells.of(crystals)
     groups = {
         key: [structure for _, structure in members]
@@ -173,20 +157,6 @@ def known_groups(
         if key is not None and key in wanted:
             groups[key].append((index, structure))
     return dict(groups)
-
-
-def matcher() -> StructureMatcher:
-    """Return pymatgen's matcher, for cells that are primitive already."""
-    from pymatgen.analysis.structure_matcher import StructureMatcher  # noqa: PLC0415
-
-    return StructureMatcher(LTOL, STOL, ANGLE_TOL, primitive_cell=False)
-
-
-def fits(compare: StructureMatcher, known: Structure, structure: Structure) -> bool:
-    """Return whether two reduced primitive cells of the same key match."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return bool(compare.fit(known, structure, skip_structure_reduction=True))
 
 
 def matches_any(structure: Structure, others: Sequence[Structure]) -> bool:
