@@ -101,8 +101,8 @@ class _Leaderboard:
     def run(self) -> Results:
         samples = self._valid()
         hulls = {judge.name: self._hull(judge, samples) for judge in self.sun.potentials}
-        evaluator = self._evaluator()
-        protocol = self._protocol(hulls, evaluator)
+        self.evaluator = self._evaluator()
+        protocol = self._protocol(hulls)
         rows: list[Row] = []
         evaluations: dict[str, Evaluation] = {}
         for each in self.sets:
@@ -174,7 +174,7 @@ class _Leaderboard:
             self.settings, "evaluator", self.data.test, name, self.say, self.progress
         )
 
-    def _protocol(self, hulls: dict[str, Path], evaluator: PropertyModel | None) -> Protocol:
+    def _protocol(self, hulls: dict[str, Path]) -> Protocol:
         sun, relax = self.sun, self.sun.relax
         stability = Stability(
             hull=hulls, judges=sun.judges, steps=relax.steps, fmax=relax.fmax, smax=relax.smax,
@@ -183,9 +183,10 @@ class _Leaderboard:
         )  # fmt: skip
         return Protocol(
             train=self.data.train.crystals(),
-            evaluator=evaluator,
+            evaluator=self.evaluator,
             thresholds=self.data.train.success_thresholds,
             interval=sun.interval,
+            database=sun.database,
             stability=stability,
             seed=self.settings.seed,
             num_workers=sun.num_workers,
@@ -194,16 +195,16 @@ class _Leaderboard:
         )
 
     def _results(self, rows: list[Row], protocol: Protocol, hulls: dict[str, Path]) -> Results:
-        evaluator = protocol.evaluator
         said: dict[str, Any] = {
             "command": " ".join(sys.argv),
             "judges": [judge.title for judge in self.sun.potentials],
             "relaxation": self.sun.relax.key,
             "hulls": {name: _hull_facts(path) for name, path in hulls.items()},
+            "novel_against": str(self.sun.database or "training set"),
             "num_train": len(self.data.train),
             "num_reference": len(self.data.test),
             "on_target": _target(protocol),
-            "property_evaluator": None if evaluator is None else evaluator.card,
+            "property_evaluator": self.evaluator and self.evaluator.card,
             "files": {each.name: f"tables/{file_stem(each.name)}.csv" for each in self.sets},
             "seconds": round(time.perf_counter() - self.started, 1),
         }

@@ -25,6 +25,8 @@ class SunSettings:
             for all.
         pick: ``first`` crystals of each sample file, or a ``random`` draw by the seed.
         interval: Values of the property that are on target; None for the limit of SR5.
+        database: File of known crystals (``crysdiff index``) that novel ones must not match; None
+            for the training set.
         shard: Relax part k of n of all samples and known crystals, and end; None for all.
         cache_dir: Folder of finished relaxations.
         num_workers: Processes; None for all cores.
@@ -41,6 +43,7 @@ class SunSettings:
     lowest: int | None = None
     pick: str = "first"
     interval: tuple[float, float] | None = None
+    database: Path | None = None
     shard: tuple[int, int] | None = None
     cache_dir: Path | None = None
     num_workers: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyg_crysdiff.cli.judging import relaxation_folder
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="file of crysdiff hull (default: made of the data set's crystals)",
     )  # fmt: skip
     add("--lowest", type=count, metavar="N", help="as in crysdiff hull, for hulls made here")
+    add("--known", type=Path, metavar="DATABASE", help="novel: not in it (default: training set)")
     add("--pick", choices=["first", "random"], default="first", help="crystals of each file")
     add("--interval", nargs=2, type=finite, metavar=("LEAST", "MOST"), help="values on target")
     add("--fmax", type=positive, default=0.05, help="largest force at the end, eV/A")
@@ -56,6 +58,7 @@ def run(args: argparse.Namespace, settings: Settings, say: Callable[[str], None]
         lowest=args.lowest,
         pick=args.pick,
         interval=None if args.interval is None else (args.interval[0], args.interval[1]),
+        database=args.known,
         shard=None if args.shard is None else parse_shard(args.shard),
         cache_dir=relaxation_folder(),
         num_workers=args.workers,

@@ -10,11 +10,15 @@ from typing import Any
 
 from pyg_crysdiff.cli.data_options import add_data_options, data_options
 from pyg_crysdiff.cli.ending import say
-from pyg_crysdiff.cli.judging import JUDGE, add_settings
 from pyg_crysdiff.cli.numbers import count, finite, positive, seed, whole
 from pyg_crysdiff.cli.samples import NamedFile, named_files, read_references, read_samples
-from pyg_crysdiff.cli.shards import parse_shard
-from pyg_crysdiff.cli.stability import judge_lines, protocols_of, stability_of
+from pyg_crysdiff.cli.stability import (
+    add_stability,
+    judge_lines,
+    protocols_of,
+    relax_part,
+    stability_of,
+)
 
 EXAMPLE = """examples:
   crysdiff evaluate samples.pt --reference carbon24 --data-root DATA --out scores
@@ -52,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of results.json and a table per file (default: scores)",
     )  # fmt: skip
     _add_metrics(parser)
-    _add_stability(parser)
+    add_stability(parser)
     add_data_options(parser)
     add = parser.add_argument_group("running").add_argument
     add("--bootstrap", type=whole, default=1000, help="resamples for the intervals; 0 for none")
@@ -84,32 +88,6 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
     add("--no-coverage", action="store_true", help="leave out COV and AMSD")
 
 
-def _add_stability(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("stability").add_argument
-    add("--stability", action="store_true", help="relax; energy above hull, S.U.N., MSUN")
-    add(
-        "--judge", action="append", metavar="NAME",
-        help=f"{JUDGE}; repeated: several, each with a hull of its own (default: chgnet)",
-    )  # fmt: skip
-    add(
-        "--hull", action="append", metavar="[JUDGE=]FILE",
-        help="file of crysdiff hull, or JSON of pymatgen entries (default: energies of the "
-        "reference and training set as they are, which favours the samples)",
-    )  # fmt: skip
-    add(
-        "--energies", action="append", metavar="FILE",
-        help="energies of one's own, one file for each sample file; needs --hull energies=FILE",
-    )  # fmt: skip
-    add("--scheme", default="", help="their energy correction scheme, where the file does not say")
-    add("--stable-at", type=finite, default=0.1, help="for 'stable' and 'sun', eV/atom")
-    add_settings(add)
-    add(
-        "--shard", metavar="K/N",
-        help="only relax part K (from 0) of N into the cache (CRYSDIFF_CACHE), for several jobs "
-        "that share it; the same command without --shard then scores",
-    )  # fmt: skip
-
-
 def run(args: argparse.Namespace) -> None:
     """Evaluate every file under one protocol, write and print the results."""
     from pyg_crysdiff.storage import only_writer  # noqa: PLC0415
@@ -118,7 +96,7 @@ def run(args: argparse.Namespace) -> None:
     with nullcontext() if args.shard else only_writer(args.out):
         protocol, facts = _protocol(args)
         if args.shard is not None:
-            _relax_part(args, files, protocol)
+            relax_part(args, files, protocol)
         else:
             _score(args, files, protocol, facts)
 
@@ -158,25 +136,6 @@ def _show(name: str, entries: int, found: Any) -> None:
         lines.append(f"  {key:<24}{estimate.value:10.4f}{ends}")
     lines += [f"  {line}" for line in judge_lines(found.facts)]
     say("\n".join(lines))
-
-
-def _relax_part(args: argparse.Namespace, files: Sequence[NamedFile], protocol: Any) -> None:
-    """Relax one part of the valid crystals of all files."""
-    from pyg_crysdiff.data import Crystal  # noqa: PLC0415
-    from pyg_crysdiff.evaluation.harness import Protocol, describe  # noqa: PLC0415
-    from pyg_crysdiff.evaluation.stability import relax_shard  # noqa: PLC0415
-
-    if protocol.stability is None:
-        raise ValueError("--shard splits the relaxations: it needs --stability")
-    shard = parse_shard(args.shard)
-    phases = [*protocol.reference, *protocol.train]
-    checks = Protocol(uniqueness=False, space_groups=False, num_workers=protocol.num_workers)
-    for file in files:
-        entries = read_samples(file.path)
-        flags = describe(entries, checks, None)["valid"]
-        valid = [c for c, ok in zip(entries, flags, strict=True) if ok and isinstance(c, Crystal)]
-        relaxed = relax_shard(valid, phases, protocol.stability, shard, progress=True)
-        say(f"{file.name}: part {args.shard}, {relaxed} crystals relaxed")
 
 
 def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:

@@ -8,13 +8,44 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyg_crysdiff.cli.judging import relaxation_folder
+from pyg_crysdiff.cli.ending import say
+from pyg_crysdiff.cli.judging import JUDGE, add_settings, relaxation_folder
 from pyg_crysdiff.cli.lists import existing
+from pyg_crysdiff.cli.numbers import finite
+from pyg_crysdiff.cli.samples import read_samples
+from pyg_crysdiff.cli.shards import parse_shard
 
 if TYPE_CHECKING:
     from pyg_crysdiff.cli.samples import NamedFile
     from pyg_crysdiff.evaluation.protocol import Protocol
     from pyg_crysdiff.evaluation.stability_settings import Stability
+
+
+def add_stability(parser: argparse.ArgumentParser) -> None:
+    """Declare the options in a group of their own."""
+    add = parser.add_argument_group("stability").add_argument
+    add("--stability", action="store_true", help="relax; energy above hull, S.U.N., MSUN")
+    add(
+        "--judge", action="append", metavar="NAME",
+        help=f"{JUDGE}; repeated: several, each with a hull of its own (default: chgnet)",
+    )  # fmt: skip
+    add(
+        "--hull", action="append", metavar="[JUDGE=]FILE",
+        help="file of crysdiff hull, or JSON of pymatgen entries (default: energies of the "
+        "reference and training set as they are, which favours the samples)",
+    )  # fmt: skip
+    add(
+        "--energies", action="append", metavar="FILE",
+        help="energies of one's own, one file for each sample file; needs --hull energies=FILE",
+    )  # fmt: skip
+    add("--scheme", default="", help="their energy correction scheme, where the file does not say")
+    add("--stable-at", type=finite, default=0.1, help="for 'stable' and 'sun', eV/atom")
+    add_settings(add)
+    add(
+        "--shard", metavar="K/N",
+        help="only relax part K (from 0) of N into the cache (CRYSDIFF_CACHE), for several jobs "
+        "that share it; the same command without --shard then scores",
+    )  # fmt: skip
 
 
 def stability_of(args: argparse.Namespace) -> Stability | None:
@@ -93,3 +124,22 @@ def judge_lines(facts: Mapping[str, Any]) -> list[str]:
             f"{judge['unknown']} of {judge['crystals']} crystals, {judge['failed']} failed"
         )
     return lines + [f"warning: {line}" for line in facts.get("warnings", ())]
+
+
+def relax_part(args: argparse.Namespace, files: Sequence[NamedFile], protocol: Protocol) -> None:
+    """Relax one part of the valid crystals of all files."""
+    from pyg_crysdiff.data import Crystal  # noqa: PLC0415
+    from pyg_crysdiff.evaluation.harness import Protocol, describe  # noqa: PLC0415
+    from pyg_crysdiff.evaluation.stability import relax_shard  # noqa: PLC0415
+
+    if protocol.stability is None:
+        raise ValueError("--shard splits the relaxations: it needs --stability")
+    shard = parse_shard(args.shard)
+    phases = [*protocol.reference, *protocol.train]
+    checks = Protocol(uniqueness=False, space_groups=False, num_workers=protocol.num_workers)
+    for file in files:
+        entries = read_samples(file.path)
+        flags = describe(entries, checks, None)["valid"]
+        valid = [c for c, ok in zip(entries, flags, strict=True) if ok and isinstance(c, Crystal)]
+        relaxed = relax_shard(valid, phases, protocol.stability, shard, progress=True)
+        say(f"{file.name}: part {args.shard}, {relaxed} crystals relaxed")
