@@ -144,7 +144,7 @@ class _Leaderboard:
         """Return the hull file of a judge: the given one, or one that is made here and kept."""
         if judge.name in self.sun.hulls:
             return self.sun.hulls[judge.name]
-        path = self.settings.out / f"hull-{file_name(judge.name.replace(':', '-'))}.json.gz"
+        path = self.settings.out / f"hull-{file_name(judge.name)}.json.gz"
         phases = self._phases(samples)
         key = hull_key(phases, judge, self.sun.relax)
 

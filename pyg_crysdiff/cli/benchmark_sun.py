@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyg_crysdiff.cli.judging import relaxation_folder
+from pyg_crysdiff.cli.judging import device_of
 from pyg_crysdiff.cli.lists import named
 from pyg_crysdiff.cli.numbers import count, finite, positive, whole
 from pyg_crysdiff.cli.shards import parse_shard
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--interval", nargs=2, type=finite, metavar=("LEAST", "MOST"), help="values on target")
     add("--fmax", type=positive, default=0.05, help="largest force at the end, eV/A")
     add("--smax", type=positive, default=0.4, help="largest stress at the end, GPa")
-    add("--fixed-cell", action="store_true", help="relax the positions alone")
+    add("--no-cell", action="store_true", help="keep the cell")
     add("--judge-device", default="cpu", help="device of the potentials (default: cpu)")
     add("--workers", type=whole, help="processes of the relaxations (default: all cores)")
     add("--shard", metavar="K/N", help="relax part K of N into the cache, and end")
@@ -48,20 +48,20 @@ def run(args: argparse.Namespace, settings: Settings, say: Callable[[str], None]
     """Run the leaderboard; None where only a part was to be done."""
     from pyg_crysdiff.benchmark.sun import run_sun  # noqa: PLC0415
     from pyg_crysdiff.benchmark.sun_settings import SunSettings  # noqa: PLC0415
-    from pyg_crysdiff.relaxation import RelaxSettings  # noqa: PLC0415
+    from pyg_crysdiff.relaxation import RelaxSettings, kept_folder  # noqa: PLC0415
 
     steps = RelaxSettings().steps if args.relax_steps is None else args.relax_steps
     chosen = SunSettings(
         judges=tuple(args.judge or ("chgnet", "sevennet")),
         hulls=dict(named(args.hull)),
-        relax=RelaxSettings(steps, args.fmax, args.smax, not args.fixed_cell),
+        relax=RelaxSettings(steps, args.fmax, args.smax, not args.no_cell),
         lowest=args.lowest,
         pick=args.pick,
         interval=None if args.interval is None else (args.interval[0], args.interval[1]),
         database=args.known,
         shard=None if args.shard is None else parse_shard(args.shard),
-        cache_dir=relaxation_folder(),
+        cache_dir=kept_folder(),
         num_workers=args.workers,
-        device=args.judge_device,
+        device=device_of(args.judge_device),
     )
     return run_sun(settings, chosen, say, sample_only=args.sample_only)

@@ -13,7 +13,7 @@ from pyg_crysdiff.cli.judging import (
     JUDGE,
     add_settings,
     all_crystals,
-    relaxation_folder,
+    device_of,
     settings_of,
 )
 from pyg_crysdiff.cli.numbers import count, whole
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
         energies_of,
         make_hull,
     )
-    from pyg_crysdiff.relaxation import RelaxSettings, find_judge  # noqa: PLC0415
+    from pyg_crysdiff.relaxation import RelaxSettings, find_judge, kept_folder  # noqa: PLC0415
 
     if (args.systems is None) == (not args.all):
         raise ValueError("name the samples with --systems FILE, or take --all known crystals")
@@ -78,8 +78,8 @@ def run(args: argparse.Namespace) -> None:
     samples = _samples(args.systems or ())
     known, facts = _chosen(args, samples)
     running = {
-        "cache_dir": relaxation_folder(), "num_workers": args.workers, "device": args.device,
-        "progress": True,
+        "cache_dir": kept_folder(), "num_workers": args.workers,
+        "device": device_of(args.device), "progress": True,
     }  # fmt: skip
     if args.shard is not None:
         k, n = parse_shard(args.shard)
@@ -134,7 +134,7 @@ def _chosen(
 def _word(judge: Judge) -> str:
     from pyg_crysdiff.storage import file_name  # noqa: PLC0415
 
-    return file_name(judge.name.replace(":", "-"))
+    return file_name(judge.name)
 
 
 def _tell(hull: HullFile, at: Sequence[Crystal], file: Path) -> None:

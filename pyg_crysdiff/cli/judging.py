@@ -16,31 +16,36 @@ JUDGE = "chgnet, sevennet, ase:module.Class or torchsim:NAME"
 _PARTS = ("train", "val", "test")
 
 
-def add_settings(add: Any) -> None:
+def add_settings(add: Any, steps: str = "--steps") -> None:
     """Declare when a relaxation ends, and where it runs.
 
     Args:
         add: ``add_argument`` of a parser or group.
+        steps: Name of the option for the number of steps.
     """
-    add("--relax-steps", type=whole, default=500, metavar="N", help="most steps (default: 500)")
+    add(steps, dest="relax_steps", type=whole, default=500, help="most steps (default: 500)")
     add("--fmax", type=positive, default=0.05, help="largest force at the end, eV/A (default: .05)")
     add("--smax", type=positive, default=0.4, help="largest stress at the end, GPa (default: .4)")
-    add("--fixed-cell", action="store_true", help="relax the positions alone")
-    add("--device", default="cpu", help="device of the potential (default: cpu)")
+    add("--no-cell", action="store_true", help="keep the cell; the stress does not count then")
+    add("--device", default="cpu", help="cpu, cuda, cuda:1, ..., auto (default: cpu)")
 
 
 def settings_of(args: argparse.Namespace) -> RelaxSettings:
     """Return the settings that the options of :func:`add_settings` name."""
     from pyg_crysdiff.relaxation import RelaxSettings  # noqa: PLC0415
 
-    return RelaxSettings(args.relax_steps, args.fmax, args.smax, not args.fixed_cell)
+    return RelaxSettings(args.relax_steps, args.fmax, args.smax, not args.no_cell)
 
 
-def relaxation_folder() -> Path:
-    """Return the folder in which all commands keep finished relaxations."""
-    from pyg_crysdiff.platform import cache_folder  # noqa: PLC0415
+def device_of(name: str) -> str:
+    """Return the device that a name stands for.
 
-    return cache_folder() / "relaxations"
+    Raises:
+        ValueError: If there is no such device here.
+    """
+    from pyg_crysdiff.platform import choose_device  # noqa: PLC0415
+
+    return str(choose_device(name))
 
 
 def all_crystals(name: str, options: dict[str, Any]) -> list[Crystal]:

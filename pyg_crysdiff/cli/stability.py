@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyg_crysdiff.cli.ending import say
-from pyg_crysdiff.cli.judging import JUDGE, add_settings, relaxation_folder
+from pyg_crysdiff.cli.judging import JUDGE, add_settings, device_of
 from pyg_crysdiff.cli.lists import existing
 from pyg_crysdiff.cli.numbers import finite
 from pyg_crysdiff.cli.samples import read_samples
@@ -40,7 +40,7 @@ def add_stability(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--scheme", default="", help="their energy correction scheme, where the file does not say")
     add("--stable-at", type=finite, default=0.1, help="for 'stable' and 'sun', eV/atom")
-    add_settings(add)
+    add_settings(add, "--relax-steps")
     add(
         "--shard", metavar="K/N",
         help="only relax part K (from 0) of N into the cache (CRYSDIFF_CACHE), for several jobs "
@@ -59,18 +59,19 @@ def stability_of(args: argparse.Namespace) -> Stability | None:
     if not (args.stability or args.judge or args.hull or args.energies):
         return None
     from pyg_crysdiff.evaluation.stability_settings import Stability  # noqa: PLC0415
+    from pyg_crysdiff.relaxation import kept_folder  # noqa: PLC0415
 
     return Stability(
         hull=_hulls(args.hull or ()),
         stable_at=args.stable_at,
         steps=args.relax_steps,
         fmax=args.fmax,
-        cache_dir=relaxation_folder(),
+        cache_dir=kept_folder(),
         num_workers=args.workers,
         judges=None if args.judge is None else tuple(args.judge),
         smax=args.smax,
-        cell=not args.fixed_cell,
-        device=args.device,
+        cell=not args.no_cell,
+        device=device_of(args.device),
         energies=None if args.energies is None else existing(args.energies[0]),
         scheme=args.scheme,
     )

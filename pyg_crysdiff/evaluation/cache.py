@@ -78,7 +78,7 @@ def _relaxed_files(stem: Path, found: Evaluation) -> dict[Path, list[Crystal]]:
     """Return the files of relaxed crystals beside an evaluation, and what belongs into them."""
     out: dict[Path, list[Crystal]] = {}
     for judge, crystals in found.relaxed.items():
-        end = f"-{file_name(judge.replace(':', '-'))}" if len(found.relaxed) > 1 else ""
+        end = f"-{file_name(judge)}" if len(found.relaxed) > 1 else ""
         chosen = [
             replace(c, info={**c.info, **_values(found.table, i, judge, len(found.relaxed))})
             for i, c in enumerate(crystals)

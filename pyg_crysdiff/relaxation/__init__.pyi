@@ -4,6 +4,8 @@ from .judges import Judge, find_judge
 from .potentials import Point, Potential
 from .records import Relaxation, RelaxSettings
 from .relaxing import relax, single_points
+from .store import kept_folder
+from .summary import doubts, summarise
 
 __all__ = [
     "Energies",
@@ -12,10 +14,13 @@ __all__ = [
     "Potential",
     "RelaxSettings",
     "Relaxation",
+    "doubts",
     "find_judge",
+    "kept_folder",
     "read_energies",
     "relax",
     "right_handed",
     "rms_moved",
     "single_points",
+    "summarise",
 ]

@@ -26,12 +26,12 @@ class Ended(NamedTuple):
     """A relaxation that came to its end.
 
     Attributes:
-        index: Place of the crystal in the input.
+        place: Place of the crystal in the input, from 0.
         record: What became of it.
         final: Whether another try would end in the same way.
     """
 
-    index: int
+    place: int
     record: Relaxation
     final: bool = True
 

@@ -8,6 +8,7 @@ of the angles, which no later layer reads, is left out. Results agree to roundin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,7 +115,7 @@ class _Gated:
         self._bias = torch.cat([core[0].bias, gate[0].bias]).detach()
         self._core, self._gate, self._layer = core[1:], gate[1:], layer
 
-    def __call__(self, parts: list[tuple[Tensor, Tensor | None]]) -> Tensor:
+    def __call__(self, parts: Sequence[tuple[Tensor, Tensor | None]]) -> Tensor:
         """Return the network's output for features and the rows that are gathered of them."""
         hidden = self._bias
         for (features, rows), block in zip(parts, self._blocks, strict=True):

@@ -124,6 +124,9 @@ def _rows(path: Path) -> tuple[list[_Row], str]:
     schemes = {str(row.facts["scheme"]).strip() for row in rows if row.facts.get("scheme")}
     if len(schemes | ({said} - {""})) > 1:
         raise ValueError(f"{path} holds energies of several schemes: {', '.join(sorted(schemes))}")
+    named = [[row.facts[n] for n in (PER_ATOM, TOTAL) if n in row.facts] for row in rows]
+    if all(found and all(map(_gap, found)) for found in named):
+        raise ValueError(f"{path} holds no energies: {_HOW}")
     return rows, next(iter(schemes), said)
 
 
@@ -135,6 +138,8 @@ def _frames(path: Path) -> Iterator[_Row]:
         facts: dict[str, Any] = dict(frame_properties(entry.text))
         if "energy" in facts and not {PER_ATOM, TOTAL} & set(facts):
             facts[TOTAL] = facts.pop("energy")  # what ASE calls so is of the whole cell
+        elif TOTAL not in facts:
+            facts.setdefault(PER_ATOM, None)
         try:
             crystal = frame_crystal(entry.text)
         except ValueError as error:
@@ -202,6 +207,10 @@ def _index(row: _Row, value: Any, count: int) -> int:
     return int(number)
 
 
+def _gap(value: Any) -> bool:
+    return value is None or str(value).strip().lower() in ("", "nan")
+
+
 def _energy(row: _Row, crystal: Entry) -> float:
     """Return the energy of a row in eV/atom; NaN for a gap."""
     names = [name for name in (PER_ATOM, TOTAL) if name in row.facts]
@@ -209,7 +218,7 @@ def _energy(row: _Row, crystal: Entry) -> float:
         problem = "two energies" if names else "no energy whose unit is known"
         raise ValueError(f"{row.place} has {problem}: {_HOW}")
     value = row.facts[names[0]]
-    if value is None or str(value).strip().lower() in ("", "nan"):
+    if _gap(value):
         return math.nan
     try:
         energy = float(value)

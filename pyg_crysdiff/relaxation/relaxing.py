@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.parallel import available_cores, parallel_map
+from pyg_crysdiff.engine import Engine, Failed, Patience, Serial, chosen_engine, current_engine
 from pyg_crysdiff.progress import bar
 from pyg_crysdiff.relaxation.batches import Ended, relax_all
 from pyg_crysdiff.relaxation.judges import Judge, find_judge
 from pyg_crysdiff.relaxation.records import Relaxation, RelaxSettings
 from pyg_crysdiff.relaxation.store import RelaxationStore
 
-_CHUNK = 8  # crystals that a process takes at a time
+_CHUNK, _GPU_CHUNK = 8, 500  # most crystals that a worker takes at a time
+_FEWEST_CHUNKS = 16  # of a small piece of work, so that all workers have something to do
 
 
 def relax(
@@ -38,7 +39,8 @@ def relax(
             the judge and the settings; the same call goes on there. What failed for want of memory
             or by an error of the machine is tried again then. None keeps nothing.
         num_workers: Processes on the CPU; None for all cores, 0 or 1 for none. On another device
-            one process does all.
+            this process does all. An engine that :func:`pyg_crysdiff.engine.using_engine` has put
+            in charge takes the place of both.
         device: Device of PyTorch.
         batch_atoms: Most atoms in a batch; None for what suits the device.
         progress: Show progress.
@@ -55,15 +57,13 @@ def relax(
     keys = [crystal.digest() for crystal in crystals]
     known = store.read()
     missing = {key: c for key, c in zip(keys, crystals, strict=True) if key not in known}
-    work = _in_processes if device == "cpu" and _workers(num_workers) > 1 else _here
-    found = work(list(missing.values()), judge, settings, num_workers, device, batch_atoms)
-    order = list(missing)
-    with bar(
-        label=f"relaxing with {judge.title}", total=len(missing), show=progress and bool(missing)
-    ) as shown:
-        for part in found:
-            store.add({order[end.index]: end.record for end in part if end.final})
-            known |= {order[end.index]: end.record for end in part}
+    work, order = _Work(judge, settings, device, batch_atoms), list(missing)
+    engine, chunk = _engine(device, num_workers, len(missing))
+    label = f"relaxing with {judge.title}"
+    with bar(label=label, total=len(missing), show=progress and bool(missing)) as shown:
+        for part in _ended(list(missing.values()), work, engine, chunk):
+            store.add({order[end.place]: end.record for end in part if end.final})
+            known |= {order[end.place]: end.record for end in part}
             shown.update(len(part))
     return [known[key].with_info_of(c) for key, c in zip(keys, crystals, strict=True)]
 
@@ -89,45 +89,53 @@ def single_points(
     )  # fmt: skip
 
 
-_Found = Sequence[Ended]
+def _engine(device: str, num_workers: int | None, count: int) -> tuple[Engine, int]:
+    """Return where crystals are relaxed, and how many a worker takes at a time."""
+    if device != "cpu":  # one process holds the device, unless somebody asked for more
+        return chosen_engine() or Serial(), _GPU_CHUNK
+    engine = current_engine(num_workers)
+    return (Serial() if count < 2 else engine), min(_CHUNK, max(1, count // _FEWEST_CHUNKS))
 
 
-def _workers(num_workers: int | None) -> int:
-    return available_cores() if num_workers is None else num_workers
+def _ended(
+    crystals: Sequence[Crystal], work: _Work, engine: Engine, chunk: int
+) -> Iterator[Sequence[Ended]]:
+    """Yield relaxations as they end, many or one at a time."""
+    if not crystals:
+        return  # nor is the potential loaded
+    if isinstance(engine, Serial):
+        for end in work.each(crystals):
+            yield [end]
+        return
+    suspects: list[int] = []  # of chunks that failed, with one crystal that is to blame
+    for size, places in ((chunk, range(len(crystals))), (1, suspects)):
+        parts = [places[start : start + size] for start in range(0, len(places), size)]
+        items = [[crystals[i] for i in part] for part in parts]
+        patience = Patience(killing=1 if size > 1 else 3)  # of a chunk each is tried again
+        for number, found in engine.run(work, items, patience=patience):
+            part = parts[number]
+            if not isinstance(found, Failed):
+                yield [end._replace(place=part[end.place]) for end in found]
+            elif len(part) > 1:
+                suspects += part
+            else:
+                record = Relaxation.failed(found.reason, work.judge.title)
+                yield [Ended(part[0], record, final=False)]
 
 
-def _here(
-    crystals: Sequence[Crystal], judge: Judge, settings: RelaxSettings, num_workers: int | None,
-    device: str, batch_atoms: int | None,
-) -> Iterator[_Found]:  # fmt: skip
-    del num_workers
-    for end in relax_all(crystals, judge, settings, device=device, batch_atoms=batch_atoms):
-        yield [end]
+@dataclass(frozen=True)
+class _Work:
+    """What a worker does with some crystals."""
 
+    judge: Judge
+    settings: RelaxSettings
+    device: str
+    batch_atoms: int | None
 
-def _in_processes(
-    crystals: Sequence[Crystal], judge: Judge, settings: RelaxSettings, num_workers: int | None,
-    device: str, batch_atoms: int | None,
-) -> Iterator[_Found]:  # fmt: skip
-    work = partial(
-        _relax_chunk, judge=judge, settings=settings, device=device, batch_atoms=batch_atoms
-    )
-    starts = list(range(0, len(crystals), _CHUNK))
-    workers = _workers(num_workers)
-    for first in range(0, len(starts), workers):
-        chunks = [crystals[s : s + _CHUNK] for s in starts[first : first + workers]]
-        parts = parallel_map(
-            work, chunks, num_workers=num_workers, progress=False, serial_below=2, chunksize=1
+    def each(self, crystals: Sequence[Crystal]) -> Iterator[Ended]:
+        return relax_all(
+            crystals, self.judge, self.settings, device=self.device, batch_atoms=self.batch_atoms
         )
-        for start, part in zip(starts[first : first + workers], parts, strict=True):
-            yield [end._replace(index=start + end.index) for end in part]
 
-
-def _relax_chunk(
-    crystals: Sequence[Crystal], judge: Judge, settings: RelaxSettings, device: str,
-    batch_atoms: int | None,
-) -> list[Ended]:  # fmt: skip
-    import torch  # noqa: PLC0415
-
-    torch.set_num_threads(1)  # one process per core
-    return list(relax_all(crystals, judge, settings, device=device, batch_atoms=batch_atoms))
+    def __call__(self, crystals: Sequence[Crystal]) -> list[Ended]:
+        return list(self.each(crystals))

@@ -9,9 +9,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from pyg_crysdiff.platform import cache_folder
 from pyg_crysdiff.relaxation.judges import Judge
 from pyg_crysdiff.relaxation.records import Relaxation, RelaxSettings
 from pyg_crysdiff.storage import JsonLines, facts_digest, file_name
+
+
+def kept_folder() -> Path:
+    """Return the folder in which commands keep relaxations, below ``CRYSDIFF_CACHE``."""
+    return cache_folder() / "relaxations"
 
 
 class RelaxationStore:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from ase.calculators.calculator import Calculator, all_changes
@@ -72,7 +72,7 @@ class PairCalculator(Calculator):
     As a judge: ``ase:pyg_crysdiff.testing.potential.PairCalculator``.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
 
     def calculate(
         self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes

@@ -97,16 +97,6 @@ def test_a_batch_is_one_by_one(crystals, settings):
         assert equal(a, c)
 
 
-def test_processes_find_the_same(crystals):
-    many = [
-        *crystals,
-        *(Crystal(c.lattice, c.frac_coords + 0.1, c.atomic_numbers) for c in crystals),
-    ]
-    serial = relax(many, TOY, num_workers=0)
-    for a, b in zip(serial, relax(many, TOY, num_workers=2), strict=True):
-        assert equal(a, b)
-
-
 def test_without_the_cell_it_stays(crystals):
     for crystal, found in zip(
         crystals, relax(crystals, TOY, RelaxSettings(cell=False), num_workers=0), strict=True
