@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from pyg_crysdiff.cli import main
-from pyg_crysdiff.data.writers import write_extxyz
+from pyg_crysdiff.data.writers import crystal_to_cif, write_extxyz
 from pyg_crysdiff.evaluation.hull import HullFile
 from pyg_crysdiff.evaluation.known_phases import make_hull
 from pyg_crysdiff.relaxation import RelaxSettings, find_judge
@@ -133,3 +133,34 @@ def test_what_does_not_fit_is_told_in_one_line(files, words, message, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_the_leaderboard_from_the_command_line(files, capsys):
+    (files / "known.csv").write_text(_table(KNOWN * 4))
+    words = [
+        "benchmark", "--task", "sun", "--dataset", "known.csv", "--samples", "mine=samples.extxyz",
+        "--judge", EMT, "--num-samples", "2", "--evaluator", "none", "--workers", "0",
+        "--out", "board",
+    ]  # fmt: skip
+    main([*words, "--shard", "0/1"])
+    assert "part 0/1" in capsys.readouterr().out
+    assert not (files / "board").exists()
+    main([*words, "--hull", f"{EMT}=emt.json"])
+    said = capsys.readouterr().out
+    assert "S.U.N." in said
+    assert "report.html" in said
+    results = read_json("board/results.json")
+    (row,) = results["rows"]
+    assert row["details"]["picked"] == "the first 2 of 3"
+    assert results["settings"]["hulls"][EMT]["file"] == "emt.json"
+    assert results["settings"]["relaxation"]["steps"] == 500
+
+
+def _table(crystals):
+    """A table of one's own with a property."""
+    rows = {
+        "material_id": [f"k{i}" for i in range(len(crystals))],
+        "cif": [crystal_to_cif(c) for c in crystals],
+        "gap": np.arange(len(crystals)) / 10,
+    }
+    return pd.DataFrame(rows).to_csv(index=False)
