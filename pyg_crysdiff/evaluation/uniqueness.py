@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,15 +15,17 @@ from pyg_crysdiff.known.cells import (
     ANGLE_TOL,
     LTOL,
     STOL,
+    Cell,
     Key,
     KeyedCell,
     PrimitiveCells,
+    first_match,
     fits,
     matcher,
     matching_key,
 )
 from pyg_crysdiff.known.database import Database
-from pyg_crysdiff.known.finding import find_known
+from pyg_crysdiff.known.finding import find_known, search_by_key
 from pyg_crysdiff.parallel import parallel_map
 
 if TYPE_CHECKING:
@@ -38,11 +39,9 @@ __all__ = [
     "KeyedCell",
     "PrimitiveCells",
     "first_occurrences",
-    "fits",
     "kinds",
     "known_groups",
     "matcher",
-    "matches_any",
     "matching_key",
     "novel",
 ]
@@ -121,18 +120,11 @@ def novel(
         return np.array([crystal is None for crystal in found], dtype=bool)
     keyed = cells.of(crystals)
     groups = {
-        key: [structure for _, structure in members]
+        key: [_plain(structure) for _, structure in members]
         for key, members in known_groups((key for key, _ in keyed), known, cells).items()
     }
-    if not groups:
-        return np.ones(len(crystals), dtype=bool)
-    work = partial(_is_novel, groups)
-    return np.array(
-        parallel_map(
-            work, keyed, num_workers=num_workers, progress=progress, label="novelty", chunksize=8
-        ),
-        dtype=bool,
-    )
+    found = search_by_key(_new_ones, keyed, groups, num_workers=num_workers, progress=progress)
+    return np.array([new is not False for new in found], dtype=bool)
 
 
 def known_groups(
@@ -159,20 +151,18 @@ def known_groups(
     return dict(groups)
 
 
-def matches_any(structure: Structure, others: Sequence[Structure]) -> bool:
-    """Return whether a reduced primitive cell matches one of others with the same key."""
-    compare = matcher()
-    # Nearest volumes first: a match ends the search.
-    nearest = sorted(others, key=lambda s: abs(s.volume - structure.volume))
-    return any(fits(compare, other, structure) for other in nearest)
+def _plain(structure: Structure) -> Crystal:
+    """Return a cell as numbers, which go to other processes in less time."""
+    numbers = np.array(structure.atomic_numbers)
+    return Crystal(structure.lattice.matrix, structure.frac_coords, numbers)
 
 
 def _kinds_in_group(structures: Sequence[Structure]) -> list[int]:
-    compare = matcher()
+    compare, cells = matcher(), [Cell(structure) for structure in structures]
     firsts: list[int] = []
     out = []
-    for index, structure in enumerate(structures):
-        matched = (k for k in firsts if fits(compare, structures[k], structure))
+    for index, cell in enumerate(cells):
+        matched = (k for k in firsts if fits(compare, cells[k], cell))
         kind = next(matched, index)
         out.append(kind)
         if kind == index:
@@ -180,6 +170,7 @@ def _kinds_in_group(structures: Sequence[Structure]) -> list[int]:
     return out
 
 
-def _is_novel(groups: dict[Key, list[Structure]], item: tuple[Key | None, Structure]) -> bool:
-    key, structure = item
-    return key is None or not matches_any(structure, groups.get(key, []))
+def _new_ones(task: tuple[Key, list[Crystal], list[Structure]]) -> list[bool]:
+    compare, (_, cells, structures) = matcher(), task
+    known = [Cell(cell) for cell in cells]
+    return [first_match(compare, Cell(s), known) is None for s in structures]
