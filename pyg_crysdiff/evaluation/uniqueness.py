@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +26,8 @@ from pyg_crysdiff.known.cells import (
     matching_key,
 )
 from pyg_crysdiff.known.database import Database
-from pyg_crysdiff.known.finding import find_known, search_by_key
-from pyg_crysdiff.parallel import parallel_map
+from pyg_crysdiff.known.finding import find_known
+from pyg_crysdiff.known.grouping import kinds_by_key, search_by_key
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -82,19 +83,10 @@ def kinds(
         progress: Show a progress bar.
     """
     cells = cells or PrimitiveCells(num_workers=num_workers, progress=progress)
-    keyed = cells.of(crystals)
-    groups: dict[object, list[int]] = defaultdict(list)
-    for index, (key, _) in enumerate(keyed):
-        groups[index if key is None else key].append(index)
-    members = [[keyed[i][1] for i in group] for group in groups.values()]
-    firsts = parallel_map(
-        _kinds_in_group, members, num_workers=num_workers, progress=progress,
-        label="uniqueness", serial_below=2, chunksize=1,
-    ) if max(map(len, members), default=0) > 1 else [[0] for _ in members]  # fmt: skip
-    out = np.zeros(len(crystals), dtype=np.int64)
-    for group, first in zip(groups.values(), firsts, strict=True):
-        out[group] = np.asarray(group)[first]
-    return out
+    return kinds_by_key(
+        partial(fits, matcher()), cells.of(crystals), label="uniqueness", num_workers=num_workers,
+        progress=progress,
+    )  # fmt: skip
 
 
 def novel(
@@ -155,19 +147,6 @@ def _plain(structure: Structure) -> Crystal:
     """Return a cell as numbers, which go to other processes in less time."""
     numbers = np.array(structure.atomic_numbers)
     return Crystal(structure.lattice.matrix, structure.frac_coords, numbers)
-
-
-def _kinds_in_group(structures: Sequence[Structure]) -> list[int]:
-    compare, cells = matcher(), [Cell(structure) for structure in structures]
-    firsts: list[int] = []
-    out = []
-    for index, cell in enumerate(cells):
-        matched = (k for k in firsts if fits(compare, cells[k], cell))
-        kind = next(matched, index)
-        out.append(kind)
-        if kind == index:
-            firsts.append(index)
-    return out
 
 
 def _new_ones(task: tuple[Key, list[Crystal], list[Structure]]) -> list[bool]:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.formulas import reduced_formula
-from pyg_crysdiff.known.cells import Cell, Key, KeyedCell, PrimitiveCells, first_match, matcher
+from pyg_crysdiff.known.cells import Cell, Key, PrimitiveCells, first_match, matcher
 from pyg_crysdiff.known.database import Database, KnownCrystal
-from pyg_crysdiff.parallel import parallel_map
+from pyg_crysdiff.known.grouping import search_by_key
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-_TOGETHER = 16  # crystals of one key per task: their known ones are read once for all of them
-_FEW = 200  # crystals; for less, starting processes takes longer than the work
-T = TypeVar("T")
-K = TypeVar("K")
 
 
 def find_known(
@@ -60,48 +54,6 @@ def find_known(
     for i, row in zip(places, found, strict=True):
         if row is not None:
             out[i] = which[row]
-    return out
-
-
-def search_by_key(
-    work: Callable[[tuple[Key, K, list[Structure]]], list[T]],
-    keyed: Sequence[KeyedCell],
-    known: Mapping[Key, K],
-    *,
-    num_workers: int | None,
-    progress: bool,
-) -> list[T | None]:
-    """Search for cells among known ones of the same key, some of one key at a time.
-
-    Args:
-        work: From a key, what is known of it, and some cells of it to what is found for each.
-        keyed: Reduced primitive cells with their keys; None for what matches nothing.
-        known: Keys that known cells have, and what ``work`` needs to know of each.
-        num_workers: Processes; None for all cores.
-        progress: Show a progress bar.
-
-    Returns:
-        What was found for every cell; None where no known cell has its key.
-    """
-    members: dict[Key, list[int]] = defaultdict(list)
-    for i, (key, _) in enumerate(keyed):
-        if key is not None and key in known:
-            members[key].append(i)
-    parts = [
-        (key, some[start : start + _TOGETHER])
-        for key, some in members.items()
-        for start in range(0, len(some), _TOGETHER)
-    ]
-    few = sum(len(some) for _, some in parts) < _FEW
-    results = parallel_map(
-        work, [(key, known[key], [keyed[i][1] for i in some]) for key, some in parts],
-        num_workers=num_workers, progress=progress, label="known crystals", chunksize=4,
-        serial_below=len(parts) + 1 if few else 2,
-    )  # fmt: skip
-    out: list[T | None] = [None] * len(keyed)
-    for (_, some), found in zip(parts, results, strict=True):
-        for i, one in zip(some, found, strict=True):
-            out[i] = one
     return out
 
 
