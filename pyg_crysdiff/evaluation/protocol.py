@@ -57,6 +57,9 @@ class Protocol:
         lookup_property: Name of that property; None for the evaluator's.
         database: File of known crystals (``crysdiff index`` makes it), for novelty against all of
             them; None for none.
+        prototypes: Compare the valid crystals whatever their elements are too, with each other and
+            with the database, or else with the training set; see
+            :mod:`pyg_crysdiff.known.prototypes`. This takes ten to a hundred times as long.
     """
 
     task: str = "generation"
@@ -80,6 +83,7 @@ class Protocol:
     lookup: Mapping[str, Sequence[Crystal]] = field(default_factory=dict)
     lookup_property: str | None = None
     database: Path | None = None
+    prototypes: bool = False
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
