@@ -108,8 +108,10 @@ def novel(
     """
     cells = cells or PrimitiveCells(num_workers=num_workers, progress=progress)
     if isinstance(known, Database):
-        found = find_known(crystals, known, cells=cells, num_workers=num_workers, progress=progress)
-        return np.array([crystal is None for crystal in found], dtype=bool)
+        matched = find_known(
+            crystals, known, cells=cells, num_workers=num_workers, progress=progress
+        )
+        return np.array([crystal is None for crystal in matched], dtype=bool)
     keyed = cells.of(crystals)
     groups = {
         key: [_plain(structure) for _, structure in members]
