@@ -48,6 +48,8 @@ COLUMNS = {
     "novelty": "new against train",
     "novelty_known": "new against all known",
     "novelty_database": "new against database",
+    "uniqueness_prototype": "unique prototype",
+    "novelty_prototype": "new prototype",
     "p1_share": "P1",
     "lookup_matched": "known",
     **{f"lookup_sr{p}_all": f"look-up SR{p}" for p in PERCENTILES},

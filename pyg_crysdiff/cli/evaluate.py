@@ -85,6 +85,9 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
         "--cutoffs", nargs=2, type=positive, metavar=("STRUCTURE", "COMPOSITION"),
         help="cut-offs of COV (default: those of the reference data set)",
     )  # fmt: skip
+    add(
+        "--prototypes", action="store_true", help="compare crystals whatever their elements are too"
+    )
     add("--no-coverage", action="store_true", help="leave out COV and AMSD")
 
 
@@ -157,6 +160,7 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         evaluator=evaluator,
         target=args.target,
         database=args.known,
+        prototypes=args.prototypes,
         lookup=known,
         lookup_property=_lookup_property(known_set, evaluator),
         stability=stability_of(args),

@@ -157,6 +157,8 @@ def _key(entries: Entries, protocol: Protocol) -> str:
     }
     if protocol.database is not None:
         facts["database"] = Database(protocol.database).digest()
+    if protocol.prototypes:
+        facts["prototypes"] = True
     contents = _contents(entries, protocol.reference, protocol.train)
     if protocol.lookup:
         facts["lookup"] = [protocol.lookup_name(), *protocol.lookup]

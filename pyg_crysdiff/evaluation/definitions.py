@@ -23,6 +23,12 @@ DEFINITIONS = {
     " set, training, validation and test.",
     "novelty_database": "Share of valid crystals that match no crystal of the database of known"
     " crystals (same matcher as uniqueness); the settings of the results name the database.",
+    "uniqueness_prototype": "Share of valid crystals that are the first of their prototype among"
+    " the samples: pymatgen StructureMatcher.fit_anonymous with the tolerances of uniqueness, which"
+    " exchanges the elements as it likes.",
+    "novelty_prototype": "Share of valid crystals whose prototype (see uniqueness_prototype) no"
+    " crystal of the database of known crystals has, or of the training part where there is no"
+    " database.",
     "density_emd": "1D Wasserstein distance (g/cm^3) of the mass density between all valid crystals"
     f" and all reference crystals. Source: {_CDVAE}, without its unseeded draw of 1,000.",
     "num_elements_emd": "1D Wasserstein distance of the number of different elements between all"

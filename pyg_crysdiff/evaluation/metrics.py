@@ -51,6 +51,11 @@ def set_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
         out["novelty_database"] = _mean(valid["novel_database"].dropna(), protocol)
     if "known_part" in table:
         out["novelty_known"] = _mean(valid["known_part"].fillna("") == "", protocol)
+    if "prototype" in table:
+        kinds = valid["prototype"].dropna()
+        out["uniqueness_prototype"] = _mean(~kinds.duplicated(), protocol)
+    if "new_prototype" in table:
+        out["novelty_prototype"] = _mean(valid["new_prototype"].dropna(), protocol)
     for key, column in (("uniqueness_amd", "amd_earlier"), ("novelty_amd", "amd_train")):
         if column in valid:
             out[key] = _mean(valid[column] > amd_distance.SAME, protocol)

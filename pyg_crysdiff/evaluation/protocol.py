@@ -59,6 +59,9 @@ class Protocol:
             stable, unique, novel crystals on target; None for at or below the limit of SR5.
         database: File of known crystals (``crysdiff index`` makes it), for novelty against all of
             them; None for none.
+        prototypes: Compare the valid crystals whatever their elements are too, with each other and
+            with the database, or else with the training set; see
+            :mod:`pyg_crysdiff.known.prototypes`. This takes ten to a hundred times as long.
     """
 
     task: str = "generation"
@@ -83,6 +86,7 @@ class Protocol:
     lookup_property: str | None = None
     interval: tuple[float, float] | None = None
     database: Path | None = None
+    prototypes: bool = False
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:

@@ -21,6 +21,7 @@ from pyg_crysdiff.evaluation.uniqueness import PrimitiveCells, kinds, novel
 from pyg_crysdiff.evaluation.validity import structural_problem
 from pyg_crysdiff.known.database import Database
 from pyg_crysdiff.known.finding import find_known
+from pyg_crysdiff.known.prototypes import new_prototypes, prototype_kinds
 from pyg_crysdiff.parallel import parallel_map
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ def _repetition(
         out["novel"] = _where_known(spread, new, len(chosen))
     if protocol.database is not None:
         out |= _in_database(chosen, protocol, cells)
+    if protocol.prototypes:
+        out |= _prototypes(chosen, protocol, cells)
     if amd_distance.available():
         out["amd_earlier"] = amd_distance.nearest_earlier(chosen, **options)
         if protocol.train:
@@ -111,6 +114,24 @@ def _in_database(
     names[spread] = ["" if known is None else known.name or str(known.row) for known in found]
     new = np.array([known is None for known in found], dtype=bool)
     return {"novel_database": _where_known(spread, new, len(chosen)), "database_id": names}
+
+
+def _prototypes(
+    chosen: Sequence[Crystal], protocol: Protocol, cells: PrimitiveCells
+) -> dict[str, NDArray]:
+    """Columns on crystals of one structure, whatever their elements are."""
+    options: dict[str, Any] = {
+        "cells": cells, "num_workers": protocol.num_workers, "progress": protocol.progress,
+    }  # fmt: skip
+    early = np.arange(len(chosen))[: protocol.uniqueness_of]
+    kind = prototype_kinds([chosen[k] for k in early], **options).astype(np.float64)
+    out: dict[str, NDArray] = {"prototype": _where_known(early, kind, len(chosen))}
+    known = Database(protocol.database) if protocol.database is not None else protocol.train
+    if protocol.database is not None or protocol.train:
+        spread = evenly(len(chosen), protocol.novelty_of)
+        new = new_prototypes([chosen[k] for k in spread], known, **options)
+        out["new_prototype"] = _where_known(spread, new, len(chosen))
+    return out
 
 
 def evenly(count: int, most: int | None) -> NDArray[np.int64]:

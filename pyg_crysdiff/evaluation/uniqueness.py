@@ -16,16 +16,18 @@ from pyg_crysdiff.known.cells import (
     ANGLE_TOL,
     LTOL,
     STOL,
+    Cell,
     Key,
     KeyedCell,
     PrimitiveCells,
+    first_match,
     fits,
     matcher,
     matching_key,
 )
 from pyg_crysdiff.known.database import Database
 from pyg_crysdiff.known.finding import find_known
-from pyg_crysdiff.parallel import parallel_map
+from pyg_crysdiff.known.grouping import kinds_by_key, search_by_key
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -38,11 +40,9 @@ __all__ = [
     "KeyedCell",
     "PrimitiveCells",
     "first_occurrences",
-    "fits",
     "kinds",
     "known_groups",
     "matcher",
-    "matches_any",
     "matching_key",
     "novel",
 ]
@@ -83,19 +83,10 @@ def kinds(
         progress: Show a progress bar.
     """
     cells = cells or PrimitiveCells(num_workers=num_workers, progress=progress)
-    keyed = cells.of(crystals)
-    groups: dict[object, list[int]] = defaultdict(list)
-    for index, (key, _) in enumerate(keyed):
-        groups[index if key is None else key].append(index)
-    members = [[keyed[i][1] for i in group] for group in groups.values()]
-    firsts = parallel_map(
-        _kinds_in_group, members, num_workers=num_workers, progress=progress,
-        label="uniqueness", serial_below=2, chunksize=1,
-    ) if max(map(len, members), default=0) > 1 else [[0] for _ in members]  # fmt: skip
-    out = np.zeros(len(crystals), dtype=np.int64)
-    for group, first in zip(groups.values(), firsts, strict=True):
-        out[group] = np.asarray(group)[first]
-    return out
+    return kinds_by_key(
+        partial(fits, matcher()), cells.of(crystals), label="uniqueness", num_workers=num_workers,
+        progress=progress,
+    )  # fmt: skip
 
 
 def novel(
@@ -117,22 +108,17 @@ def novel(
     """
     cells = cells or PrimitiveCells(num_workers=num_workers, progress=progress)
     if isinstance(known, Database):
-        found = find_known(crystals, known, cells=cells, num_workers=num_workers, progress=progress)
-        return np.array([crystal is None for crystal in found], dtype=bool)
+        matched = find_known(
+            crystals, known, cells=cells, num_workers=num_workers, progress=progress
+        )
+        return np.array([crystal is None for crystal in matched], dtype=bool)
     keyed = cells.of(crystals)
     groups = {
-        key: [structure for _, structure in members]
+        key: [_plain(structure) for _, structure in members]
         for key, members in known_groups((key for key, _ in keyed), known, cells).items()
     }
-    if not groups:
-        return np.ones(len(crystals), dtype=bool)
-    work = partial(_is_novel, groups)
-    return np.array(
-        parallel_map(
-            work, keyed, num_workers=num_workers, progress=progress, label="novelty", chunksize=8
-        ),
-        dtype=bool,
-    )
+    found = search_by_key(_new_ones, keyed, groups, num_workers=num_workers, progress=progress)
+    return np.array([new is not False for new in found], dtype=bool)
 
 
 def known_groups(
@@ -159,27 +145,13 @@ def known_groups(
     return dict(groups)
 
 
-def matches_any(structure: Structure, others: Sequence[Structure]) -> bool:
-    """Return whether a reduced primitive cell matches one of others with the same key."""
-    compare = matcher()
-    # Nearest volumes first: a match ends the search.
-    nearest = sorted(others, key=lambda s: abs(s.volume - structure.volume))
-    return any(fits(compare, other, structure) for other in nearest)
+def _plain(structure: Structure) -> Crystal:
+    """Return a cell as numbers, which go to other processes in less time."""
+    numbers = np.array(structure.atomic_numbers)
+    return Crystal(structure.lattice.matrix, structure.frac_coords, numbers)
 
 
-def _kinds_in_group(structures: Sequence[Structure]) -> list[int]:
-    compare = matcher()
-    firsts: list[int] = []
-    out = []
-    for index, structure in enumerate(structures):
-        matched = (k for k in firsts if fits(compare, structures[k], structure))
-        kind = next(matched, index)
-        out.append(kind)
-        if kind == index:
-            firsts.append(index)
-    return out
-
-
-def _is_novel(groups: dict[Key, list[Structure]], item: tuple[Key | None, Structure]) -> bool:
-    key, structure = item
-    return key is None or not matches_any(structure, groups.get(key, []))
+def _new_ones(task: tuple[Key, list[Crystal], list[Structure]]) -> list[bool]:
+    compare, (_, cells, structures) = matcher(), task
+    known = [Cell(cell) for cell in cells]
+    return [first_match(compare, Cell(s), known) is None for s in structures]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.known.lattices import ANGLE_TOL, LTOL, ScaledLattice
 from pyg_crysdiff.parallel import parallel_map
 
 if TYPE_CHECKING:
     from pymatgen.analysis.structure_matcher import StructureMatcher
-    from pymatgen.core import Lattice, Structure
+    from pymatgen.core import Structure
 
-# pymatgen's defaults, written out since they decide the result.
-LTOL, STOL, ANGLE_TOL = 0.2, 0.3, 5.0
+STOL = 0.3  # pymatgen's default, written out since it decides the result
 
 Key = tuple[str, int]
 KeyedCell = tuple[Key | None, "Structure"]
@@ -70,37 +71,47 @@ def matcher() -> StructureMatcher:
     return StructureMatcher(LTOL, STOL, ANGLE_TOL, primitive_cell=False)
 
 
-def fits(compare: StructureMatcher, known: Structure, structure: Structure) -> bool:
-    """Return whether two reduced primitive cells of the same key match.
+class Cell:
+    """A reduced primitive cell to be matched; what is asked of it is made once, when asked.
 
-    The verdict is that of ``compare.fit``. Lattices that cannot be mapped onto each other are
-    refused before it copies the structures; see :func:`lattices_fit`.
+    Args:
+        content: The cell, of pymatgen or as it is kept in a database.
     """
-    return lattices_fit(known.lattice, structure.lattice) and fits_inside(compare, known, structure)
+
+    def __init__(self, content: Structure | Crystal) -> None:
+        self._content = content
+        lattice = content.lattice
+        self._matrix = lattice if isinstance(lattice, np.ndarray) else lattice.matrix
+        self.volume = float(abs(np.linalg.det(self._matrix)))
+
+    @cached_property
+    def structure(self) -> Structure:
+        """The cell as pymatgen's structure; most cells are refused before it is needed."""
+        return self._content.to_structure() if isinstance(self._content, Crystal) else self._content
+
+    @cached_property
+    def lattice(self) -> ScaledLattice:
+        """Its lattice at volume 1."""
+        return ScaledLattice(self._matrix)
 
 
-def fits_inside(compare: StructureMatcher, known: Structure, structure: Structure) -> bool:
-    """Return what the matcher says of two reduced primitive cells whose lattices may fit."""
+def fits(compare: StructureMatcher, known: Cell, cell: Cell) -> bool:
+    """Return whether two reduced primitive cells of the same key match: ``compare.fit``.
+
+    It is not asked where no lattice of the one is near the other; see
+    :mod:`pyg_crysdiff.known.lattices`.
+    """
+    if not known.lattice.may_become(cell.lattice):
+        return False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return bool(compare.fit(known, structure, skip_structure_reduction=True))
+        return bool(compare.fit(known.structure, cell.structure, skip_structure_reduction=True))
 
 
-def lattices_fit(known: Lattice, lattice: Lattice) -> bool:
-    """Return whether the matcher finds a lattice of ``known`` that is close to the other one.
+def first_match(compare: StructureMatcher, cell: Cell, known: Sequence[Cell]) -> int | None:
+    """Return the index of the first of some cells of the same key that matches; None for none.
 
-    This is the first thing that ``StructureMatcher.fit`` does with two primitive cells: it scales
-    both to one volume and lists the cells of the first lattice whose lengths and angles lie within
-    the tolerances of the second one. Where the list is empty there is no match, whatever the atoms
-    are. The same functions of pymatgen are called with the same numbers here, so that nothing is
-    refused that the matcher would not refuse.
+    Nearest volumes come first, of equal ones the first: a match ends the search.
     """
-    from pymatgen.core import Lattice  # noqa: PLC0415
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        ratio = (lattice.volume / known.volume) ** (1 / 6)
-        mappings = Lattice(known.matrix * ratio).find_all_mappings(
-            Lattice(lattice.matrix / ratio), ltol=LTOL, atol=ANGLE_TOL, skip_rotation_matrix=True
-        )
-        return any(abs(abs(np.linalg.det(matrix)) - 1) <= 0.5 for _, _, matrix in mappings)
+    order = sorted(range(len(known)), key=lambda i: abs(known[i].volume - cell.volume))
+    return next((i for i in order if fits(compare, known[i], cell)), None)

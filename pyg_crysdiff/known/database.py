@@ -145,12 +145,11 @@ class Database:
 
     def keys(self, formulas: Iterable[str]) -> dict[Key, int]:
         """Return the keys that crystals of these reduced formulas have, with their numbers."""
-        query = (
-            "SELECT formula, size, COUNT(*) FROM compositions JOIN crystals "
-            "ON composition = compositions.id WHERE size > 0 AND formula IN ({}) "
-            "GROUP BY formula, size"
-        )
-        return {(str(f), int(n)): int(count) for f, n, count in self._asked(query, formulas)}
+        return self._counted("formula", formulas)
+
+    def prototype_keys(self, formulas: Iterable[str]) -> dict[Key, int]:
+        """Return the keys that crystals of these anonymous formulas have, with their numbers."""
+        return self._counted("anonymous", formulas)
 
     def of_formulas(self, formulas: Iterable[str]) -> Iterator[tuple[Key | None, int, Crystal]]:
         """Yield the crystals of these reduced formulas as they were added.
@@ -169,13 +168,11 @@ class Database:
 
     def cells(self, key: Key) -> list[tuple[int, Crystal]]:
         """Return row and reduced primitive cell of every crystal of a key, in the order of rows."""
-        query = (
-            "SELECT id, cell FROM crystals WHERE size = ? AND composition = "
-            "(SELECT id FROM compositions WHERE formula = ?) ORDER BY id"
-        )
-        with reading(self.path) as connection:
-            rows = connection.execute(query, (key[1], key[0])).fetchall()
-        return [(int(row), unpack(packed)) for row, packed in rows]
+        return self._reduced("formula", key)
+
+    def prototype_cells(self, key: Key) -> list[tuple[int, Crystal]]:
+        """Return what :meth:`cells` does, for an anonymous formula and a size."""
+        return self._reduced("anonymous", key)
 
     def which(self, rows: Iterable[int]) -> dict[int, KnownCrystal]:
         """Say which crystals stand in these rows."""
@@ -221,6 +218,23 @@ class Database:
         query = "SELECT place, reason FROM unreadable ORDER BY rowid"
         with reading(self.path) as connection:
             yield from ((str(place), str(reason)) for place, reason in connection.execute(query))
+
+    def _counted(self, column: str, formulas: Iterable[str]) -> dict[Key, int]:
+        query = (
+            f"SELECT {column}, size, COUNT(*) FROM compositions JOIN crystals "
+            f"ON composition = compositions.id WHERE size > 0 AND {column} IN ({{}}) "
+            f"GROUP BY {column}, size"
+        )
+        return {(str(f), int(n)): int(count) for f, n, count in self._asked(query, formulas)}
+
+    def _reduced(self, column: str, key: Key) -> list[tuple[int, Crystal]]:
+        query = (
+            "SELECT id, cell FROM crystals WHERE size = ? AND composition IN "
+            f"(SELECT id FROM compositions WHERE {column} = ?) ORDER BY id"
+        )
+        with reading(self.path) as connection:
+            rows = connection.execute(query, (key[1], key[0])).fetchall()
+        return [(int(row), unpack(packed)) for row, packed in rows]
 
     def _asked(self, query: str, values: Iterable[object]) -> Iterator[Sequence]:
         """Yield the rows of a query with a list of values, some hundred of them at a time."""

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.formulas import reduced_formula
-from pyg_crysdiff.known.cells import (
-    Key,
-    PrimitiveCells,
-    fits_inside,
-    lattices_fit,
-    matcher,
-)
+from pyg_crysdiff.known.cells import Cell, Key, PrimitiveCells, first_match, matcher
 from pyg_crysdiff.known.database import Database, KnownCrystal
-from pyg_crysdiff.parallel import parallel_map
+from pyg_crysdiff.known.grouping import search_by_key
 
 if TYPE_CHECKING:
-    from pymatgen.analysis.structure_matcher import StructureMatcher
-    from pymatgen.core import Lattice, Structure
-
-_TOGETHER = 16  # crystals of one key per task: reading their known ones costs as some comparisons
-_FEW = 200  # crystals; starting processes for less takes longer than the work
-_Task = tuple[Key, list["Structure"]]
+    from pymatgen.core import Structure
 
 
 def find_known(
@@ -54,47 +42,19 @@ def find_known(
     cells = cells or PrimitiveCells(num_workers=num_workers, progress=progress)
     there = database.keys(reduced_formula(crystal) for crystal in crystals)
     formulas = {formula for formula, _ in there}
+    # Who has a formula of its own need not be reduced.
     places = [i for i, crystal in enumerate(crystals) if reduced_formula(crystal) in formulas]
-    members: dict[Key, list[tuple[int, Structure]]] = defaultdict(list)
-    for i, (key, cell) in zip(places, cells.of([crystals[i] for i in places]), strict=True):
-        if key is not None and key in there:
-            members[key].append((i, cell))
-    parts = [
-        (key, some[start : start + _TOGETHER])
-        for key, some in members.items()
-        for start in range(0, len(some), _TOGETHER)
-    ]
-    tasks: list[_Task] = [(key, [cell for _, cell in some]) for key, some in parts]
-    rows = parallel_map(
-        partial(_rows_that_match, database.path), tasks, num_workers=num_workers,
-        progress=progress, label="known crystals", chunksize=4,
-        serial_below=2 if sum(len(some) for some in members.values()) >= _FEW else len(tasks) + 1,
+    keyed = cells.of([crystals[i] for i in places])
+    found = search_by_key(
+        partial(_rows_that_match, database.path), keyed, there,
+        num_workers=num_workers, progress=progress,
     )  # fmt: skip
-    out: list[int | None] = [None] * len(crystals)
-    for (_, some), found in zip(parts, rows, strict=True):
-        for (i, _), row in zip(some, found, strict=True):
-            out[i] = row
-    which = database.which(row for row in out if row is not None)
-    return [None if row is None else which[row] for row in out]
-
-
-class KnownCell:
-    """A reduced primitive cell out of a database; what pymatgen needs of it is made when asked."""
-
-    def __init__(self, row: int, crystal: Crystal) -> None:
-        self.row, self.crystal, self.volume = row, crystal, crystal.volume
-
-    @cached_property
-    def lattice(self) -> Lattice:
-        """The lattice."""
-        from pymatgen.core import Lattice  # noqa: PLC0415
-
-        return Lattice(self.crystal.lattice)
-
-    @cached_property
-    def structure(self) -> Structure:
-        """The structure; most cells of a group are refused before it is needed."""
-        return self.crystal.to_structure()
+    which = database.which(row for row in found if row is not None)
+    out: list[KnownCrystal | None] = [None] * len(crystals)
+    for i, row in zip(places, found, strict=True):
+        if row is not None:
+            out[i] = which[row]
+    return out
 
 
 class KnownCells:
@@ -107,27 +67,19 @@ class KnownCells:
     def __init__(self, path: str | Path) -> None:
         self._database = Database(path)
         self._matcher = matcher()
-        self._cells: dict[Key, list[KnownCell]] = {}
+        self._cells: dict[Key, tuple[list[int], list[Cell]]] = {}
 
     def match(self, key: Key, structure: Structure) -> int | None:
         """Return the row of the known crystal that a reduced primitive cell matches, or None."""
         if key not in self._cells:
-            self._cells[key] = [KnownCell(*found) for found in self._database.cells(key)]
-        return first_match(self._matcher, structure, self._cells[key])
+            found = self._database.cells(key)
+            self._cells[key] = ([row for row, _ in found], [Cell(cell) for _, cell in found])
+        rows, cells = self._cells[key]
+        index = first_match(self._matcher, Cell(structure), cells)
+        return None if index is None else rows[index]
 
 
-def first_match(
-    compare: StructureMatcher, structure: Structure, known: Sequence[KnownCell]
-) -> int | None:
-    """Return the row of the first cell that matches, nearest volumes first; None for none."""
-    volume, lattice = structure.volume, structure.lattice
-    for cell in sorted(known, key=lambda c: abs(c.volume - volume)):
-        if lattices_fit(cell.lattice, lattice) and fits_inside(compare, cell.structure, structure):
-            return cell.row
-    return None
-
-
-def _rows_that_match(path: Path, task: _Task) -> list[int | None]:
-    key, structures = task
+def _rows_that_match(path: Path, task: tuple[Key, int, list[Structure]]) -> list[int | None]:
+    key, _, structures = task
     cells = KnownCells(path)
     return [cells.match(key, structure) for structure in structures]

@@ -20,7 +20,7 @@ from pymatgen.core import Structure
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.evaluation.predictor import PropertyPredictor
-from pyg_crysdiff.evaluation.uniqueness import Key, matches_any, matching_key
+from pyg_crysdiff.known.cells import Cell, Key, first_match, fits, matcher, matching_key
 from pyg_crysdiff.known.database import Database
 from pyg_crysdiff.known.finding import KnownCells
 from pyg_crysdiff.progress import bar
@@ -74,7 +74,7 @@ def select(
     off = np.abs(predictor.predict(candidates, progress=progress) - target)
     order = [int(i) for i in np.argsort(off, kind="stable") if np.isfinite(off[i])]
     is_known = _membership(known)
-    kept: dict[Key, list[tuple[Structure, list[int]]]] = defaultdict(list)
+    kept: dict[Key, list[tuple[Cell, list[int]]]] = defaultdict(list)
     chosen: list[int] = []
     with bar(label="selecting", total=count, show=progress) as shown:
         for index in order:
@@ -86,7 +86,11 @@ def select(
                 key, structure = matching_key(crystal)
                 if key is not None and is_known is not None and is_known(key, structure):
                     continue
-                if copies and key is not None and not _takes(kept[key], structure, index, copies):
+                if (
+                    copies
+                    and key is not None
+                    and not _takes(kept[key], Cell(structure), index, copies)
+                ):
                     continue
             chosen.append(index)
             shown.update()
@@ -104,21 +108,21 @@ def _membership(
         return lambda key, structure: cells.match(key, structure) is not None
     if not known:
         return None
-    old: dict[Key, list[Structure]] = defaultdict(list)
+    old: dict[Key, list[Cell]] = defaultdict(list)
     for one in known:
         key, structure = matching_key(one)
         if key is not None:
-            old[key].append(structure)
-    return lambda key, structure: matches_any(structure, old[key])
+            old[key].append(Cell(structure))
+    compare = matcher()
+    return lambda key, structure: first_match(compare, Cell(structure), old[key]) is not None
 
 
-def _takes(
-    kept: list[tuple[Structure, list[int]]], structure: Structure, index: int, copies: int
-) -> bool:
-    """Count a structure with those that it matches; whether there is room for it."""
+def _takes(kept: list[tuple[Cell, list[int]]], cell: Cell, index: int, copies: int) -> bool:
+    """Count a cell with those that it matches; whether there is room for it."""
+    compare = matcher()
     for other, members in kept:
-        if matches_any(structure, [other]):
+        if fits(compare, other, cell):
             members.append(index)
             return len(members) <= copies
-    kept.append((structure, [index]))
+    kept.append((cell, [index]))
     return True

@@ -1,12 +1,14 @@
 """Novelty against a database in an evaluation, and in a selection."""
 
 import json
+from argparse import Namespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from pyg_crysdiff.cli import main
+from pyg_crysdiff.cli.select import _known as known_of
 from pyg_crysdiff.data import Crystal, load_dataset
 from pyg_crysdiff.data.writers import write_extxyz
 from pyg_crysdiff.evaluation import Protocol, evaluate
@@ -84,6 +86,23 @@ def test_the_command_takes_a_database(crystals, database, tmp_path, capsys):
     assert "novelty_database" in raw["rows"][0]["metrics"]
 
 
+def test_prototypes(crystals, database):
+    """All crystals of the demo set are cubic perovskites; one is something else."""
+    salt = Crystal(4.1 * np.eye(3), [[0, 0, 0], [0.5, 0.5, 0.5]], [55, 17])
+    found = evaluate([salt, *crystals], protocol(database, prototypes=True))
+    valid = found.table["valid"]
+    assert valid[0]
+    count = int(valid.sum())
+    assert found.metrics["uniqueness_prototype"].value == pytest.approx(2 / count)
+    assert found.metrics["novelty_prototype"].value == pytest.approx(1 / count)
+    assert found.table["prototype"][valid].tolist() == [0] + [1] * (count - 1)
+    trained = evaluate([salt, *crystals], Protocol(
+        train=crystals[:2], prototypes=True, num_bootstrap=0, num_workers=0, space_groups=False,
+        progress=False,
+    ))  # fmt: skip
+    assert trained.metrics["novelty_prototype"].value == pytest.approx(1 / count)
+
+
 class Volume:
     """A property model that needs no training."""
 
@@ -97,4 +116,6 @@ def test_none_that_is_known_is_selected(crystals, database):
     chosen = select(crystals, 12, Volume(), 0.0, known=database)
     assert chosen == select(crystals, 12, Volume(), 0.0, known=crystals[:8])
     assert set(chosen) <= set(range(8, 12))
+    args = Namespace(new_to=str(database.path))
+    assert select(crystals, 12, Volume(), 0.0, known=known_of(args)) == chosen
     assert chosen

@@ -13,10 +13,12 @@ import pytest
 
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.data.formulas import anonymous_formula, reduced_formula
-from pyg_crysdiff.known import Database
+from pyg_crysdiff.known import Database, files
 from pyg_crysdiff.known.cells import matching_key
 from pyg_crysdiff.known.packing import pack, unpack
 from tests.known.crystals import networks, perovskites
+
+ROOT = Path(__file__).parents[2]
 
 
 def made(folder, crystals, name="known.sqlite"):
@@ -199,3 +201,35 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_anonymous_formulas(rng):
     crystal = perovskites(1)[0]
     assert anonymous_formula(crystal) == "ABC3"
+
+
+def test_two_writers_take_turns(tmp_path):
+    path = tmp_path / "known.sqlite"
+    code = """
+import sys
+from pyg_crysdiff.known import Database, files
+from tests.known.crystals import perovskites
+start = int(sys.argv[2])
+Database(sys.argv[1], create=True).add(perovskites(60)[start : start + 40], num_workers=0)
+"""
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, str(path), str(start)], cwd=ROOT)
+        for start in (0, 20)
+    ]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    assert len(Database(path)) == 60
+    assert Database(path).digest() == made(tmp_path, perovskites(60), "other.sqlite").digest()
+
+
+def test_a_file_system_without_locks_is_read_without_them(tmp_path, monkeypatch):
+    database, opened = made(tmp_path, perovskites(5)), files._opened
+
+    def without_locks(path, options):
+        if "nolock" not in options:
+            error = sqlite3.OperationalError("locking protocol")
+            error.sqlite_errorname = "SQLITE_PROTOCOL"
+            raise error
+        return opened(path, options)
+
+    monkeypatch.setattr(files, "_opened", without_locks)
+    assert len(database) == 5
