@@ -7,6 +7,7 @@ hull of its own, since energies of two potentials cannot be compared.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -245,3 +246,16 @@ def stability_columns(
     """
     (found,) = judge_all(crystals, known, settings, progress)
     return found.columns
+
+
+def __getattr__(name: str) -> Any:
+    """Return what version 0.1 had here, with a warning."""
+    if name not in ("Relaxed", "relaxed", "relaxations", "static_energies"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pyg_crysdiff.evaluation import old_stability  # noqa: PLC0415
+
+    warnings.warn(
+        f"{__name__}.{name} goes with the next release: take relax and single_points of "
+        "pyg_crysdiff.relaxation", DeprecationWarning, stacklevel=2,
+    )  # fmt: skip
+    return getattr(old_stability, name)

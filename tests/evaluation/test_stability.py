@@ -229,6 +229,22 @@ def test_old_settings_still_load(tmp_path):
     assert stability.Hull is Hull
 
 
+def test_the_functions_of_the_last_version_still_work_and_warn(settings):
+    samples = [crystal(29, volume=16), crystal(54)]
+    with pytest.warns(DeprecationWarning, match="goes with the next release"):
+        found = stability.relaxed(samples, settings)
+    assert found[0].energy == pytest.approx(ground(samples[0]), abs=1e-4)
+    assert found[1].crystal is samples[1]
+    with pytest.warns(DeprecationWarning, match="next release"):
+        columns = stability.relaxations(samples, settings)
+    assert columns["relax_converged"][0] == 1
+    with pytest.warns(DeprecationWarning, match="next release"):
+        energies = stability.static_energies(samples, settings)
+    np.testing.assert_allclose(energies, columns["initial_energy"])
+    with pytest.raises(AttributeError, match="no attribute 'colour'"):
+        _ = stability.colour
+
+
 HOSTILE = {
     "deep": ("[" * 100_000, "not valid JSON"),
     "null": ("null", "must hold a JSON list"),
