@@ -35,6 +35,10 @@ SUN_COLUMNS = {
     "hull_unknown": "no hull",
     "judges_differ": "judges differ",
 }
+_LONG = (  # what a terminal has no room for; the report shows all
+    "sun_at_hull_relaxed", "sun_at_hull_submitted", "on_target", "sun_at_hull_on_target",
+    "msun_on_target", "sun_at_hull_on_target_per_relaxation", "moved_far", "relax_failed",
+)  # fmt: skip
 _BY_JUDGE = ("sun_at_hull", "msun", "relax_rms_median", "relax_converged")
 _RATES = {"all": "all", "strict": "strict", "unique": "unique", "best10": "best of ten"}
 COLUMNS = {
@@ -153,7 +157,10 @@ def warnings_of(results: Results) -> list[str]:
 
 def text_table(results: Results) -> str:
     """Return the table for a terminal: measured rows, published ones, and the rows' settings."""
-    columns = grouped(columns_of(results.rows))
+    every = columns_of(results.rows)
+    if results.task == "sun":
+        every = {key: title for key, title in every.items() if key.partition("@")[0] not in _LONG}
+    columns = grouped(every)
     width = max(len(row.method) for row in results.rows) + 2
     sizes = {title: max(len(title), 6 * len(keys)) for title, keys in columns.items()}
     lines = [*heading(results), ""]
