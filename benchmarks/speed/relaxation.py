@@ -144,7 +144,11 @@ def report(args: argparse.Namespace, sides: dict[str, dict[str, Any]]) -> dict[s
           f"{ratios['processor_seconds']:.1f} by the processor")  # fmt: skip
     ours, theirs = (np.array([e for e, *_ in sides[s]["found"]]) for s in ("batched", "alone"))
     different = np.flatnonzero(~(np.abs(ours - theirs) <= SAME))
-    print(f"energies equal to 1 meV/atom: {len(crystals) - len(different)} of {len(crystals)}")
+    lower = int((ours < theirs - SAME).sum())
+    print(
+        f"energies equal to 1 meV/atom: {len(crystals) - len(different)} of {len(crystals)}; "
+        f"batched lower: {lower}, higher or unknown: {len(different) - lower}"
+    )
     for i in different:
         print(f"  {i:4d} {reduced_formula(crystals[i]):20s} batched {ours[i]:.4f}, alone "
               f"{theirs[i]:.4f} eV/atom, converged {sides['batched']['found'][i][2]} and "

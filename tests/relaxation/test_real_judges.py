@@ -6,10 +6,12 @@ from io import StringIO
 
 import numpy as np
 import pytest
+import torch
 
 from pyg_crysdiff.data import load_dataset
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.relaxation import RelaxSettings, find_judge, relax, single_points
+from pyg_crysdiff.relaxation.neighbours import find_neighbours
 from pyg_crysdiff.relaxation.potentials import GPA
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -102,3 +104,34 @@ def test_sevennet_relaxes(crystals):
     assert found.converged
     assert found.energy < found.energy_before
     assert found.judge == "sevennet 0 (11Jul2024)"
+
+
+def make_morse(device):
+    """A model of torch-sim."""
+    from torch_sim.models.morse import MorseModel
+
+    return MorseModel(
+        sigma=2.5, epsilon=0.5, alpha=1.5, cutoff=5.0, device=torch.device(device),
+        dtype=torch.float64, compute_forces=True, compute_stress=True,
+    )  # fmt: skip
+
+
+def test_models_of_torch_sim_judge_too():
+    # Not its stress: that of torch-sim 0.3's Morse pairs is twice the derivative of their energy.
+    pytest.importorskip("torch_sim", reason="torch-sim")
+    judge = find_judge(f"torchsim:{__name__}.make_morse")
+    potential = judge.potential()
+    two = [SALT, replace(SALT, lattice=1.02 * SALT.lattice)]
+    for together, crystal in zip(potential(two), two, strict=True):
+        near = find_neighbours(crystal, 5.0)
+        decay = np.exp(-1.5 * (near.length - 2.5))
+        assert together.energy == pytest.approx((0.25 * ((1 - decay) ** 2 - 1)).sum())
+        pulls = (1.5 * (1 - decay) * decay / near.length)[:, None] * near.vectors(crystal)
+        forces = np.zeros((2, 3))
+        np.add.at(forces, near.center, pulls)
+        assert np.allclose(together.forces, forces)
+        (alone,) = potential([crystal])
+        assert np.allclose(together.stress, alone.stress)
+    (found,) = relax([SALT], judge, RelaxSettings(cell=False), num_workers=0)
+    assert found.converged
+    assert found.energy < found.energy_before
