@@ -145,7 +145,9 @@ class HullFile:
     def read(cls, path: str | Path) -> HullFile:
         """Read what :meth:`write` wrote, or a JSON(.gz) list of pymatgen entries.
 
-        Entries have ``composition`` and ``energy`` (eV per formula given).
+        Entries have ``composition`` and ``energy`` (eV per formula given), and where they are
+        ``ComputedEntry`` a ``correction``, which is added. ``{"scheme": "MP2020", "entries":
+        [...]}`` names the energy scale of a list.
 
         Raises:
             FileNotFoundError: If there is no such file.
@@ -189,7 +191,9 @@ def read_entries(path: Path) -> list[PDEntry]:
 def _phase(item: Any, where: str) -> Phase:
     """Make one phase, and name what is wrong with it."""
     try:
-        composition, energy = Composition(item["composition"]), float(item["energy"])
+        composition = Composition(item["composition"])
+        # pymatgen's ComputedEntry writes its energy without the correction, and this beside it.
+        energy = float(item["energy"]) + float(item.get("correction") or 0.0)
         atoms = float(composition.num_atoms)
         before = item.get("energy_unrelaxed")
         unrelaxed = math.nan if before is None else float(before)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from pymatgen.analysis.phase_diagram import PDEntry
 from pymatgen.core import Composition
+from pymatgen.entries.computed_entries import ComputedEntry
 
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.evaluation.hull import Hull, HullFile, Phase, composition_of, read_entries
@@ -114,6 +115,17 @@ def test_lists_of_pymatgen_entries_load(tmp_path):
     found = HullFile.read(file)
     assert (found.judge, found.settings, found.scheme) == ("", {}, "")
     assert [p.entry().energy for p in found.phases] == [-1.0, -6.0]
+
+
+def test_corrections_of_computed_entries_count(tmp_path):
+    file = tmp_path / "entries.json"
+    entries = [ComputedEntry("Na2O", -9.0, correction=-0.687), ComputedEntry("Na", -1.3)]
+    content = {"scheme": "MP2020", "entries": [json.loads(e.to_json()) for e in entries]}
+    file.write_text(json.dumps(content))
+    found = HullFile.read(file)
+    assert found.scheme == "MP2020"
+    assert [p.entry().energy for p in found.phases] == pytest.approx([-9.687, -1.3])
+    assert [p.entry().energy for p in found.phases] == pytest.approx([e.energy for e in entries])
 
 
 @pytest.mark.parametrize(
