@@ -13,8 +13,8 @@ import pandas as pd
 
 import pyg_crysdiff
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
-from pyg_crysdiff.evaluation.genbench.rows import settings_facts
 from pyg_crysdiff.data.writers import write_extxyz
+from pyg_crysdiff.evaluation.genbench.rows import settings_facts
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
 from pyg_crysdiff.evaluation.predictor import identity_of
 from pyg_crysdiff.evaluation.results import Estimate
