@@ -77,6 +77,7 @@ class Engine(Protocol):
 
         Raises:
             WorkerKilledError: If there are no workers any more.
+            ConnectionError: If the scheduler or executor has gone.
         """
         ...
 

@@ -97,7 +97,7 @@ def _portable(error: Exception) -> Exception:
         pickle.loads(pickle.dumps(error))
     except Exception:
         error = RuntimeError(f"{type(error).__name__}: {first_line(error)}")
-    error.add_note(f"in a worker:\n{lines}")
+    error.add_note(f"where it was raised:\n{lines}")
     error.__traceback__ = None  # it would keep the worker's frames alive
     return error
 

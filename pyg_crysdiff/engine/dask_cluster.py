@@ -55,7 +55,8 @@ class _Scheduler:
         self._client = client
         # Dask takes equal calls for one, also where the first of them has failed.
         self._executor = client.get_executor(pure=False)
-        self._shared: Any = None
+        self._parcel: Parcel | None = None
+        self._shared: Any = None  # the task whose result is the parcel
         self._window, self._counted = _LEAST, -_COUNT
 
     @property
@@ -68,12 +69,23 @@ class _Scheduler:
         return self._window
 
     def submit(self, parcel: Any, items: list[Any]) -> Future[Any]:
-        found: Future[Any] = self._executor.submit(run_chunk, parcel, items)
+        shared = self._on_workers() if parcel is self._parcel else parcel
+        found: Future[Any] = self._executor.submit(run_chunk, shared, items)
         return found
 
-    def share(self, parcel: Parcel) -> Any:
-        """Return the result of a task, which Dask makes again where all who have it were lost."""
-        return self._client.submit(_itself, parcel, key=f"function-{parcel.digest}-{os.getpid()}")
+    def share(self, parcel: Parcel) -> Parcel:
+        """Let a parcel be the result of a task, which Dask brings from worker to worker."""
+        self._parcel = parcel
+        return parcel
+
+    def _on_workers(self) -> Any:
+        """Return the task, a new one where it fell with a worker.
+
+        Dask makes the result again where all who have it were lost.
+        """
+        if self._shared is None or self._shared.status in ("error", "lost", "cancelled"):
+            self._shared = self._client.submit(_itself, self._parcel, pure=False)
+        return self._shared
 
     def renew(self, fewer: bool) -> None:
         """Leave it to Dask, which has its own ways to replace workers."""
@@ -101,16 +113,21 @@ def local(number: int | None = None) -> Iterator[Dask]:
     with ExitStack() as held:
         # A lost worker is told at once: what is tried how often is decided here.
         held.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 0}))
-        cluster = held.enter_context(
-            distributed.LocalCluster(
-                n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:8787",
-                silence_logs=logging.CRITICAL,
-            )
-        )  # fmt: skip
+        cluster = held.enter_context(_scheduler(distributed))
         held.enter_context(_workers(cluster.scheduler_address, workers))
         client = held.enter_context(distributed.Client(cluster, set_as_default=False))
         client.wait_for_workers(workers, timeout=_ANSWER * 4)
         yield Dask(client)
+
+
+def _scheduler(distributed: Any) -> Any:
+    """Start a scheduler in this process, with its dashboard at the usual port if that is free."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Port .* is already in use", UserWarning)
+        return distributed.LocalCluster(
+            n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:8787",
+            silence_logs=logging.CRITICAL,
+        )  # fmt: skip
 
 
 @contextmanager

@@ -206,7 +206,9 @@ class Driver:
         try:
             found = future.result()
         except CancelledError as error:
-            raise WorkerKilledError("the workers are gone, and what they were doing") from error
+            raise ConnectionError(
+                "the work under way was cancelled: the scheduler or the executor has gone"
+            ) from error
         except _UNSENDABLE:
             raise
         except Exception as error:

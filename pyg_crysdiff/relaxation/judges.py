@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from pyg_crysdiff.relaxation.potentials import Potential
+from pyg_crysdiff.storage import file_digest
 
 JUDGES = ("chgnet", "sevennet", "ase:module.Class", "torchsim:NAME")
 _SEVENNET = "0 (11Jul2024)"
@@ -124,7 +125,7 @@ def _torchsim(name: str) -> Judge:
 
 
 def _version(judge: str, path: str) -> str:
-    """Check that ``module.name`` is there, and return the version of its package."""
+    """Check that ``module.name`` is there; return its package's version, or its file's digest."""
     module, _, name = path.rpartition(".")
     package = module.partition(".")[0]
     if not module or importlib.util.find_spec(package) is None:
@@ -132,9 +133,13 @@ def _version(judge: str, path: str) -> str:
             f"{judge}: no module {module!r}; write {judge.partition(':')[0]}:module.name, as in "
             "ase:ase.calculators.emt.EMT, and install its package"
         )
-    if not hasattr(import_module(module), name):
+    found = import_module(module)
+    if not hasattr(found, name):
         raise ValueError(f"{judge}: the module {module!r} has no {name!r}")
-    return str(getattr(import_module(package), "__version__", ""))
+    if version := getattr(import_module(package), "__version__", ""):
+        return str(version)
+    file = getattr(found, "__file__", None)  # of a user's own module the content counts
+    return file_digest(file)[:8] if file else ""
 
 
 def _need(judge: str, package: str, extra: str) -> None:

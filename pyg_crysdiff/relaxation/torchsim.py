@@ -45,7 +45,7 @@ class TorchSimPotential:
         state = torch_sim.initialize_state(atoms, self.model.device, self.model.dtype)
         found = self.model(state)
         energy, force, stress = (
-            found[key].detach().double().cpu().numpy() for key in ("energy", "forces", "stress")
+            found[key].detach().cpu().double().numpy() for key in ("energy", "forces", "stress")
         )
         ends = np.cumsum([len(c) for c in crystals])[:-1]
         return [

@@ -22,6 +22,8 @@ def load_runner():
     "page", ["quickstart", "own_data", "extending", "several_machines", "drop_in"]
 )
 def test_page(page, tmp_path, monkeypatch):
+    if page == "several_machines":
+        pytest.importorskip("distributed")
     monkeypatch.chdir(tmp_path)
     assert os.environ["CRYSDIFF_CACHE"]
     assert load_runner().run_page(ROOT / "docs" / f"{page}.md", tiny=True) >= 1

@@ -148,7 +148,7 @@ def test_what_raises_is_tried_once_more() -> None:
     found = driven(FakePool(lambda under_way: set()), range(70, 80))
     assert found[7].reason == "no 77"
     assert isinstance(found[7].error, ArithmeticError)
-    assert "in a worker" in found[7].error.__notes__[0]
+    assert "where it was raised" in found[7].error.__notes__[0]
     assert [v for k, v in sorted(found.items()) if k != 7] == [
         3 * x for x in range(70, 80) if x != 77
     ]
@@ -205,6 +205,20 @@ def test_what_cannot_be_sent_is_an_error_at_once() -> None:
 
     pool.submit = refuse  # type: ignore[method-assign]
     with pytest.raises(TypeError, match="lock"):
+        driven(pool)
+
+
+def test_a_scheduler_that_goes_is_named() -> None:
+    pool = FakePool(lambda under_way: set())
+
+    def gone(parcel: Any, items: Any) -> Any:
+        future: Future[Any] = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        return future
+
+    pool.submit = gone  # type: ignore[method-assign]
+    with pytest.raises(ConnectionError, match="has gone"):
         driven(pool)
 
 

@@ -11,8 +11,8 @@ import torch
 from pyg_crysdiff.data import load_dataset
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.relaxation import RelaxSettings, find_judge, relax, single_points
-from pyg_crysdiff.relaxation.neighbours import find_neighbours
 from pyg_crysdiff.relaxation.potentials import GPA
+from pyg_crysdiff.testing.potential import pair_point, toy_judge
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 FAR = Crystal(4.2 * np.eye(3), [[0, 0, 0]], [55])  # no two bonds that make an angle
@@ -106,32 +106,38 @@ def test_sevennet_relaxes(crystals):
     assert found.judge == "sevennet 0 (11Jul2024)"
 
 
-def make_morse(device):
-    """A model of torch-sim."""
-    from torch_sim.models.morse import MorseModel
+class TorchSimPairs:
+    """The toy potential in the form of torch-sim's models."""
 
-    return MorseModel(
-        sigma=2.5, epsilon=0.5, alpha=1.5, cutoff=5.0, device=torch.device(device),
-        dtype=torch.float64, compute_forces=True, compute_stress=True,
-    )  # fmt: skip
+    def __init__(self, device):
+        self.device, self.dtype = torch.device(device), torch.float64
+
+    def __call__(self, state):
+        points = []
+        for i, cell in enumerate(state.row_vector_cell.numpy()):
+            mine = (state.system_idx == i).numpy()
+            frac = state.positions.numpy()[mine] @ np.linalg.inv(cell)
+            points.append(pair_point(Crystal(cell, frac, state.atomic_numbers.numpy()[mine])))
+        return {
+            "energy": torch.tensor([p.energy for p in points]),
+            "forces": torch.from_numpy(np.concatenate([p.forces for p in points])),
+            "stress": torch.from_numpy(np.stack([p.stress for p in points])),
+        }
 
 
-def test_models_of_torch_sim_judge_too():
-    # Not its stress: that of torch-sim 0.3's Morse pairs is twice the derivative of their energy.
+def test_models_of_torch_sim_judge_too(crystals):
     pytest.importorskip("torch_sim", reason="torch-sim")
-    judge = find_judge(f"torchsim:{__name__}.make_morse")
-    potential = judge.potential()
-    two = [SALT, replace(SALT, lattice=1.02 * SALT.lattice)]
-    for together, crystal in zip(potential(two), two, strict=True):
-        near = find_neighbours(crystal, 5.0)
-        decay = np.exp(-1.5 * (near.length - 2.5))
-        assert together.energy == pytest.approx((0.25 * ((1 - decay) ** 2 - 1)).sum())
-        pulls = (1.5 * (1 - decay) * decay / near.length)[:, None] * near.vectors(crystal)
-        forces = np.zeros((2, 3))
-        np.add.at(forces, near.center, pulls)
-        assert np.allclose(together.forces, forces)
-        (alone,) = potential([crystal])
-        assert np.allclose(together.stress, alone.stress)
-    (found,) = relax([SALT], judge, RelaxSettings(cell=False), num_workers=0)
-    assert found.converged
-    assert found.energy < found.energy_before
+    judge = find_judge(f"torchsim:{__name__}.TorchSimPairs")
+    for found, crystal in zip(judge.potential()(crystals), crystals, strict=True):
+        point = pair_point(crystal)
+        assert found.energy == pytest.approx(point.energy)
+        assert np.allclose(found.forces, point.forces)
+        assert np.allclose(found.stress, point.stress)
+    (found,), (toy,) = (relax([SALT], j, num_workers=0) for j in (judge, toy_judge()))
+    assert found.energy == pytest.approx(toy.energy, abs=1e-6)
+
+
+def test_a_model_of_torch_sim_that_is_not_there():
+    pytest.importorskip("torch_sim", reason="torch-sim")
+    with pytest.raises(ModuleNotFoundError, match="no module ''"):
+        find_judge("torchsim:mace")
