@@ -28,6 +28,7 @@ from timing import peak_gib
 
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.evaluation.uniqueness import PrimitiveCells, novel
+from pyg_crysdiff.foreign_warnings import silence_foreign_warnings
 from pyg_crysdiff.known import Database, find_known, index_source, open_source
 from pyg_crysdiff.parallel import available_cores
 
@@ -168,6 +169,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder of the databases")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    silence_foreign_warnings()
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

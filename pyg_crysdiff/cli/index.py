@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,12 +77,12 @@ def _add(database: Database, args: argparse.Namespace) -> None:
                 say(f"{source.name}: added before, skipped")
                 continue
             say(
-                f"{source.name}: {found.entries:,} entries read, {found.new:,} crystals added, "
+                f"{source.name}: {found.entries:,} entries read: {found.new:,} crystals added, "
                 f"{found.present:,} there already, {found.unreadable:,} unreadable"
             )
-    places = list(database.unreadable())
-    if places:
-        say(f"{len(places):,} entries are unreadable, such as:\n{_lines(places)}")
+            if found.unreadable:
+                places = islice(database.unreadable(source.name), found.unreadable)
+                say(_lines(list(places)))
 
 
 def _tell(database: Database) -> None:
@@ -101,8 +102,10 @@ def _tell(database: Database) -> None:
             f"{source.entries:,} entries, {source.unreadable:,} unreadable{rest}"
         )
     if places := list(database.unreadable()):
-        say(f"{len(places):,} entries are unreadable, such as:\n{_lines(places)}")
+        say(f"  {len(places):,} entries are unreadable:\n{_lines(places)}")
 
 
 def _lines(places: Sequence[tuple[str, str]]) -> str:
-    return "\n".join(f"  {place}: {reason}" for place, reason in places[:_SHOWN])
+    """Return the first some of the places, which come last ones first, in lines."""
+    lines = [f"    {place}: {reason}" for place, reason in reversed(places)]
+    return "\n".join([*lines[:_SHOWN], *(["    ..."] if len(lines) > _SHOWN else [])])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,6 +64,7 @@ class PrimitiveCells:
         return [self._made[crystal] for crystal in crystals]
 
 
+@cache  # it keeps nothing of what it compares
 def matcher() -> StructureMatcher:
     """Return pymatgen's matcher, for cells that are primitive already."""
     from pymatgen.analysis.structure_matcher import StructureMatcher  # noqa: PLC0415

@@ -213,11 +213,19 @@ class Database:
         with reading(self.path) as connection:
             return Facts(*(int(number) for number in connection.execute(query).fetchone()))
 
-    def unreadable(self) -> Iterator[tuple[str, str]]:
-        """Yield place and reason of every entry that could not be read."""
-        query = "SELECT place, reason FROM unreadable ORDER BY rowid"
+    def unreadable(self, source: str | None = None) -> Iterator[tuple[str, str]]:
+        """Yield place and reason of every entry that could not be read, the last ones first.
+
+        Args:
+            source: Name of the file or data set; None for all.
+        """
+        query = (
+            "SELECT place, reason FROM unreadable JOIN sources ON source = sources.id "
+            "WHERE ?1 IS NULL OR name = ?1 ORDER BY unreadable.rowid DESC"
+        )
         with reading(self.path) as connection:
-            yield from ((str(place), str(reason)) for place, reason in connection.execute(query))
+            for place, reason in connection.execute(query, (source,)):
+                yield str(place), str(reason)
 
     def _counted(self, column: str, formulas: Iterable[str]) -> dict[Key, int]:
         query = (

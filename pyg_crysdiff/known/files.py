@@ -137,6 +137,12 @@ def _number(connection: sqlite3.Connection, pragma: str) -> int:
     return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
 
 
+def is_sqlite(path: Path) -> bool:
+    """Whether a file begins as every SQLite file does."""
+    with path.open("rb") as handle:
+        return handle.read(len(_MAGIC)) == _MAGIC
+
+
 def _check_is_sqlite(path: Path) -> None:
     if not path.exists():
         raise FileNotFoundError(
@@ -144,9 +150,11 @@ def _check_is_sqlite(path: Path) -> None:
         )
     if path.is_dir():
         raise ValueError(f"{path} is a folder, and no database of known crystals")
-    with path.open("rb") as handle:
-        if handle.read(len(_MAGIC)) != _MAGIC:
-            raise ValueError(f"{path} is no SQLite file, so no database of known crystals")
+    if not is_sqlite(path):
+        raise ValueError(
+            f"{path} is no SQLite file, so no database of known crystals; crysdiff index {path} "
+            "--out known.sqlite makes one of the crystals of another file"
+        )
 
 
 def _check_is_ours(connection: sqlite3.Connection, path: Path) -> None:

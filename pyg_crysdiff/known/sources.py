@@ -13,6 +13,7 @@ from pyg_crysdiff.data.entries import RawEntry
 from pyg_crysdiff.data.names import DATASET_NAMES
 from pyg_crysdiff.data.streams import stream_entries
 from pyg_crysdiff.known.database import Database
+from pyg_crysdiff.known.files import is_sqlite
 from pyg_crysdiff.storage import content_digest, digest_of, file_digest, user_path
 
 PARTS = ("train", "val", "test")
@@ -36,8 +37,9 @@ class Source:
 
 
 def is_database(path: str | Path) -> bool:
-    """Whether a name is that of a database of known crystals."""
-    return str(path).lower().endswith(_DATABASES)
+    """Whether it is an SQLite file, or has the name of one."""
+    file = user_path(path)
+    return file.name.lower().endswith(_DATABASES) or (file.is_file() and is_sqlite(file))
 
 
 def open_source(name: str | Path, **options: Any) -> list[Source]:

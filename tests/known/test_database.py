@@ -97,7 +97,7 @@ def test_what_is_no_crystal_is_counted(tmp_path):
     database = Database(tmp_path / "known.sqlite", create=True)
     added = database.add([nan, dummy, *perovskites(2)], num_workers=0)
     assert (added.new, added.unreadable) == (2, 2)
-    reasons = [reason for _, reason in database.unreadable()]
+    reasons = [reason for _, reason in database.unreadable()][::-1]
     assert "not finite" in reasons[0]
     assert "119" in reasons[1]
 

@@ -73,7 +73,7 @@ def test_the_command_adds_data_sets_files_and_databases(tmp_path, capsys):
     known, more = str(tmp_path / "known.sqlite"), str(tmp_path / "more.sqlite")
     main(["index", "demo", str(tmp_path / "a.extxyz"), "--out", known, "--workers", "0"])
     said = capsys.readouterr().out
-    assert "demo train: 777 entries read, 777 crystals added, 0 there already, 0 unr" in said
+    assert "demo train: 777 entries read: 777 crystals added, 0 there already, 0 unr" in said
     assert f"{known}: 1," in said
     main(["index", "demo", "--out", known, "--workers", "0"])
     assert "demo train: added before, skipped" in capsys.readouterr().out
@@ -81,6 +81,7 @@ def test_the_command_adds_data_sets_files_and_databases(tmp_path, capsys):
     main(["index", more, "--out", str(tmp_path / "third.sqlite"), "--workers", "0"])
     assert len(Database(tmp_path / "third.sqlite")) == 3
     capsys.readouterr()
+    (tmp_path / "known.sqlite").rename(known := str(tmp_path / "known"))
     main(["index", known])
     said = capsys.readouterr().out
     assert f"{known}: {len(Database(known)):,} crystals of" in said
@@ -108,10 +109,17 @@ def test_broken_rows_are_told_with_file_and_row(tmp_path, capsys):
     known = str(tmp_path / "known.sqlite")
     main(["index", str(tmp_path / "t.csv"), "--out", known, "--workers", "0"])
     said = capsys.readouterr().out
-    assert "3 entries read, 1 crystals added, 0 there already, 2 unreadable" in said
-    assert "  t.csv, row 0: " in said
+    assert "3 entries read: 1 crystals added, 0 there already, 2 unreadable" in said
+    assert "    t.csv, row 0: " in said
+    assert said.index("row 0: ") < said.index("row 1: ")
     places = [place for place, _ in Database(known).unreadable()]
-    assert places == ["t.csv, row 0", "t.csv, row 1"]
+    assert places == ["t.csv, row 1", "t.csv, row 0"]
+    assert list(Database(known).unreadable("other.csv")) == []
+    (tmp_path / "t.csv").write_text(rows + csv(perovskites(2)[1:]).split("\n", 1)[1])
+    main(["index", str(tmp_path / "t.csv"), "--out", known, "--workers", "0"])
+    said = capsys.readouterr().out
+    assert "4 entries read: 1 crystals added, 1 there already, 2 unreadable" in said
+    assert said.count("row 0: ") == 1
 
 
 def test_a_file_that_grew_adds_what_is_new(tmp_path):
