@@ -23,6 +23,7 @@ MOVED = {
     "data.named": "data.published",
     "data.parsed": "data.parse_cache",
     "diffusion.known": "diffusion.inpainting",
+    "evaluation.chgnet": "relaxation.geometry",
     "evaluation.cdvae_evaluator": "property.cdvae",
     "evaluation.crystalnn": "evaluation.fingerprints.crystalnn",
     "evaluation.kept": "evaluation.cache",

@@ -16,6 +16,7 @@ FIRST, LONGEST = 10.0, 300.0  # seconds until the first line, and at most betwee
 _SLOWER = 1.5  # each pause is longer than the one before by this factor
 _COUNTS = "{desc}: {n_fmt} of {total_fmt} {unit} ({percentage:.0f} %)"
 _ALL = "{desc}: {n_fmt} {unit}"
+_ENDLESS = "{desc}: {n_fmt} {unit}, {pace}, {elapsed} so far"  # nobody knows how many there are
 _SHARE = "{desc}: {percentage:.0f} %{postfix}"
 _TIMES = ", {elapsed} so far, {remaining} left"
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"  # without counts
@@ -105,7 +106,9 @@ class _Lines(tqdm):
         """Write a line, and wait longer for the next."""
         del pos  # a line belongs to no place on the screen
         done = self.total is not None and self.n >= self.total
-        if self._counts:
+        if self._counts and self.total is None:
+            self.bar_format = _ENDLESS
+        elif self._counts:
             self.bar_format = _ALL + " in {elapsed}" if done else _COUNTS + ", {pace}" + _TIMES
         else:
             self.bar_format = _SHARE + (", in {elapsed}" if done else _TIMES)

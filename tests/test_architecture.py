@@ -24,9 +24,10 @@ MAY_USE = {
     "models": {"data", "diffusion", "nn"},  # families register by name: models/build.py
     "structrepdiff": {"data", "diffusion", "nn", "models"},
     "training": GENERATORS,
+    "known": {"data"},
     "relaxation": {"data"},
-    "evaluation": {"data", "relaxation"},
-    "property": GENERATORS | {"evaluation", "training"},
+    "evaluation": {"data", "known", "relaxation"},
+    "property": GENERATORS | {"evaluation", "known", "training"},
     "sampling": GENERATORS | {"evaluation"},
     "baselines": {"data", "evaluation"},
     "benchmark": GENERATORS
@@ -34,7 +35,7 @@ MAY_USE = {
     "adapters": {"diffusion", "nn"},
     "testing": {"data", "diffusion", "nn", "relaxation"},
     "cli": GENERATORS
-    | {"benchmark", "evaluation", "property", "relaxation", "sampling", "training"},
+    | {"benchmark", "evaluation", "known", "property", "relaxation", "sampling", "training"},
 }
 
 FACES = ("", "__main__", "jobs")  # of the package, the command and workflow managers

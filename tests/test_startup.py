@@ -55,5 +55,13 @@ def test_scoring_a_file_loads_neither_pyg_nor_lightning(samples: tuple[Path, lis
     assert (folder / "scores" / "results.json").is_file()
 
 
+def test_a_database_of_known_crystals_loads_neither_pyg_nor_lightning(tmp_path: Path) -> None:
+    (tmp_path / "a.extxyz").write_text(
+        '1\nLattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3 pbc="T T T"\nCu 0 0 0\n'
+    )
+    assert loaded(tmp_path, SLOW, "index", "a.extxyz", "--out", "k.sqlite", "--workers", "0") == []
+    assert loaded(tmp_path, SLOW, "index", "k.sqlite") == []
+
+
 def test_names_of_data_sets_are_those_of_their_classes() -> None:
     assert tuple(DATASETS) == DATASET_NAMES

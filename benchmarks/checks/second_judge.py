@@ -20,9 +20,9 @@ import numpy as np
 
 from pyg_crysdiff.data import Crystal, load_dataset, read_crystals
 from pyg_crysdiff.data.properties import with_value
-from pyg_crysdiff.evaluation.stability import Stability, relaxations, static_energies
 from pyg_crysdiff.evaluation.success import PERCENTILES, percentile_thresholds
 from pyg_crysdiff.evaluation.validity import structural_problem
+from pyg_crysdiff.relaxation import RelaxSettings, relax, single_points
 
 
 def main() -> None:
@@ -45,10 +45,9 @@ def main() -> None:
     name = train.property_name
     assert name is not None
     crystals = with_value(train.crystals(), name)
-    settings = Stability(
-        steps=args.relax_steps, cache_dir=args.out / "cache", num_workers=args.workers
-    )
-    energies = static_energies(crystals, settings, progress=True)
+    settings = RelaxSettings(args.relax_steps, fmax=0.1, smax=0.8)
+    running = {"cache_dir": args.out / "cache", "num_workers": args.workers, "progress": True}
+    energies = np.array([r.energy for r in single_points(crystals, "chgnet", **running)])
     limits = percentile_thresholds(energies[np.isfinite(energies)])
     true = np.array([c.info[name] for c in crystals])
     asked = energies[true.argmin()]
@@ -64,9 +63,12 @@ def main() -> None:
         spread = np.linspace(0, len(entries) - 1, min(args.num, len(entries))).round().astype(int)
         entries = [entries[k] for k in spread]
         valid = [c for c in entries if isinstance(c, Crystal) and structural_problem(c) is None]
-        found = relaxations(valid, settings, progress=True)
-        energy, moved = found["relaxed_energy"], found["relax_rms"]
-        gained = found["initial_energy"] - energy
+        found = relax(valid, "chgnet", settings, **running)
+        energy, moved = (
+            np.array([getattr(r, name) for r in found]) for name in ("energy", "moved")
+        )
+        gained = np.array([r.energy_before for r in found]) - energy
+        converged = np.array([r.converged for r in found])[np.isfinite(energy)]
         rates = {
             f"sr{p}": float(np.sum(energy <= limit)) / len(entries)
             for p, limit in zip(PERCENTILES, limits, strict=True)
@@ -79,7 +81,7 @@ def main() -> None:
             "above_request_median": float(np.nanmedian(energy - asked)),
             "moved_median_angstrom": float(np.nanmedian(moved)),
             "gained_median": float(np.nanmedian(gained)),
-            "converged": float(np.nanmean(found["relax_converged"])),
+            "converged": float(converged.mean()),
         }
         print(label, json.dumps(rows[label]), flush=True)
     args.out.mkdir(parents=True, exist_ok=True)

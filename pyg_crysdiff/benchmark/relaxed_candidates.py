@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.data.writers import write_extxyz
-from pyg_crysdiff.evaluation.stability import Relaxed, Stability, relaxed
 from pyg_crysdiff.evaluation.validity import structural_problem
+from pyg_crysdiff.relaxation import Judge, RelaxSettings, find_judge, relax
 
 Candidates = Sequence[Sequence[Crystal]]  # first, second, ... candidates, by composition
+_TITLES = {"chgnet": "CHGNet", "sevennet": "SevenNet-0"}
+_FMAX, _SMAX = 0.1, 0.8  # eV/A, GPa: where candidates are told apart, that is near enough
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,14 @@ class Relaxation:
     """How candidates are relaxed.
 
     Attributes:
-        title: Name of the potential in tables.
+        judge: The potential.
         folder: Output folder of the run.
-        stability: Steps, force and cache of the relaxations.
+        settings: When a relaxation ends.
     """
 
-    title: str
+    judge: Judge
     folder: Path
-    stability: Stability
+    settings: RelaxSettings
 
     @classmethod
     def of(cls, settings: Settings) -> Relaxation | None:
@@ -42,13 +44,18 @@ class Relaxation:
         """
         if settings.relax == "none":
             return None
-        cache = settings.out / "relaxations"
-        return cls("CHGNet", settings.out, Stability(steps=settings.relax_steps, cache_dir=cache))
+        ends = RelaxSettings(settings.relax_steps, _FMAX, _SMAX)
+        return cls(find_judge(settings.relax), settings.out, ends)
+
+    @property
+    def title(self) -> str:
+        """Name of the potential in tables."""
+        return _TITLES.get(self.judge.name, self.judge.title)
 
     @property
     def steps(self) -> int:
         """Most steps of a relaxation."""
-        return self.stability.steps
+        return self.settings.steps
 
     def run(
         self, candidates: Candidates, name: str, progress: bool
@@ -68,22 +75,26 @@ class Relaxation:
         """
         flat = [crystal for part in candidates for crystal in part]
         sound = [i for i, crystal in enumerate(flat) if structural_problem(crystal) is None]
-        found = dict(
-            zip(sound, relaxed([flat[i] for i in sound], self.stability, progress), strict=True)
-        )
-        after = [found.get(i, Relaxed(c, np.nan)) for i, c in enumerate(flat)]
+        records = relax(
+            [flat[i] for i in sound], self.judge, self.settings,
+            cache_dir=self.folder / "relaxations", progress=progress,
+        )  # fmt: skip
+        after, energy = list(flat), np.full(len(flat), np.nan)
+        for i, record in zip(sound, records, strict=True):
+            if record.crystal is not None:
+                after[i], energy[i] = record.crystal, record.energy
         crystals = [
-            replace(r.crystal, info={**c.info, "relaxed_energy": r.energy})
-            for c, r in zip(flat, after, strict=True)
+            replace(relaxed, info={**drawn.info, "relaxed_energy": float(x)})
+            for drawn, relaxed, x in zip(flat, after, energy, strict=True)
         ]
         write_extxyz(crystals, self.folder / "samples" / name / "samples.extxyz")
-        energies = np.array([r.energy for r in after]).reshape(len(candidates), -1)
+        energies = energy.reshape(len(candidates), -1)
         size = energies.shape[1]
         parts = [crystals[k * size : (k + 1) * size] for k in range(len(candidates))]
         facts = {
             "relaxed_with": self.title,
-            "relax_steps": self.stability.steps,
-            "relax_fmax": self.stability.fmax,
+            "relax_steps": self.settings.steps,
+            "relax_fmax": self.settings.fmax,
             "left_as_drawn": int(np.isnan(energies).sum()),
         }
         return parts, energies, facts

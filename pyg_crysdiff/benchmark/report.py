@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from pyg_crysdiff.benchmark.row_settings import settings_text
 from pyg_crysdiff.benchmark.structures import structure_figure
-from pyg_crysdiff.benchmark.table import cell, columns_of, heading
+from pyg_crysdiff.benchmark.table import cell, columns_of, heading, warnings_of
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.harness import Evaluation
 from pyg_crysdiff.evaluation.results import Results, Row
@@ -40,6 +41,28 @@ dt { font-weight: 600; margin-top: .5rem; } dd { margin: 0; }
 """
 
 
+_NOTES = {
+    "": "Rates are fractions; small: 95 % bootstrap interval. SR all: share of all generated "
+    "crystals by the predicted property; strict: valid too; unique: different ones only; best of "
+    "ten: of ten candidates along one optimisation, of peers whose own protocol makes them. "
+    "Published rows stand in the columns of their own definition, and rest on other trainings.",
+    "sun": "Rates are shares of all generated crystals; small: 95 % bootstrap interval. S.U.N.: "
+    "different kinds of crystals at or below the hull that are not in the training set; MSUN: "
+    "within 0.1 eV/atom of it, S.U.N. included; after relaxation unless submitted is said. "
+    "Of several judges the mean, each against its own hull.",
+}
+_GALLERY = {
+    "": (
+        "Structures nearest to the request",
+        "Of every row the valid, unique crystals that the evaluator puts nearest.",
+    ),
+    "sun": (
+        "New structures lowest above the hull",
+        "Of every row the unique, novel crystals that the judges put lowest, as generated.",
+    ),
+}
+
+
 def write_report(
     path: Path,
     results: Results,
@@ -58,21 +81,18 @@ def write_report(
     """
     title = f"pyg_crysdiff benchmark: {results.dataset}"
     cards = "".join(_cards(results, evaluations, crystals))
+    head, rule = _GALLERY["sun" if results.task == "sun" else ""]
     gallery = [
-        "<h2>Structures nearest to the request</h2>",
-        '<p class="mute">Of every row the valid, unique crystals that the evaluator puts nearest. '
-        "Drag to turn.</p>",
+        f"<h2>{head}</h2>",
+        f'<p class="mute">{rule} Drag to turn.</p>',
         f'<div class="grid">{cards}</div>',
     ]
     parts = [
         f"<h1>{html.escape(title)}</h1>",
         *(f'<div class="mute">{html.escape(line)}</div>' for line in heading(results)),
+        *_warnings(results),
         "<h2>Comparison</h2>",
-        '<p class="mute">Rates are fractions; small: 95 % bootstrap interval. SR all: share of all '
-        "generated crystals by the predicted property; strict: valid too; unique: different "
-        "ones only; best of ten: of ten candidates along one optimisation, of peers whose own "
-        "protocol makes them. Published rows stand in the columns of their own definition, and "
-        "rest on other trainings.</p>",
+        f'<p class="mute">{_NOTES["sun" if results.task == "sun" else ""]}</p>',
         f'<div class="scroll">{_table(results)}</div>',
         *(_plot(name, file) for name, file in plots.items()),
         *(gallery if cards else []),
@@ -142,26 +162,43 @@ def _cards(
     evaluations: Mapping[str, Evaluation],
     crystals: Mapping[str, Sequence[Crystal | BrokenEntry]],
 ) -> list[str]:
-    target = results.settings["target"]
     cards = []
     for name, evaluation in evaluations.items():
-        table = evaluation.table
-        good = table[table["valid"] & (table["first"] == 1)].copy()
-        good["off"] = np.abs(good["predicted"] - target)
-        for _, entry in good.nsmallest(_SHOWN, "off").iterrows():
+        for _, entry in _best(results, evaluation.table).iterrows():
             crystal = crystals[name][int(entry["index"])]
             if isinstance(crystal, Crystal):
-                caption = f"{name}: {entry['formula']}, predicted {entry['predicted']:.6g}"
-                if "novel" in entry and entry["novel"] in (0, 1):
-                    caption += (
-                        ", new against the training part"
-                        if entry["novel"]
-                        else ", in the training set"
-                    )
                 figure = structure_figure(crystal)
-                note = f'<div class="mute">{html.escape(caption)}</div>'
+                note = f'<div class="mute">{html.escape(_caption(name, entry))}</div>'
                 cards.append(f'<div class="card">{figure}{note}</div>')
     return cards
+
+
+def _best(results: Results, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that are shown: nearest to the request, or lowest above the hull."""
+    good = table[table["valid"] & (table["first"] == 1)].copy()
+    if results.task == "sun":
+        return good[good["novel"] == 1].nsmallest(_SHOWN, "e_above_hull")
+    good["off"] = np.abs(good["predicted"] - results.settings["target"])
+    return good.nsmallest(_SHOWN, "off")
+
+
+def _caption(name: str, entry: pd.Series) -> str:
+    """Say what a structure is."""
+    text = f"{name}: {entry['formula']}"
+    if "e_above_hull" in entry:
+        text += f", {entry['e_above_hull']:.3f} eV/atom above the hull after relaxation"
+    if "predicted" in entry:
+        text += f", predicted {entry['predicted']:.6g}"
+    if "novel" in entry and entry["novel"] in (0, 1):
+        text += ", new against the training part" if entry["novel"] else ", in the training set"
+    return text
+
+
+def _warnings(results: Results) -> list[str]:
+    """Return a section on what should not be believed as it stands; none where all may be."""
+    lines = warnings_of(results)
+    items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return [f"<h2>Warnings</h2><ul>{items}</ul>"] if lines else []
 
 
 def _definitions(results: Results) -> str:

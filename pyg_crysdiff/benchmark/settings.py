@@ -19,7 +19,7 @@ from pyg_crysdiff.data import DATASETS, CrystalDataset, load_dataset
 from pyg_crysdiff.diffusion.sampler import Sampler
 
 LOOKUPS = ("auto", "none")
-RELAXATIONS = ("none", "chgnet")
+_JUDGES = ("chgnet", "sevennet")
 # min, max, and with a percentage after a colon.
 REQUEST = re.compile(r"(min|max)(?::(100|[0-9]{1,2}(?:\.[0-9]+)?))?")
 
@@ -85,8 +85,8 @@ class Settings:
         search: Reconstruction task: a file in ``configs/reconstruction``.
         descriptor: Reconstruction task: a file in ``configs/descriptor``.
         candidates: Prediction task: structures per composition.
-        relax: Prediction task: ``none``, or ``chgnet`` for further rows with the candidates after
-            their relaxation with CHGNet (extra ``stability``).
+        relax: Prediction task: ``none``, or the name of a judge for further rows with the
+            candidates after their relaxation (:func:`pyg_crysdiff.relaxation.find_judge`).
         relax_steps: Most steps of such a relaxation.
         seed: Seed of everything.
         device: Device.
@@ -142,11 +142,9 @@ class Settings:
         _check_requests(self.requests)
         if self.lookup not in LOOKUPS:
             raise ValueError(f"lookup must be one of {LOOKUPS}, got {self.lookup!r}")
-        if self.relax not in RELAXATIONS or self.relax_steps < 1:
-            raise ValueError(
-                f"relax must be one of {RELAXATIONS}, with at least 1 relax_steps; got "
-                f"{self.relax!r} and {self.relax_steps}"
-            )
+        check_judge(self.relax)
+        if self.relax_steps < 1:
+            raise ValueError(f"a relaxation takes at least 1 relax_steps, got {self.relax_steps}")
         check_names(
             [
                 *(("--models", name) for name in self.models),
@@ -248,6 +246,15 @@ def _check_requests(requests: Sequence[str]) -> None:
     twice = {text for text in requests if requests.count(text) > 1}
     if twice:
         raise ValueError(f"--request {', '.join(sorted(twice))} is given twice")
+
+
+def check_judge(name: str) -> None:
+    """Refuse the name of a potential that cannot be one; whether it is installed is not asked."""
+    kind, colon, rest = name.partition(":")
+    if name not in ("none", *_JUDGES) and not (kind in ("ase", "torchsim") and colon and rest):
+        raise ValueError(
+            f"relax must be none, chgnet, sevennet, ase:module.Class or torchsim:NAME, got {name!r}"
+        )
 
 
 def _refuse_data(overrides: Sequence[str]) -> None:

@@ -5,14 +5,44 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pyg_crysdiff.benchmark.row_settings import settings_text
 from pyg_crysdiff.evaluation.predictor import describe_predictor
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.evaluation.success import PERCENTILES
 
+SUN_COLUMNS = {
+    "sun_at_hull": "S.U.N.",
+    "msun": "MSUN",
+    "sun_at_hull_relaxed": "S.U.N. relaxed",
+    "msun_relaxed": "MSUN relaxed",
+    "stable_at_hull": "stable",
+    "metastable": "metastable",
+    "unique_of_all": "unique of all",
+    "novel_of_all": "new of all",
+    "sun_at_hull_submitted": "S.U.N. submitted",
+    "msun_submitted": "MSUN submitted",
+    "on_target": "on target",
+    "sun_at_hull_on_target": "S.U.N. on target",
+    "msun_on_target": "MSUN on target",
+    "sun_at_hull_on_target_per_relaxation": "S.U.N. on target / relaxation",
+    "msun_on_target_per_relaxation": "MSUN on target / relaxation",
+    "relax_rms_median": "moved (A)",
+    "moved_far": "moved > 1 A",
+    "relax_converged": "converged",
+    "relax_failed": "failed",
+    "hull_unknown": "no hull",
+    "judges_differ": "judges differ",
+}
+_LONG = (  # what a terminal has no room for; the report shows all
+    "sun_at_hull_relaxed", "sun_at_hull_submitted", "on_target", "sun_at_hull_on_target",
+    "msun_on_target", "sun_at_hull_on_target_per_relaxation", "moved_far", "relax_failed",
+)  # fmt: skip
+_BY_JUDGE = ("sun_at_hull", "msun", "relax_rms_median", "relax_converged")
 _RATES = {"all": "all", "strict": "strict", "unique": "unique", "best10": "best of ten"}
 COLUMNS = {
+    **SUN_COLUMNS,
     **{f"sr{p}_{kind}": f"SR{p} {word}" for kind, word in _RATES.items() for p in PERCENTILES},
     "valid": "valid",
     "struct_valid": "struct valid",
@@ -21,6 +51,9 @@ COLUMNS = {
     "uniqueness": "unique",
     "novelty": "new against train",
     "novelty_known": "new against all known",
+    "novelty_database": "new against database",
+    "uniqueness_prototype": "unique prototype",
+    "novelty_prototype": "new prototype",
     "p1_share": "P1",
     "lookup_matched": "known",
     **{f"lookup_sr{p}_all": f"look-up SR{p}" for p in PERCENTILES},
@@ -58,6 +91,10 @@ def columns_of(rows: Sequence[Row]) -> dict[str, str]:
     shown = {key for row in rows for key in row.shown()}
     found = sorted((int(key.removeprefix(_FOUND)), key) for key in shown if key.startswith(_FOUND))
     more = {key: f"held-out found in {draws:,}" for draws, key in found}
+    for key in sorted(key for key in shown if "@" in key):
+        name, _, judge = key.partition("@")
+        if name in _BY_JUDGE:
+            more[key] = f"{SUN_COLUMNS[name]}, {judge}"
     return {key: title for key, title in (COLUMNS | more).items() if key in shown}
 
 
@@ -84,7 +121,7 @@ def heading(results: Results) -> list[str]:
         f"{results.dataset}; split {results.split}: {s['num_train']} crystals train, "
         f"{s['num_reference']} test; seed {results.seed}"
     )
-    looked_up = [s["lookup"]["text"]] if s.get("lookup") else []
+    looked_up = [s["lookup"]["text"]] if s.get("lookup") else _judged(s)
     if "evaluator" not in s:
         return [data, *looked_up]
     card = s["evaluator"]
@@ -97,9 +134,33 @@ def heading(results: Results) -> list[str]:
     ]
 
 
+def _judged(settings: Mapping[str, Any]) -> list[str]:
+    """Return the lines on judges and hulls of a leaderboard."""
+    relaxation = ", ".join(
+        f"{key} {value}" for key, value in settings.get("relaxation", {}).items()
+    )
+    lines = [
+        f"judge {name}: hull of {hull['phases']:,} phases by {hull['judge'] or 'nobody named'} "
+        f"({hull['source'] or hull['file']}); relaxation: {relaxation}"
+        for name, hull in settings.get("hulls", {}).items()
+    ]
+    target = settings.get("on_target")
+    return lines + ([f"on target: {target}"] if target else [])
+
+
+def warnings_of(results: Results) -> list[str]:
+    """Return what should not be believed as it stands, each line with its row."""
+    return [
+        f"{row.method}: {line}" for row in results.rows for line in row.details.get("warnings", ())
+    ]
+
+
 def text_table(results: Results) -> str:
     """Return the table for a terminal: measured rows, published ones, and the rows' settings."""
-    columns = grouped(columns_of(results.rows))
+    every = columns_of(results.rows)
+    if results.task == "sun":
+        every = {key: title for key, title in every.items() if key.partition("@")[0] not in _LONG}
+    columns = grouped(every)
     width = max(len(row.method) for row in results.rows) + 2
     sizes = {title: max(len(title), 6 * len(keys)) for title, keys in columns.items()}
     lines = [*heading(results), ""]
@@ -115,7 +176,8 @@ def text_table(results: Results) -> str:
             found = {title: [cell(row, key) for key in keys] for title, keys in columns.items()}
             cells = ("/".join(x).strip("/").rjust(sizes[title]) for title, x in found.items())
             lines.append((row.method.ljust(width) + "  ".join(cells)).rstrip())
-    return "\n".join([*lines, *_settings_block(results, width)])
+    warned = [f"warning: {line}" for line in warnings_of(results)]
+    return "\n".join([*lines, *_settings_block(results, width), *warned])
 
 
 def _settings_block(results: Results, width: int) -> list[str]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pyg_crysdiff.cli import benchmark_sun
+from pyg_crysdiff.cli.benchmark_sampler import add_sampler, named_sampler
 from pyg_crysdiff.cli.ending import ending, say
 from pyg_crysdiff.cli.lists import named, names, numbers
 from pyg_crysdiff.cli.numbers import (
@@ -16,14 +19,12 @@ from pyg_crysdiff.cli.numbers import (
     not_negative,
     positive,
     seed,
-    share,
     whole,
     whole_range,
 )
 
 if TYPE_CHECKING:
     from pyg_crysdiff.benchmark.settings import Settings
-    from pyg_crysdiff.diffusion.sampler import Sampler
     from pyg_crysdiff.evaluation.results import Results
 
 _TASKS = {
@@ -31,6 +32,7 @@ _TASKS = {
     "reconstruction": "reconstruction",
     "prediction": "prediction",
     "requests": "requests",
+    "sun": "sun",
 }
 _FILES = {"reconstruction": "match_rate.png", "prediction": "tables"}
 _USAGE = (
@@ -44,6 +46,7 @@ EXAMPLE = """examples:
   crysdiff benchmark --dataset carbon24 --models cds,structrepdiff-cds
   crysdiff benchmark --task reconstruction --dataset carbon24 --num-samples 200
   crysdiff benchmark --task prediction --dataset perov5 --models cds --candidates 20 --relax chgnet
+  crysdiff benchmark --task sun --dataset mp20 --samples diffcsp=FILE --checkpoint cdi=mp20-cdi
   crysdiff benchmark --task requests --dataset perov5 --checkpoint cds=perov5-cds --models ""
   crysdiff benchmark --dataset perov5 --baseline cdvae=CHECKOUT --baseline symat=CHECKOUT
 """
@@ -60,10 +63,14 @@ def run(args: argparse.Namespace) -> None:
     """Run the benchmark, and show its table."""
     with ending(args.debug, also=(RuntimeError,)):  # a peer's code that fails
         settings = _settings(args)
-        _report(_task(args.task)(settings, lambda line: say(f"== {line}")), args.task, settings)
+        results = _task(args)(settings, lambda line: say(f"== {line}"))
+        if results is not None:
+            _report(results, args.task, settings)
 
 
-def _task(name: str) -> Callable[..., Results]:
+def _task(args: argparse.Namespace) -> Callable[..., Results | None]:
+    if args.task == "sun":
+        return partial(benchmark_sun.run, args)
     from pyg_crysdiff.benchmark.optimisation import run_benchmark  # noqa: PLC0415
     from pyg_crysdiff.benchmark.prediction import run_prediction  # noqa: PLC0415
     from pyg_crysdiff.benchmark.reconstruction import run_reconstruction  # noqa: PLC0415
@@ -74,7 +81,7 @@ def _task(name: str) -> Callable[..., Results]:
         "reconstruction": run_reconstruction,
         "prediction": run_prediction,
         "requests": run_requests,
-    }[name]
+    }[args.task]
 
 
 def _report(results: Results, task: str, settings: Settings) -> None:
@@ -99,8 +106,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--budget", type=positive, metavar="MINUTES", help="training time per model")
     add("--num-samples", type=count, metavar="N", help="crystals per row")
     add("--out", type=Path, metavar="DIR", help="output; an interrupted run goes on from it")
-    for declare in (_data, _others, _training, _sampler, _request, _choice, _judge, _tasks):
+    for declare in (_data, _others, _training, add_sampler, _request, _choice, _judge, _tasks):
         declare(parser)
+    benchmark_sun.add_arguments(parser)
 
 
 def _data(parser: argparse.ArgumentParser) -> None:
@@ -133,24 +141,6 @@ def _training(parser: argparse.ArgumentParser) -> None:
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="override of train.yaml")
     add("--seed", type=seed, default=0, help="seed of training and sampling (default: 0)")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-
-
-def _sampler(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "sampler",
-        "One of these options replaces the sampler of configs/benchmark.yaml as a whole. What is "
-        "not named then is that of --sampler.",
-    )
-    add = group.add_argument
-    add(
-        "--sampler", choices=["paper", "fast"],
-        help="paper: all steps with a corrector move each; fast: 200 steps, nearly as good",
-    )  # fmt: skip
-    add("--solver", choices=["ancestral", "renewing", "flow"], help="kind of the reverse steps")
-    add("--steps", type=count, help="number of reverse steps")
-    add("--spacing", choices=["uniform", "edm", "focused"], help="times of the reverse steps")
-    add("--corrector-steps", type=whole, help="corrector moves of the coordinates per step")
-    add("--renewal", type=share, help="share of noise a move replaces; 0 = Langevin")
 
 
 def _request(parser: argparse.ArgumentParser) -> None:
@@ -223,55 +213,41 @@ def _tasks(parser: argparse.ArgumentParser) -> None:
         "--task", default="optimisation", choices=list(_TASKS),
         help="reconstruction: test crystals from their StructRepDiff representations; "
         "prediction: structures of test compositions; requests: requested versus achieved over "
-        "the whole range, at several strengths of guidance (default: optimisation)",
+        "the whole range, at several strengths of guidance; sun: stable, unique, novel crystals of "
+        "sample files and models (default: optimisation)",
     )  # fmt: skip
     add("--search", help="reconstruction: fast, thorough, dense or paper")
     add("--descriptor", help="reconstruction: graded, compact or paper")
     add("--candidates", type=count, help="prediction: structures per composition")
     add(
-        "--relax", choices=["none", "chgnet"],
-        help="prediction: chgnet = further rows with the candidates after relaxation (needs the "
-        "extra stability; seconds per candidate)",
+        "--relax", metavar="JUDGE",
+        help="prediction: further rows with the candidates after relaxation by chgnet, sevennet, "
+        "ase:module.Class or torchsim:NAME; none (default)",
     )  # fmt: skip
     add("--relax-steps", type=count, help="prediction: most steps of a relaxation")
     add("--guidances", type=numbers, help="requests: scales to go through, comma-separated")
-
-
-def _named_sampler(args: argparse.Namespace) -> Sampler | None:
-    """Return the sampler that the options name; None where they name nothing of it."""
-    from pyg_crysdiff.diffusion.sampler import Sampler  # noqa: PLC0415
-
-    named: dict[str, Any] = {
-        "solver": args.solver,
-        "steps": args.steps,
-        "spacing": args.spacing,
-        "corrector_steps": args.corrector_steps,
-        "renewal": args.renewal,
-    }
-    if args.sampler is None and all(value is None for value in named.values()):
-        return None
-    return Sampler.of(args.sampler, **named)
 
 
 def _settings(args: argparse.Namespace) -> Settings:
     from pyg_crysdiff.benchmark.settings import Settings  # noqa: PLC0415
     from pyg_crysdiff.models.pretrained import find_checkpoint  # noqa: PLC0415
 
+    sun = args.task == "sun"
     return Settings.resolve(
         args.dataset,
         out=args.out or Path("runs") / f"{_TASKS[args.task]}-{Path(args.dataset).stem}",
         data_root=args.data_root,
         split=args.split,
         properties=tuple(args.properties.split(",")) if args.properties else None,
-        models=names(args.models),
+        models=() if sun and args.models is None else names(args.models),
         samples=named(args.samples),
         checkpoints=named(args.checkpoint, find_checkpoint),
         baselines=named(args.baseline),
         baseline_steps=args.baseline_steps,
         budget_minutes=args.budget,
-        num_samples=args.num_samples,
+        num_samples=args.num_samples or (benchmark_sun.NUM_SAMPLES if sun else None),
         num_unconditional=args.num_unconditional,
-        sampler=_named_sampler(args),
+        sampler=named_sampler(args),
         guidance=args.guidance,
         guidances=args.guidances,
         num_atoms=args.num_atoms,

@@ -18,12 +18,17 @@ COMMANDS = {
     "info": "tell what a checkpoint is and how it is sampled",
     "relax": "relax crystals with a potential",
     "select": "keep the best of many generated crystals",
+    "hull": "make a convex hull of known crystals by a potential",
     "evaluate": "score sample files of any model",
+    "index": "make a database of known crystals",
     "train-evaluator": "train a property evaluator",
     "export": "write a checkpoint to share",
     "benchmark": "train, sample, score and compare with published methods",
 }
-_COMPUTING = ("train", "sample", "relax", "select", "evaluate", "train-evaluator", "benchmark")
+_COMPUTING = (
+    "train", "sample", "relax", "select", "hull", "evaluate", "index", "train-evaluator",
+    "benchmark",
+)  # fmt: skip
 _WITHOUT_ENGINE = ("train", "train-evaluator")  # Lightning starts their processes
 
 

@@ -12,12 +12,20 @@ from pyg_crysdiff.cli.data_options import add_data_options, data_options
 from pyg_crysdiff.cli.ending import say
 from pyg_crysdiff.cli.numbers import count, finite, positive, seed, whole
 from pyg_crysdiff.cli.samples import NamedFile, named_files, read_references, read_samples
-from pyg_crysdiff.cli.shards import parse_shard
+from pyg_crysdiff.cli.stability import (
+    add_stability,
+    judge_lines,
+    protocols_of,
+    relax_part,
+    stability_of,
+)
 
 EXAMPLE = """examples:
   crysdiff evaluate samples.pt --reference carbon24 --data-root DATA --out scores
   crysdiff evaluate a.extxyz b.zip --reference my_test.csv --train my_train.csv
+  crysdiff evaluate samples.extxyz --known known.sqlite
   crysdiff evaluate samples.pt --lookup perov5 --data-root DATA
+  crysdiff evaluate samples.pt --train mp20 --data-root DATA --judge chgnet --hull hull.json.gz
   crysdiff evaluate recon.pt --reference truth.extxyz --task reconstruction
 """
 
@@ -35,6 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "folder",
     )
     add(
+        "--known", type=Path, metavar="DATABASE",
+        help="database of known crystals (crysdiff index), for novelty against all of them",
+    )  # fmt: skip
+    add(
         "--lookup", metavar="SET",
         help="data set (all its parts) or file of known crystals: known values of the property "
         "beside the predicted ones, and how many different hits were found",
@@ -44,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of results.json and a table per file (default: scores)",
     )  # fmt: skip
     _add_metrics(parser)
-    _add_stability(parser)
+    add_stability(parser)
     add_data_options(parser)
     add = parser.add_argument_group("running").add_argument
     add("--bootstrap", type=whole, default=1000, help="resamples for the intervals; 0 for none")
@@ -60,6 +72,11 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--target", type=finite, help="requested property value")
     add(
+        "--interval", nargs=2, type=finite, metavar=("LEAST", "MOST"),
+        help="values on target, for stable, unique, novel crystals on target (default: at or below "
+        "the limit of SR5)",
+    )  # fmt: skip
+    add(
         "--starts", type=count, metavar="N",
         help="the samples are ten candidates of each of N starts, in the order in which CDVAE's "
         "script saves them; adds the best-of-ten rates (default: independent, no such rates)",
@@ -68,20 +85,19 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
         "--cutoffs", nargs=2, type=positive, metavar=("STRUCTURE", "COMPOSITION"),
         help="cut-offs of COV (default: those of the reference data set)",
     )  # fmt: skip
-    add("--no-coverage", action="store_true", help="leave out COV and AMSD")
-
-
-def _add_stability(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("stability").add_argument
-    add("--stability", action="store_true", help="relax with CHGNet; energy above hull, S.U.N.")
-    add("--hull", type=Path, help="JSON of pymatgen entries (default: reference and training set)")
-    add("--stable-at", type=finite, default=0.1, help="stable: at most this above it, eV/atom")
-    add("--relax-steps", type=count, default=200, help="most steps of a relaxation")
     add(
-        "--shard", metavar="K/N",
-        help="only relax part K (from 0) of N into the cache (CRYSDIFF_CACHE), for several jobs "
-        "that share it; the same command without --shard then scores",
+        "--genbench", action="store_true",
+        help="GenBench's families: charge, distances, plausibility, diversity, HHI, JSD, MMD",
     )  # fmt: skip
+    add(
+        "--genbench-data", type=Path, metavar="CHECKOUT",
+        help="checkout of LeMaterial/lemat-genbench, for its own element data (default: "
+        "pymatgen's); implies --genbench",
+    )  # fmt: skip
+    add(
+        "--prototypes", action="store_true", help="compare crystals whatever their elements are too"
+    )
+    add("--no-coverage", action="store_true", help="leave out COV and AMSD")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -92,7 +108,7 @@ def run(args: argparse.Namespace) -> None:
     with nullcontext() if args.shard else only_writer(args.out):
         protocol, facts = _protocol(args)
         if args.shard is not None:
-            _relax_part(args, files, protocol)
+            relax_part(args, files, protocol)
         else:
             _score(args, files, protocol, facts)
 
@@ -104,10 +120,10 @@ def _score(
     from pyg_crysdiff.evaluation.results import Results, Row  # noqa: PLC0415
 
     rows = []
-    for file in files:
+    for file, chosen in zip(files, protocols_of(args, files, protocol), strict=True):
         entries = read_samples(file.path)
-        found = scored(args.out / file.stem, entries, protocol)
-        details = {"num_samples": len(entries)}
+        found = scored(args.out / file.stem, entries, chosen)
+        details: dict[str, Any] = {"num_samples": len(entries), **found.facts}
         if protocol.num_starts is not None:
             details["num_starts"] = protocol.num_starts
         rows.append(Row(file.name, "measured", file.path, found.metrics, details))
@@ -130,26 +146,8 @@ def _show(name: str, entries: int, found: Any) -> None:
         if estimate.low is not None and estimate.high is not None:
             ends = f"  [{estimate.low:.4f}, {estimate.high:.4f}]"
         lines.append(f"  {key:<24}{estimate.value:10.4f}{ends}")
+    lines += [f"  {line}" for line in judge_lines(found.facts)]
     say("\n".join(lines))
-
-
-def _relax_part(args: argparse.Namespace, files: Sequence[NamedFile], protocol: Any) -> None:
-    """Relax one part of the valid crystals of all files."""
-    from pyg_crysdiff.data import Crystal  # noqa: PLC0415
-    from pyg_crysdiff.evaluation.harness import Protocol, describe  # noqa: PLC0415
-    from pyg_crysdiff.evaluation.stability import relax_shard  # noqa: PLC0415
-
-    if protocol.stability is None:
-        raise ValueError("--shard splits the relaxations: it needs --stability")
-    shard = parse_shard(args.shard)
-    phases = [*protocol.reference, *protocol.train]
-    checks = Protocol(uniqueness=False, space_groups=False, num_workers=protocol.num_workers)
-    for file in files:
-        entries = read_samples(file.path)
-        flags = describe(entries, checks, None)["valid"]
-        valid = [c for c, ok in zip(entries, flags, strict=True) if ok and isinstance(c, Crystal)]
-        relaxed = relax_shard(valid, phases, protocol.stability, shard, progress=True)
-        say(f"{file.name}: part {args.shard}, {relaxed} crystals relaxed")
 
 
 def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
@@ -170,9 +168,13 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         train=train,
         evaluator=evaluator,
         target=args.target,
+        database=args.known,
+        prototypes=args.prototypes,
         lookup=known,
         lookup_property=_lookup_property(known_set, evaluator),
-        stability=_stability(args),
+        stability=stability_of(args),
+        interval=None if args.interval is None else (args.interval[0], args.interval[1]),
+        genbench=_genbench(args),
         num_starts=args.starts,
         thresholds=_thresholds(named, evaluator),
         cutoffs={} if args.no_coverage else cutoffs,
@@ -191,12 +193,22 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         "thresholds": list(protocol.success_thresholds() or ()),
         "evaluator": card,
         "target": args.target,
-        "stability": None if protocol.stability is None else str(protocol.stability),
+        "stability": protocol.stability and protocol.stability.identity(),
+        "genbench": None if protocol.genbench is None else str(protocol.genbench),
     }
+    if protocol.database is not None:
+        facts["database"] = _database_facts(protocol.database)
     if known_set is not None:
         facts["lookup"] = lookup_facts(protocol, known_set.space_size)
         say(facts["lookup"]["text"])
     return protocol, facts
+
+
+def _database_facts(path: Path) -> dict[str, Any]:
+    from pyg_crysdiff.known import Database  # noqa: PLC0415
+
+    database = Database(path)
+    return {"path": str(path), "crystals": len(database), "digest": database.digest()}
 
 
 def _known(name: str | None, args: argparse.Namespace) -> tuple[dict[str, list[Any]], Any]:
@@ -245,18 +257,12 @@ def _thresholds(named: Any, evaluator: Any) -> tuple[float, float, float] | None
     return limits
 
 
-def _stability(args: argparse.Namespace) -> Any:
-    if not args.stability:
+def _genbench(args: argparse.Namespace) -> Any:
+    if not (args.genbench or args.genbench_data):
         return None
-    from pyg_crysdiff.evaluation.stability import Stability  # noqa: PLC0415
+    from pyg_crysdiff.evaluation.genbench.settings import GenBench  # noqa: PLC0415
 
-    return Stability(
-        hull=args.hull,
-        stable_at=args.stable_at,
-        steps=args.relax_steps,
-        cache_dir=_cache_folder(),
-        num_workers=args.workers,
-    )
+    return GenBench(checkout=args.genbench_data)
 
 
 def _cache_folder() -> Path:

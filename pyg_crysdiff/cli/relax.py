@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,10 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Relax, write the results and say what they are."""
-    from pyg_crysdiff.relaxation import RelaxSettings, find_judge  # noqa: PLC0415
+    from pyg_crysdiff.relaxation import RelaxSettings  # noqa: PLC0415
     from pyg_crysdiff.storage import only_writer  # noqa: PLC0415
 
-    judges = [find_judge(name) for name in dict.fromkeys(args.judge or ["chgnet"])]
+    judges = find_judges(args.judge or ["chgnet"])
     settings = RelaxSettings(args.steps, args.fmax, args.smax, not args.no_cell)
     part = None if args.shard is None else parse_shard(args.shard)
     entries = [
@@ -74,6 +75,15 @@ def run(args: argparse.Namespace) -> None:
     with only_writer(args.out):
         for judge in judges:
             _write(entries, _relaxed(entries, judge, settings, args), judge, settings, args.out)
+
+
+def find_judges(names: Sequence[str]) -> list[Judge]:
+    """Return judges by their names, each once; modules of the present folder count."""
+    from pyg_crysdiff.relaxation import find_judge  # noqa: PLC0415
+
+    if any(":" in name for name in names) and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    return [find_judge(name) for name in dict.fromkeys(names)]
 
 
 _Named = Sequence[tuple[str, int, "Crystal | BrokenEntry"]]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyg_crysdiff.cli.data_options import add_data_options, data_options
 from pyg_crysdiff.cli.ending import say
 from pyg_crysdiff.cli.numbers import count, finite, whole
 from pyg_crysdiff.cli.samples import read_samples
+
+if TYPE_CHECKING:
+    from pyg_crysdiff.data import Crystal
+    from pyg_crysdiff.known import Database
 
 EXAMPLE = """examples:
   crysdiff select samples/samples.extxyz -n 100 --predictor predictor.safetensors --target -3.5
@@ -36,15 +42,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--copies", type=whole, default=1,
         help="copies of one structure to keep; 0 = all (default: 1)",
     )  # fmt: skip
-    add("--new-to", metavar="DATA", help="data set (its train part) or file: none of its crystals")
+    add(
+        "--new-to", metavar="DATA",
+        help="data set (its train part), file, or database of known crystals (crysdiff index): "
+        "none of its crystals",
+    )  # fmt: skip
     add_data_options(parser)
+
+
+def _known(args: argparse.Namespace) -> Sequence[Crystal] | Database:
+    from pyg_crysdiff.data import DATASETS, Crystal, load_dataset  # noqa: PLC0415
+    from pyg_crysdiff.known import Database  # noqa: PLC0415
+    from pyg_crysdiff.known.sources import is_database  # noqa: PLC0415
+
+    if args.new_to is None:
+        return []
+    if args.new_to in DATASETS:
+        return load_dataset(args.new_to, "train", **data_options(args)).crystals()
+    if is_database(args.new_to):
+        return Database(args.new_to)
+    return [c for c in read_samples(args.new_to) if isinstance(c, Crystal)]
 
 
 def run(args: argparse.Namespace) -> None:
     """Select, write selected.extxyz, cif/ and selected.csv, and say how many there are."""
     import pandas as pd  # noqa: PLC0415
 
-    from pyg_crysdiff.data import DATASETS, Crystal, load_dataset  # noqa: PLC0415
+    from pyg_crysdiff.data import Crystal  # noqa: PLC0415
     from pyg_crysdiff.data.writers import crystal_to_cif, write_extxyz  # noqa: PLC0415
     from pyg_crysdiff.property.cdvae import load_evaluator  # noqa: PLC0415
     from pyg_crysdiff.property.selection import select  # noqa: PLC0415
@@ -54,17 +78,8 @@ def run(args: argparse.Namespace) -> None:
     read = {file: read_samples(file) for file in args.files}
     entries = [entry for found in read.values() for entry in found]
     origin = [(file, i) for file, found in read.items() for i in range(len(found))]
-    known: list[Crystal] = []
-    if args.new_to is not None:
-        named = args.new_to in DATASETS
-        given = (
-            load_dataset(args.new_to, "train", **data_options(args)).crystals()
-            if named
-            else read_samples(args.new_to)
-        )
-        known = [c for c in given if isinstance(c, Crystal)]
     chosen = select(
-        entries, args.count, predictor, args.target, copies=args.copies, known=known,
+        entries, args.count, predictor, args.target, copies=args.copies, known=_known(args),
         progress=True,
     )  # fmt: skip
     if not chosen:

@@ -87,6 +87,45 @@ def _too_large(name: str, packed: int) -> str:
     )
 
 
+class _Unpacked(io.RawIOBase):
+    """Bytes of a file as they are unpacked, with the bounds and the errors of :func:`unpack`."""
+
+    def __init__(self, path: Path) -> None:
+        self._name, self._packed = path.name, path.stat().st_size
+        self._is_packed = PurePosixPath(path.name).suffix.lower() in PACKED
+        opener = PACKED.get(PurePosixPath(path.name).suffix.lower(), open)
+        self._handle = opener(path, "rb")
+        self._read = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: Any) -> int:
+        try:
+            chunk = self._handle.read(len(target))
+        except DAMAGE as error:
+            raise ValueError(
+                f"{self._name} is damaged or incomplete ({error}); copy it again"
+            ) from error
+        self._read += len(chunk)
+        if self._is_packed and self._read > _limit(self._packed):
+            raise ValueError(_too_large(self._name, self._packed))
+        target[: len(chunk)] = chunk
+        return len(chunk)
+
+    def close(self) -> None:
+        self._handle.close()
+        super().close()
+
+
+def open_unpacked(path: Path) -> io.BufferedReader:
+    """Open a file, unpacked where its name ends with .gz, .bz2 or .xz, to be read bit by bit.
+
+    Its errors are those of :func:`read_file`.
+    """
+    return io.BufferedReader(_Unpacked(path), _CHUNK)
+
+
 def members_of(path: Path) -> list[Member]:
     """List the files of a folder or archive that may be data, in natural order.
 

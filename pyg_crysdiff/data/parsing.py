@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pyg_crysdiff.data.archives import is_archive, members_of, unpack
+from pyg_crysdiff.data.cif_tables import read_table
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.entries import RawEntry, ReadEntries
 from pyg_crysdiff.data.folder_tables import with_own_numbers, with_table, without_suffix
@@ -23,7 +24,6 @@ from pyg_crysdiff.data.formats.poscar import poscar_crystal
 from pyg_crysdiff.data.formats.species import check_species
 from pyg_crysdiff.data.formats.structures_json import json_crystal
 from pyg_crysdiff.data.sources import entries_in, is_table, structure_entries
-from pyg_crysdiff.data.tables import read_table
 from pyg_crysdiff.errors import first_line
 from pyg_crysdiff.parallel import parallel_map
 

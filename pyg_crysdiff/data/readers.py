@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pyg_crysdiff.data.cif_tables import read_table
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.entries import RawEntry
+from pyg_crysdiff.data.formats.parquet import parquet_entries
 from pyg_crysdiff.data.formats.tensors import read_tensors
 from pyg_crysdiff.data.parsing import parse_entries
 from pyg_crysdiff.data.sources import entries_in, is_table
-from pyg_crysdiff.data.tables import read_table
 from pyg_crysdiff.storage import user_path
 
 Entry = Crystal | BrokenEntry
@@ -25,8 +26,9 @@ def read_crystals(
     leading axis of evaluations; extended XYZ (MatterGen and this package), CIF and POSCAR;
     folders, zip and tar archives of these (CrystaLLM, MatterGen), where
     :func:`pyg_crysdiff.data.sources.structure_entries` says which files count; CSV with a CIF
-    column; JSON of pymatgen structures, also as pandas and matbench write it. Text may be packed
-    (``.gz``, ``.bz2``, ``.xz``). Nothing in a file is executed.
+    column; JSON of pymatgen structures, also as pandas and matbench write it; Parquet (see
+    :mod:`pyg_crysdiff.data.formats.parquet`). Text may be packed (``.gz``, ``.bz2``, ``.xz``).
+    Nothing in a file is executed.
 
     Args:
         path: File or folder.
@@ -54,6 +56,8 @@ def read_crystals(
 def _entries_of(path: Path) -> list[RawEntry]:
     if is_table(path.name) and not path.is_dir():
         return read_table(path, properties=[]).entries
+    if path.name.lower().endswith(".parquet") and not path.is_dir():
+        return list(parquet_entries(path))
     if (entries := entries_in(path)) is not None:
         return entries
     raise ValueError(f"{path}: unknown kind of file; see read_crystals for the formats")

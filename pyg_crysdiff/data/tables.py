@@ -1,23 +1,23 @@
-"""Tables of properties: the cells of a CSV, which columns are properties, a CSV with CIF text."""
+"""Tables of properties: the cells of a CSV, and which columns are properties."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any, TextIO
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pyg_crysdiff._renamed import moved
 from pyg_crysdiff.data.archives import read_file
-from pyg_crysdiff.data.entries import RawEntry, ReadEntries
 from pyg_crysdiff.data.texts import decode
 
 IDENTIFIERS = ("material_id", "id", "name")
-_CIF_COLUMNS = ("cif", "CIF", "structure_cif", "cif_string")
 COUNTERS = ("index", "level_0", "row", "no", "nr", "number", "#")
 _GAPS = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "null", "none", "-", "?", "."))
 _MOST_COLUMNS = 10_000
@@ -103,19 +103,43 @@ def parse_table(data: bytes, name: str) -> Table:
     """Read the content of a CSV file; see :func:`load_table`."""
     text = decode(data, name)
     first = text.lstrip("\n").split("\n", 1)[0]
-    separator = max(",;\t", key=first.count)
-    if first.count(separator) > _MOST_COLUMNS:
+    return next(tables_of(StringIO(text), first, name))
+
+
+def tables_of(
+    handle: TextIO, first_line: str, name: str, rows_each: int | None = None
+) -> Iterator[Table]:
+    """Yield a CSV file as one table, or as tables of some rows each, which have the same header.
+
+    Args:
+        handle: The text, from its start.
+        first_line: Its first line that is not empty, which tells the separator.
+        name: The file, for messages.
+        rows_each: Rows of a table; None for all in one.
+
+    Raises:
+        ValueError: If it is damaged or empty.
+    """
+    separator = max(",;\t", key=first_line.count)
+    if first_line.count(separator) > _MOST_COLUMNS:
         raise ValueError(f"{name} has more than {_MOST_COLUMNS} columns, which is not read")
+    header: list[str] = []
     try:
-        frame = pd.read_csv(
-            StringIO(text), header=None, dtype=str, na_filter=False, sep=separator,
-            skipinitialspace=True,
+        frames = pd.read_csv(
+            handle, header=None, dtype=str, na_filter=False, sep=separator, skipinitialspace=True,
+            iterator=True,
         )  # fmt: skip
+        while True:
+            try:
+                frame = frames.get_chunk(rows_each)
+            except StopIteration:
+                return
+            rows = [[str(cell) for cell in row] for row in frame.fillna("").to_numpy()]
+            if not header:
+                header = [cell.strip() or f"Unnamed: {k}" for k, cell in enumerate(rows.pop(0))]
+            yield Table(name, header, rows)
     except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
         raise ValueError(f"{name} cannot be read as CSV: {error}") from error
-    rows = [[str(cell) for cell in row] for row in frame.fillna("").to_numpy()]
-    header = [cell.strip() or f"Unnamed: {k}" for k, cell in enumerate(rows[0])]
-    return Table(name, header, rows[1:])
 
 
 def check_header(table: Table) -> None:
@@ -197,60 +221,5 @@ def row_problem(columns: dict[str, Column], row: int) -> str:
     return ""
 
 
-def read_table(
-    path: Path, properties: Sequence[str] | None = None, cif_column: str | None = None
-) -> ReadEntries:
-    """Read a CSV (or .csv.gz) with a CIF column.
-
-    A column is numeric if most of what stands in it are numbers. A gap in it is NaN. A row with a
-    word in it becomes an entry with that problem; the others are read.
-
-    Args:
-        path: The file.
-        properties: Property columns; None for all numeric columns.
-        cif_column: Column with CIF text; None to find it.
-
-    Returns:
-        One entry per row, the property names, and why the other columns are none.
-
-    Raises:
-        ValueError: If the file is empty or damaged, or a column is missing or not numeric.
-    """
-    table = load_table(path)
-    if any("_cell_length_a" in cell for cell in table.header):
-        raise ValueError(f"{path} has no header: CIF text stands in its first row; add one")
-    check_header(table)
-    if not table.rows:
-        raise ValueError(f"{path} has no rows")
-    cif = cif_column or _find_cif_column(table)
-    if cif is None or cif not in table.header:
-        said = f"column {cif_column!r}" if cif_column else "column with CIF text"
-        raise ValueError(f"{path} has no {said}; its columns are {table.header}")
-    id_column = next((c for c in IDENTIFIERS if c in table.header and c != cif), None)
-    taken = {cif: "structure"} | ({id_column: "identifier"} if id_column else {})
-    columns, left_out = choose_properties(table, properties, taken)
-    names = table.cells(id_column) if id_column else [f"row-{i}" for i in range(len(table.rows))]
-    entries = [
-        RawEntry(
-            text=text,
-            fmt="cif",
-            source=f"{path.name}, row {row}",
-            row=row,
-            material_id=name or f"row-{row}",
-            properties={key: float(column.values[row]) for key, column in columns.items()},
-            problem=row_problem(columns, row),
-        )
-        for row, (text, name) in enumerate(zip(table.cells(cif), names, strict=True))
-    ]
-    return ReadEntries(entries, list(columns), left_out)
-
-
-def _find_cif_column(table: Table) -> str | None:
-    for name in _CIF_COLUMNS:
-        if name in table.header:
-            return name
-    for name in table.header:
-        first = next((cell for cell in table.cells(name) if cell), "")
-        if "_cell_length_a" in first.lower():
-            return name
-    return None
+def __getattr__(name: str) -> Any:
+    return moved(__name__, {"read_table": "pyg_crysdiff.data.cif_tables.read_table"}, name)

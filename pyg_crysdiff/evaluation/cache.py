@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -12,13 +13,16 @@ import pandas as pd
 
 import pyg_crysdiff
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
+from pyg_crysdiff.evaluation.genbench.rows import settings_facts
+from pyg_crysdiff.data.writers import write_extxyz
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
 from pyg_crysdiff.evaluation.predictor import identity_of
 from pyg_crysdiff.evaluation.results import Estimate
+from pyg_crysdiff.known.database import Database
 from pyg_crysdiff.storage import (
     digest_of,
     facts_digest,
-    file_digest,
+    file_name,
     kept,
     read_keyed,
     write_json,
@@ -26,11 +30,23 @@ from pyg_crysdiff.storage import (
 )
 
 Entries = Sequence[Crystal | BrokenEntry]
-_METRICS = 3  # counts up when the metrics of the same samples become others
+_METRICS = 4  # counts up when the metrics of the same samples become others
 
 
 def save_evaluation(stem: Path, found: Evaluation, entries: Entries, protocol: Protocol) -> None:
-    """Write ``stem.csv`` (one row per entry) and ``stem.json`` (metrics, definitions)."""
+    """Write ``stem.csv`` (one row per entry) and ``stem.json`` (metrics, definitions).
+
+    Where crystals were relaxed there are ``stem-relaxed.extxyz`` (of several judges
+    ``stem-relaxed-JUDGE.extxyz``) with the relaxed crystals in the order of the entries, each with
+    its ``entry`` in the file, and ``stem-by_size.csv``.
+    """
+    for file, crystals in _relaxed_files(stem, found).items():
+        write_extxyz(crystals, file)
+    if found.facts:
+        from pyg_crysdiff.evaluation.sun import by_size  # noqa: PLC0415
+
+        sizes = by_size(found.table, protocol).to_csv(index=False)
+        write_text(stem.with_name(f"{stem.name}-by_size.csv"), sizes)
     text = found.table.to_csv(index=False)
     write_text(_table(stem), text)
     content = {
@@ -38,6 +54,7 @@ def save_evaluation(stem: Path, found: Evaluation, entries: Entries, protocol: P
         "table": digest_of([text]),
         "metrics": {name: asdict(estimate) for name, estimate in found.metrics.items()},
         "definitions": found.definitions,
+        "facts": found.facts,
     }
     write_json(_record(stem), content)
 
@@ -48,11 +65,36 @@ def _read(stem: Path, key: str) -> Evaluation:
     if content["table"] != digest_of([text]):
         raise ValueError(f"{_table(stem)} is not the table of this evaluation")
     metrics = {name: Estimate(**values) for name, values in content["metrics"].items()}
-    texts = ("formula", "reason", "known_part", "known_id")
+    texts = ["formula", "reason", "known_part", "known_id", "database_id"]
     # An identifier may look like a number.
-    rows = pd.read_csv(BytesIO(text), keep_default_na=True, dtype={"known_id": str})
-    table = rows.fillna(dict.fromkeys(texts, ""))
-    return Evaluation(metrics, dict(content["definitions"]), table)
+    kinds = dict.fromkeys(("known_id", "database_id"), str)
+    rows = pd.read_csv(BytesIO(text), keep_default_na=True, dtype=kinds)
+    problems = [name for name in rows if name.startswith("relax_problem")]
+    rows = rows.astype(dict.fromkeys(problems, object))  # a column without a problem is all NaN
+    table = rows.fillna(dict.fromkeys([*texts, *problems], ""))
+    return Evaluation(metrics, dict(content["definitions"]), table, dict(content["facts"]))
+
+
+def _relaxed_files(stem: Path, found: Evaluation) -> dict[Path, list[Crystal]]:
+    """Return the files of relaxed crystals beside an evaluation, and what belongs into them."""
+    out: dict[Path, list[Crystal]] = {}
+    for judge, crystals in found.relaxed.items():
+        end = f"-{file_name(judge)}" if len(found.relaxed) > 1 else ""
+        chosen = [
+            replace(c, info={**c.info, **_values(found.table, i, judge, len(found.relaxed))})
+            for i, c in enumerate(crystals)
+            if c is not None
+        ]
+        out[stem.with_name(f"{stem.name}-relaxed{end}.extxyz")] = chosen
+    return out
+
+
+def _values(table: pd.DataFrame, index: int, judge: str, judges: int) -> dict[str, float | int]:
+    """Return what stands beside a relaxed crystal: its entry, its energies."""
+    names = ("relaxed_energy", "e_above_hull", "relax_rms")
+    at = f"@{judge}" if judges > 1 else ""
+    found = {n: float(table.at[index, n + at]) for n in names if n + at in table}
+    return {"entry": index, **{n: x for n, x in found.items() if math.isfinite(x)}}
 
 
 def _record(stem: Path) -> Path:
@@ -104,8 +146,8 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         "thresholds": protocol.success_thresholds(),
         "cutoffs": {name: list(pair) for name, pair in protocol.cutoffs.items()},
         "num_starts": protocol.num_starts,
-        "stability": str(stability),
-        "hull": file_digest(stability.hull) if stability and stability.hull else None,
+        "stability": stability and stability.identity(),
+        "interval": protocol.interval,
         "uniqueness": protocol.uniqueness,
         "uniqueness_of": protocol.uniqueness_of,
         "novelty_of": protocol.novelty_of,
@@ -114,6 +156,12 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         "num_bootstrap": protocol.num_bootstrap,
         "evaluator": None if evaluator is None else identity_of(evaluator),
     }
+    if protocol.genbench is not None:
+        facts["genbench"] = settings_facts(protocol.genbench)
+    if protocol.database is not None:
+        facts["database"] = Database(protocol.database).digest()
+    if protocol.prototypes:
+        facts["prototypes"] = True
     contents = _contents(entries, protocol.reference, protocol.train)
     if protocol.lookup:
         facts["lookup"] = [protocol.lookup_name(), *protocol.lookup]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pyg_crysdiff.evaluation.genbench.definitions import GENBENCH
+from pyg_crysdiff.evaluation.sun_definitions import SUN
+
 _CDVAE = "compute_metrics.py of CDVAE (arXiv 2110.06197)"
 
 DEFINITIONS = {
@@ -19,6 +22,14 @@ DEFINITIONS = {
     " crystal of it (same matcher as uniqueness). They may lie in another part of the data set.",
     "novelty_known": "Share of valid crystals that match no known crystal of any part of the data"
     " set, training, validation and test.",
+    "novelty_database": "Share of valid crystals that match no crystal of the database of known"
+    " crystals (same matcher as uniqueness); the settings of the results name the database.",
+    "uniqueness_prototype": "Share of valid crystals that are the first of their prototype among"
+    " the samples: pymatgen StructureMatcher.fit_anonymous with the tolerances of uniqueness, which"
+    " exchanges the elements as it likes.",
+    "novelty_prototype": "Share of valid crystals whose prototype (see uniqueness_prototype) no"
+    " crystal of the database of known crystals has, or of the training part where there is no"
+    " database.",
     "density_emd": "1D Wasserstein distance (g/cm^3) of the mass density between all valid crystals"
     f" and all reference crystals. Source: {_CDVAE}, without its unseeded draw of 1,000.",
     "num_elements_emd": "1D Wasserstein distance of the number of different elements between all"
@@ -79,18 +90,18 @@ DEFINITIONS = {
     f" seed of the run (all, if there are fewer). Source: {_CDVAE}, which draws without a seed.",
     "num_elements_emd_1000": "num_elements_emd of the same draw.",
     "relaxed_energy": "Mean energy (eV/atom) of valid crystals after relaxation of cell and"
-    " positions with CHGNet 0.3.0 (arXiv 2302.14231), whatever the relaxation reached.",
+    " positions by the judge that the results name, whatever the relaxation reached.",
     "relax_rms": "Mean root-mean-square distance (A) that atoms of valid crystals move in that"
     " relaxation: fractional differences times the mean of both cells, common shift removed.",
     "e_above_hull": "Mean energy above the convex hull (eV/atom) of relaxed crystals that have a"
-    " hull. Hull: the entries given, or else CHGNet energies of the reference and training"
-    " crystals.",
+    " hull: the one that the results name.",
     "hull_known": "Share of all entries that are valid and whose elements all have an elemental"
     " phase in the hull.",
     "stable": "Share of all entries that are valid and, after relaxation, at most stable_at"
     " (default 0.1 eV/atom) above the hull; an unknown hull counts as unstable.",
     "sun": "Share of all entries that are stable (as above), unique (first of their kind among"
-    " the samples) and novel (not in the training set), the latter two as generated.",
+    " the samples) and novel (not in the training set), the latter two as generated. The first of"
+    " a kind alone can count: sun_at_hull and msun count a kind by its best member.",
     "target_mae": "Mean absolute difference between requested and predicted property over valid"
     " crystals.",
     "distinct_hits_predicted": "Number of different kinds of valid crystals (same matcher as"
@@ -107,7 +118,11 @@ DEFINITIONS = {
     "new_hits": "Those of distinct_hits that are not in the training part of the look-up.",
     "held_out_found": "Of all known crystals of the look-up that are not in its training part and"
     " whose known value is at or below the limit of SR5, the share that the samples match.",
+    **GENBENCH,
 }
+
+DEFINITIONS |= SUN
+_JUDGED = ("relaxed_energy", "relax_rms", "e_above_hull")
 
 for _p in (5, 10, 15):
     DEFINITIONS[f"lookup_sr{_p}_all"] = (
@@ -139,7 +154,8 @@ def definition(key: str) -> str:
     """Return the definition of a metric key.
 
     Keys of the second family of coverage cut-offs end in ``@family``; those of a metric that is
-    counted over the first samples end in their number, as in ``held_out_found@1000``.
+    counted over the first samples end in their number, as in ``held_out_found@1000``; those of
+    stability by one of several judges in its name, as in ``msun@chgnet``.
 
     Raises:
         KeyError: If there is no such metric.
@@ -147,4 +163,6 @@ def definition(key: str) -> str:
     name, _, suffix = key.partition("@")
     if suffix.isdecimal():
         return f"{DEFINITIONS[name]} Among the first {int(suffix):,} samples."
+    if name in SUN or name in _JUDGED:
+        return DEFINITIONS[name] + (f" By the judge {suffix} alone." if suffix else "")
     return DEFINITIONS[name] + (f" Cut-offs of {suffix}." if suffix else "")

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import constants
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.formulas import reduced_formula
+
+__all__ = [
+    "density",
+    "earth_movers_distance",
+    "num_elements",
+    "reduced_formula",
+    "space_group",
+    "total_variation",
+]
 
 _GRAMS_PER_CM3 = constants.atomic_mass * 1e3 / 1e-24  # amu per cubic Angstrom in g/cm^3
 
@@ -28,19 +37,6 @@ def density(crystal: Crystal) -> float:
 def num_elements(crystal: Crystal) -> int:
     """Return the number of different elements."""
     return len(set(crystal.atomic_numbers.tolist()))
-
-
-def reduced_formula(crystal: Crystal) -> str:
-    """Return the reduced chemical formula, e.g. TiO2."""
-    numbers, counts = np.unique(crystal.atomic_numbers, return_counts=True)
-    return _formula(tuple(zip(numbers.tolist(), counts.tolist(), strict=True)))
-
-
-@lru_cache(maxsize=50_000)  # a set of 19,000 crystals is asked for once per row of a table
-def _formula(contents: tuple[tuple[int, int], ...]) -> str:
-    from pymatgen.core import Composition, Element  # noqa: PLC0415
-
-    return Composition({Element.from_Z(z): n for z, n in contents}).reduced_formula
 
 
 def space_group(crystal: Crystal, symprec: float = 0.1) -> int:

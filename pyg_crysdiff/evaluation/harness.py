@@ -58,6 +58,11 @@ def _scores(samples: Sequence[Entry], protocol: Protocol) -> Evaluation:
             samples, num_workers=protocol.num_workers, progress=protocol.progress
         )
     table = describe(samples, protocol, prints)
+    judged = None
+    if protocol.stability is not None:
+        from pyg_crysdiff.evaluation.judged_table import add_judgements  # noqa: PLC0415
+
+        table, judged = add_judgements(table, samples, protocol)
     # SciPy's statistics take a second to import; nothing before this needs them.
     from pyg_crysdiff.evaluation import hits  # noqa: PLC0415
     from pyg_crysdiff.evaluation import metrics as measured  # noqa: PLC0415
@@ -69,12 +74,24 @@ def _scores(samples: Sequence[Entry], protocol: Protocol) -> Evaluation:
     if "first" in table:
         found |= measured.set_metrics(table, protocol)
     if protocol.stability is not None:
-        found |= measured.stability_metrics(table, protocol)
+        from pyg_crysdiff.evaluation.sun import sun_metrics  # noqa: PLC0415
+
+        found |= measured.stability_metrics(table, protocol) | sun_metrics(table, protocol)
     if protocol.evaluator is not None:
         found |= measured.property_metrics(table, protocol)
         found |= hits.predicted_hits(table, protocol)
     if protocol.lookup:
         found |= hits.lookup_metrics(table, protocol)
+    if protocol.genbench is not None:
+        from pyg_crysdiff.evaluation.genbench.metrics import families  # noqa: PLC0415
+
+        found |= families(samples, table, protocol, prints)
     if protocol.task == "reconstruction":
         found |= measured.reconstruction_metrics(samples, table, protocol)
-    return Evaluation(found, {key: definition(key) for key in found}, table)
+    definitions = {key: definition(key) for key in found}
+    if judged is None:
+        return Evaluation(found, definitions, table)
+    from pyg_crysdiff.evaluation.plausibility import implausible  # noqa: PLC0415
+
+    facts = {"judges": judged.facts, "warnings": implausible(table, judged.facts)}
+    return Evaluation(found, definitions, table, facts, judged.relaxed)

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
-from pyg_crysdiff.evaluation.uniqueness import Key, PrimitiveCells, fits, known_groups, matcher
+from pyg_crysdiff.evaluation.uniqueness import known_groups
+from pyg_crysdiff.known.cells import Cell, Key, PrimitiveCells, fits, matcher
 from pyg_crysdiff.parallel import parallel_map
 
 if TYPE_CHECKING:
@@ -107,16 +108,19 @@ def _tasks(
 
 def _best_matches(task: _Task) -> list[int | None]:
     compare = matcher()
-    structures, known = task
-    return [_best_match(compare, structure, known) for structure in structures]
+    structures, members = task
+    known = [(index, Cell(structure)) for index, structure in members]
+    return [_best_match(compare, Cell(structure), known) for structure in structures]
 
 
 def _best_match(
-    compare: StructureMatcher, structure: Structure, known: Sequence[tuple[int, Structure]]
+    compare: StructureMatcher, cell: Cell, known: Sequence[tuple[int, Cell]]
 ) -> int | None:
-    matched = [(index, other) for index, other in known if fits(compare, other, structure)]
+    matched = [(index, other) for index, other in known if fits(compare, other, cell)]
     if len(matched) > 1:
-        matched.sort(key=lambda one: (*_distance(compare, one[1], structure), one[0]))
+        matched.sort(
+            key=lambda one: (*_distance(compare, one[1].structure, cell.structure), one[0])
+        )
     return matched[0][0] if matched else None
 
 

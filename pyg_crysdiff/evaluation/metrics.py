@@ -47,8 +47,15 @@ def set_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
     out = {"uniqueness": _mean(valid["first"].dropna(), protocol)}
     if "novel" in table:
         out["novelty"] = _mean(valid["novel"].dropna(), protocol)
+    if "novel_database" in table:
+        out["novelty_database"] = _mean(valid["novel_database"].dropna(), protocol)
     if "known_part" in table:
         out["novelty_known"] = _mean(valid["known_part"].fillna("") == "", protocol)
+    if "prototype" in table:
+        kinds = valid["prototype"].dropna()
+        out["uniqueness_prototype"] = _mean(~kinds.duplicated(), protocol)
+    if "new_prototype" in table:
+        out["novelty_prototype"] = _mean(valid["new_prototype"].dropna(), protocol)
     for key, column in (("uniqueness_amd", "amd_earlier"), ("novelty_amd", "amd_train")):
         if column in valid:
             out[key] = _mean(valid[column] > amd_distance.SAME, protocol)
@@ -65,9 +72,9 @@ def stability_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Esti
         "stable": _mean(stable, protocol),
         "e_above_hull": _mean(table["e_above_hull"][known], protocol),
     }
-    relaxed = np.isfinite(table["relaxed_energy"])
-    out["relaxed_energy"] = _mean(table["relaxed_energy"][relaxed], protocol)
-    out["relax_rms"] = _mean(table["relax_rms"][relaxed], protocol)
+    for key in ("relaxed_energy", "relax_rms"):
+        if key in table:
+            out[key] = _mean(table[key].dropna(), protocol)
     if "first" in table and "novel" in table:
         out["sun"] = _mean(stable & (table["first"] == 1) & (table["novel"] == 1), protocol)
     return out

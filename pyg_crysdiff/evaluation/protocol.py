@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.predictor import PropertyPredictor
 from pyg_crysdiff.evaluation.success import PERCENTILES, percentile_thresholds
+from pyg_crysdiff.known.database import Database
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pyg_crysdiff.evaluation.genbench.settings import GenBench
     from pyg_crysdiff.evaluation.results import Estimate
-    from pyg_crysdiff.evaluation.stability import Stability
+    from pyg_crysdiff.evaluation.stability_settings import Stability
 
 TASKS = ("generation", "reconstruction", "optimisation")
 Entry = Crystal | BrokenEntry
@@ -38,12 +40,12 @@ class Protocol:
         num_starts: Starts of an optimisation that made the samples, candidate-major; the
             best-of-ten rates are computed. None where the samples are independent draws.
         space_groups: Find the space group of every crystal.
-        uniqueness: Compare the samples with each other and with the training set.
+        uniqueness: Compare the samples with each other, with the training set and the database.
         uniqueness_of: Compare this many valid crystals with each other, from the first on; None
             for all. Unique success rates need all.
-        novelty_of: Compare this many valid crystals with the training set, spread evenly over all,
-            which may stand in an order; None for all. Where one composition has thousands of
-            structures each takes seconds.
+        novelty_of: Compare this many valid crystals with the training set and the database, spread
+            evenly over all, which may stand in an order; None for all. Where one composition has
+            thousands of structures each takes seconds.
         cutoffs: Family name to (structure, composition) cut-offs of COV; the first is the main one.
         seed: Seed of the bootstrap.
         num_bootstrap: Resamples; 0 for no intervals.
@@ -54,6 +56,14 @@ class Protocol:
             (``train``, ``val``, ``test``): the value of the one that a sample matches stands
             beside the predicted one. Empty for no look-up.
         lookup_property: Name of that property; None for the evaluator's.
+        genbench: Measure the families of LeMat-GenBench, too; None for not.
+        interval: Least and largest value of the property that is on target, for the rates of
+            stable, unique, novel crystals on target; None for at or below the limit of SR5.
+        database: File of known crystals (``crysdiff index`` makes it), for novelty against all of
+            them; None for none.
+        prototypes: Compare the valid crystals whatever their elements are too, with each other and
+            with the database, or else with the training set; see
+            :mod:`pyg_crysdiff.known.prototypes`. This takes ten to a hundred times as long.
     """
 
     task: str = "generation"
@@ -76,6 +86,10 @@ class Protocol:
     progress: bool = True
     lookup: Mapping[str, Sequence[Crystal]] = field(default_factory=dict)
     lookup_property: str | None = None
+    genbench: GenBench | None = None
+    interval: tuple[float, float] | None = None
+    database: Path | None = None
+    prototypes: bool = False
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -84,8 +98,12 @@ class Protocol:
             raise ValueError("the optimisation task needs a property evaluator")
         if self.task == "reconstruction" and not self.reference:
             raise ValueError("the reconstruction task needs reference crystals")
+        if self.interval is not None and not self.interval[0] <= self.interval[1]:
+            raise ValueError(f"the interval of the target is empty: {self.interval}")
         if self.lookup:
             self._check_lookup()
+        if self.database is not None:  # opened now, so that a wrong file is refused before all work
+            object.__setattr__(self, "database", Database(self.database).path)
 
     def _check_lookup(self) -> None:
         name = self.lookup_name()
@@ -127,8 +145,14 @@ class Evaluation:
         metrics: Metric key to value with 95 % interval.
         definitions: The meaning of each key.
         table: One row per entry.
+        facts: Where stability was judged: ``judges`` (each with its settings, its hull and how
+            many crystals it left open) and ``warnings``, lines on what is implausible.
+        relaxed: Judge to the relaxed crystal of every entry, None where there is none; empty for
+            an evaluation that was read from disk, beside which they lie in a file.
     """
 
     metrics: dict[str, Estimate]
     definitions: dict[str, str]
     table: pd.DataFrame
+    facts: dict[str, Any] = field(default_factory=dict)
+    relaxed: dict[str, list[Crystal | None]] = field(default_factory=dict)

@@ -11,13 +11,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.formulas import reduced_formula
 from pyg_crysdiff.evaluation import amd_distance
 from pyg_crysdiff.evaluation.composition import smact_validity
-from pyg_crysdiff.evaluation.distribution import density, num_elements, reduced_formula, space_group
+from pyg_crysdiff.evaluation.distribution import density, num_elements, space_group
 from pyg_crysdiff.evaluation.lookup import lookup_columns
 from pyg_crysdiff.evaluation.protocol import Entry, Protocol
 from pyg_crysdiff.evaluation.uniqueness import PrimitiveCells, kinds, novel
 from pyg_crysdiff.evaluation.validity import structural_problem
+from pyg_crysdiff.known.database import Database
+from pyg_crysdiff.known.finding import find_known
+from pyg_crysdiff.known.prototypes import new_prototypes, prototype_kinds
 from pyg_crysdiff.parallel import parallel_map
 
 if TYPE_CHECKING:
@@ -50,16 +54,19 @@ def describe(
     cells = PrimitiveCells(num_workers=protocol.num_workers, progress=protocol.progress)
     if protocol.uniqueness and protocol.task != "reconstruction":
         columns |= _repetition(chosen, protocol, cells)
-    if protocol.stability is not None:
-        from pyg_crysdiff.evaluation.stability import stability_columns  # noqa: PLC0415
-
-        phases = [*protocol.reference, *protocol.train]
-        columns |= stability_columns(chosen, phases, protocol.stability, protocol.progress)
     for name, values in columns.items():
         table[name] = _spread(flags, values)
     if protocol.lookup:
         known = _known(samples, table["struct_valid"].tolist(), protocol, cells)
         table = table.assign(**known)
+    if protocol.genbench is not None:
+        from pyg_crysdiff.evaluation.genbench.rows import genbench_columns  # noqa: PLC0415
+
+        found = genbench_columns(
+            samples, protocol.genbench,
+            num_workers=protocol.num_workers, progress=protocol.progress,
+        )  # fmt: skip
+        table = table.join(found)
     return table
 
 
@@ -78,7 +85,7 @@ def _known(
 def _repetition(
     chosen: Sequence[Crystal], protocol: Protocol, cells: PrimitiveCells
 ) -> dict[str, NDArray]:
-    """Columns on whether valid crystals repeat each other or the training set."""
+    """Columns on whether valid crystals repeat each other or known ones."""
     options: dict[str, Any] = {"num_workers": protocol.num_workers, "progress": protocol.progress}
     early = np.arange(len(chosen))[: protocol.uniqueness_of]
     kind = kinds([chosen[k] for k in early], cells=cells, **options)
@@ -90,10 +97,48 @@ def _repetition(
         spread = evenly(len(chosen), protocol.novelty_of)
         new = novel([chosen[k] for k in spread], protocol.train, cells=cells, **options)
         out["novel"] = _where_known(spread, new, len(chosen))
+    if protocol.database is not None:
+        out |= _in_database(chosen, protocol, cells)
+    if protocol.prototypes:
+        out |= _prototypes(chosen, protocol, cells)
     if amd_distance.available():
         out["amd_earlier"] = amd_distance.nearest_earlier(chosen, **options)
         if protocol.train:
             out["amd_train"] = amd_distance.nearest_known(chosen, protocol.train, **options)
+    return out
+
+
+def _in_database(
+    chosen: Sequence[Crystal], protocol: Protocol, cells: PrimitiveCells
+) -> dict[str, NDArray]:
+    """Columns on the crystals of the database that valid ones match."""
+    assert protocol.database is not None
+    spread = evenly(len(chosen), protocol.novelty_of)
+    found = find_known(
+        [chosen[k] for k in spread], Database(protocol.database),
+        cells=cells, num_workers=protocol.num_workers, progress=protocol.progress,
+    )  # fmt: skip
+    names = np.full(len(chosen), "", dtype=object)
+    names[spread] = ["" if known is None else known.name or str(known.row) for known in found]
+    new = np.array([known is None for known in found], dtype=bool)
+    return {"novel_database": _where_known(spread, new, len(chosen)), "database_id": names}
+
+
+def _prototypes(
+    chosen: Sequence[Crystal], protocol: Protocol, cells: PrimitiveCells
+) -> dict[str, NDArray]:
+    """Columns on crystals of one structure, whatever their elements are."""
+    options: dict[str, Any] = {
+        "cells": cells, "num_workers": protocol.num_workers, "progress": protocol.progress,
+    }  # fmt: skip
+    early = np.arange(len(chosen))[: protocol.uniqueness_of]
+    kind = prototype_kinds([chosen[k] for k in early], **options).astype(np.float64)
+    out: dict[str, NDArray] = {"prototype": _where_known(early, kind, len(chosen))}
+    known = Database(protocol.database) if protocol.database is not None else protocol.train
+    if protocol.database is not None or protocol.train:
+        spread = evenly(len(chosen), protocol.novelty_of)
+        new = new_prototypes([chosen[k] for k in spread], known, **options)
+        out["new_prototype"] = _where_known(spread, new, len(chosen))
     return out
 
 
@@ -114,8 +159,8 @@ def _where_known(places: NDArray[np.int64], values: NDArray, count: int) -> NDAr
 
 
 def _spread(chosen: NDArray[np.bool_], values: NDArray) -> NDArray:
-    """Put values of the chosen rows in their places; False or NaN elsewhere."""
-    empty = False if values.dtype == bool else np.nan
+    """Put values of the chosen rows in their places; False, "" or NaN elsewhere."""
+    empty = {"b": False, "O": ""}.get(values.dtype.kind, np.nan)
     out = np.full(len(chosen), empty, dtype=values.dtype)
     out[chosen] = values
     return out

@@ -11,7 +11,7 @@ one on other crystals, as :mod:`pyg_crysdiff.benchmark` does.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,9 @@ from pymatgen.core import Structure
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.evaluation.predictor import PropertyPredictor
-from pyg_crysdiff.evaluation.uniqueness import Key, matches_any, matching_key
+from pyg_crysdiff.known.cells import Cell, Key, first_match, fits, matcher, matching_key
+from pyg_crysdiff.known.database import Database
+from pyg_crysdiff.known.finding import KnownCells
 from pyg_crysdiff.progress import bar
 from pyg_crysdiff.property.cdvae import load_evaluator
 
@@ -32,7 +34,7 @@ def select(
     target: float,
     *,
     copies: int = 1,
-    known: Sequence[Crystal] = (),
+    known: Sequence[Crystal] | Database = (),
     progress: bool = False,
 ) -> list[int]:
     """Choose the valid candidates whose predicted property is nearest to a target.
@@ -50,7 +52,7 @@ def select(
             one, as in :func:`pyg_crysdiff.evaluation.uniqueness.first_occurrences`); 0 for any
             number, which where few structures are near the target gives one of them again and
             again.
-        known: Choose none that matches one of these, such as the training set.
+        known: Choose none that matches one of these, such as the training set or a database.
         progress: Show a progress bar.
 
     Returns:
@@ -71,12 +73,8 @@ def select(
         predictor = load_evaluator(predictor)
     off = np.abs(predictor.predict(candidates, progress=progress) - target)
     order = [int(i) for i in np.argsort(off, kind="stable") if np.isfinite(off[i])]
-    old: dict[Key, list[Structure]] = defaultdict(list)
-    for one in known:
-        key, structure = matching_key(one)
-        if key is not None:
-            old[key].append(structure)
-    kept: dict[Key, list[tuple[Structure, list[int]]]] = defaultdict(list)
+    is_known = _membership(known)
+    kept: dict[Key, list[tuple[Cell, list[int]]]] = defaultdict(list)
     chosen: list[int] = []
     with bar(label="selecting", total=count, show=progress) as shown:
         for index in order:
@@ -84,11 +82,15 @@ def select(
             assert isinstance(crystal, Crystal)  # others have no prediction
             if not smact_validity(crystal.atomic_numbers):
                 continue
-            if copies or known:
+            if copies or is_known is not None:
                 key, structure = matching_key(crystal)
-                if key is not None and matches_any(structure, old[key]):
+                if key is not None and is_known is not None and is_known(key, structure):
                     continue
-                if copies and key is not None and not _takes(kept[key], structure, index, copies):
+                if (
+                    copies
+                    and key is not None
+                    and not _takes(kept[key], Cell(structure), index, copies)
+                ):
                     continue
             chosen.append(index)
             shown.update()
@@ -97,13 +99,30 @@ def select(
     return chosen
 
 
-def _takes(
-    kept: list[tuple[Structure, list[int]]], structure: Structure, index: int, copies: int
-) -> bool:
-    """Count a structure with those that it matches; whether there is room for it."""
+def _membership(
+    known: Sequence[Crystal] | Database,
+) -> Callable[[Key, Structure], bool] | None:
+    """Return what tells whether a reduced cell matches a known crystal; None for no known ones."""
+    if isinstance(known, Database):
+        cells = KnownCells(known.path)
+        return lambda key, structure: cells.match(key, structure) is not None
+    if not known:
+        return None
+    old: dict[Key, list[Cell]] = defaultdict(list)
+    for one in known:
+        key, structure = matching_key(one)
+        if key is not None:
+            old[key].append(Cell(structure))
+    compare = matcher()
+    return lambda key, structure: first_match(compare, Cell(structure), old[key]) is not None
+
+
+def _takes(kept: list[tuple[Cell, list[int]]], cell: Cell, index: int, copies: int) -> bool:
+    """Count a cell with those that it matches; whether there is room for it."""
+    compare = matcher()
     for other, members in kept:
-        if matches_any(structure, [other]):
+        if fits(compare, other, cell):
             members.append(index)
             return len(members) <= copies
-    kept.append((structure, [index]))
+    kept.append((cell, [index]))
     return True

@@ -184,7 +184,7 @@ def _points(
     forces: torch.Tensor,
     virials: torch.Tensor,
 ) -> list[Point]:
-    energy, force, virial = (x.double().cpu().numpy() for x in (energies, forces, virials))
+    energy, force, virial = (x.cpu().double().numpy() for x in (energies, forces, virials))
     ends = np.cumsum([len(c) for c in crystals])[:-1]
     return [
         Point(float(energy[i]), part, virial[i] / c.volume)

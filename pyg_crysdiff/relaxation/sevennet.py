@@ -37,7 +37,7 @@ class SevenNetPotential:
         """Return energy, forces and stress of right-handed crystals."""
         found = self.model(self._joined(crystals))
         energy, force, stress = (
-            found[name].detach().double().cpu().numpy()
+            found[name].detach().cpu().double().numpy()
             for name in ("inferred_total_energy", "inferred_force", "inferred_stress")
         )
         ends = np.cumsum([len(c) for c in crystals])[:-1]

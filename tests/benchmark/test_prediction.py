@@ -16,7 +16,7 @@ from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.benchmark.table import text_table
 from pyg_crysdiff.data import Crystal, read_crystals
 from pyg_crysdiff.diffusion.sampler import Sampler
-from pyg_crysdiff.evaluation.stability import Relaxed
+from pyg_crysdiff.relaxation import Relaxation as Record
 from tests.conftest import make_crystal
 
 TINY = (
@@ -33,6 +33,13 @@ def with_chgnet(monkeypatch):
     )
 
 
+def record(crystal, energy):
+    """What a relaxation leaves; nothing where the energy is NaN."""
+    if np.isnan(energy):
+        return Record.failed("a test", "toy 1")
+    return Record(crystal, energy, 0.0, 1, True, 0.0, 0.0, 0.0, 0.0, "", "toy 1")
+
+
 def _settings(folder, **changes):
     settings = Settings.resolve(
         "demo", out=folder, models=("cds",), num_samples=3, candidates=2,
@@ -47,19 +54,19 @@ def test_relaxed_candidates_are_rows_of_their_own(tmp_path, monkeypatch, with_ch
     truth = [known[k] for k in settings.chosen(len(known))]
     asked = []
 
-    def stub(crystals, stability, progress):
+    def stub(crystals, judge, settings, *, cache_dir, progress):
         """Leave the true crystal of each second candidate, of a low energy; fail at one first."""
-        asked.append(stability)
+        asked.append((judge.name, settings.steps, cache_dir))
         order = {formula_of(c): c for c in truth}
         out = []
         for i, crystal in enumerate(crystals):
             if i < 3:
-                out.append(Relaxed(crystal, np.nan if i == 1 else -1.0))
+                out.append(record(crystal, np.nan if i == 1 else -1.0))
             else:
-                out.append(Relaxed(order[formula_of(crystal)], -5.0 + i))
+                out.append(record(order[formula_of(crystal)], -5.0 + i))
         return out
 
-    monkeypatch.setattr(relaxed_candidates, "relaxed", stub)
+    monkeypatch.setattr(relaxed_candidates, "relax", stub)
     monkeypatch.setattr(relaxed_candidates, "structural_problem", lambda crystal: None)
     said = []
     results = run_prediction(settings, said.append, progress=False)
@@ -74,8 +81,7 @@ def test_relaxed_candidates_are_rows_of_their_own(tmp_path, monkeypatch, with_ch
         (2 + drawn_match(drawn, tmp_path)) / 3
     )
     assert not any("_any" in key for key in chosen)  # one answer for each composition
-    assert {s.steps for s in asked} == {7}
-    assert {s.cache_dir for s in asked} == {tmp_path / "relaxations"}
+    assert asked == [("chgnet", 7, tmp_path / "relaxations")]
     as_drawn, _, row = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert "relaxed_with" not in as_drawn["details"]
     assert row["details"]["left_as_drawn"] == 1
@@ -96,7 +102,7 @@ def drawn_match(metrics, folder):
 def test_one_candidate_has_no_lowest_of_several(tmp_path, monkeypatch, with_chgnet):
     settings = _settings(tmp_path, relax="chgnet", candidates=1)
     monkeypatch.setattr(
-        relaxed_candidates, "relaxed", lambda crystals, *_: [Relaxed(c, 0.0) for c in crystals]
+        relaxed_candidates, "relax", lambda crystals, *_, **__: [record(c, 0.0) for c in crystals]
     )
     results = run_prediction(settings, progress=False)
     assert [row.method for row in results.rows] == ["cds", "cds, relaxed with CHGNet"]
@@ -109,11 +115,11 @@ def test_invalid_candidates_are_not_relaxed_and_stay_as_drawn(tmp_path, monkeypa
     close = Crystal(np.eye(3) * 4, [[0, 0, 0], [0.01, 0, 0]], [11, 17])
     asked = []
 
-    def stub(crystals, *_):
+    def stub(crystals, *_, **__):
         asked.extend(crystals)
-        return [Relaxed(make_crystal(rng, 2), -float(len(asked))) for _ in crystals]
+        return [record(make_crystal(rng, 2), -float(len(asked))) for _ in crystals]
 
-    monkeypatch.setattr(relaxed_candidates, "relaxed", stub)
+    monkeypatch.setattr(relaxed_candidates, "relax", stub)
     relaxation = Relaxation.of(_settings(tmp_path, relax="chgnet"))
     parts, energies, facts = relaxation.run([[sound[0], close], [close, sound[1]]], "x", False)
     assert asked == sound
@@ -141,8 +147,9 @@ def test_without_chgnet_nothing_is_trained_and_the_message_names_the_extra(tmp_p
 
 
 def test_bad_settings_and_names_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"relax must be one of \('none', 'chgnet'\)"):
+    with pytest.raises(ValueError, match="relax must be none, chgnet, sevennet"):
         _settings(tmp_path, relax="mace")
+    assert _settings(tmp_path, relax="ase:module.Class").relax == "ase:module.Class"
     with pytest.raises(ValueError, match="at least 1 relax_steps"):
         _settings(tmp_path, relax_steps=0)
     for name in ("relaxed with CHGNet", "lowest energy of 2, relaxed"):

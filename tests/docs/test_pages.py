@@ -35,6 +35,12 @@ def test_the_python_of_the_readme(tmp_path, monkeypatch):
     assert load_runner().run_page(ROOT / "README.md", tiny=True, only="python") >= 1
 
 
+@pytest.mark.slow
+def test_the_python_of_the_page_on_known_crystals(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_runner().run_page(ROOT / "docs" / "known_crystals.md", only="python") == 1
+
+
 def test_one_kind_of_block_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = tmp_path / "page.md"

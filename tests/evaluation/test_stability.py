@@ -1,75 +1,208 @@
+"""Judges over samples: toy potentials with energies by hand, hulls, resumption, bad files."""
+
 import gzip
 import json
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
-from pymatgen.analysis.phase_diagram import PDEntry
-from pymatgen.core import Composition
 
-from pyg_crysdiff.data import Crystal
-from pyg_crysdiff.evaluation import chgnet, stability
+from pyg_crysdiff.data import BrokenEntry, Crystal
+from pyg_crysdiff.evaluation import evaluate, stability
+from pyg_crysdiff.evaluation.cache import scored
+from pyg_crysdiff.evaluation.hull import Hull, HullFile, read_entries
+from pyg_crysdiff.evaluation.known_phases import make_hull
 from pyg_crysdiff.evaluation.metrics import stability_metrics
 from pyg_crysdiff.evaluation.protocol import Protocol
-from pyg_crysdiff.evaluation.stability import (
-    Hull,
-    Stability,
-    _kept,
-    read_entries,
-    rms_moved,
-)
-from tests.conftest import make_crystal
-
-pytest.importorskip("chgnet", reason="extra stability")
+from pyg_crysdiff.evaluation.stability import Stability, relax_shard, stability_columns
+from pyg_crysdiff.relaxation import RelaxSettings
+from tests.toys import ASKED, BOUND, STIFF, VOLUME, ground, toy
 
 
-def _crystal(*numbers):
+def crystal(*numbers, volume=VOLUME, **info):
+    """A cubic crystal with a volume per atom."""
     frac = np.linspace(0, 0.9, len(numbers))[:, None].repeat(3, 1)
-    return Crystal(np.eye(3) * 5, frac, np.array(numbers))
+    edge = (volume * len(numbers)) ** (1 / 3)
+    return Crystal(np.eye(3) * edge, frac, np.array(numbers), info)
 
 
-def _entry(formula, per_atom):
-    composition = Composition(formula)
-    return PDEntry(composition, per_atom * composition.num_atoms)
+KNOWN = [crystal(29, volume=18), crystal(79), crystal(29, 79, volume=17), crystal(46)]
+STRICT = RelaxSettings(fmax=1e-3, smax=1e-3)
 
 
-def test_energy_above_hull_equals_the_tie_line_by_hand():
-    # Na -1, Cl -2, NaCl -3 eV/atom; a second, higher Na must not matter
-    hull = Hull([_entry("Na", -1), _entry("Na", -0.5), _entry("Cl", -2), _entry("NaCl", -3)])
-    assert hull.energy_above(_crystal(11, 17), -2.7) == pytest.approx(0.3)
-    assert hull.energy_above(_crystal(11), -1.2) == pytest.approx(-0.2)
-    # Na3Cl = half Na2, half NaCl (by atoms): (-1 - 3) / 2
-    assert hull.energy_above(_crystal(11, 11, 11, 17), -1.9) == pytest.approx(0.1)
-    assert np.isnan(hull.energy_above(_crystal(11, 8), -3.0))
-    assert np.isnan(hull.energy_above(_crystal(11), float("nan")))
+@pytest.fixture
+def settings(tmp_path):
+    """A toy judge with a hull of relaxed energies."""
+    make_hull(KNOWN, toy(), STRICT, source="known", num_workers=0).write(tmp_path / "hull.json")
+    return Stability(
+        tmp_path / "hull.json", judges=(toy(),), fmax=1e-3, smax=1e-3, num_workers=0,
+        cache_dir=tmp_path / "cache",
+    )  # fmt: skip
 
 
-def test_entries_file_is_read_and_bad_entries_are_named(tmp_path):
+def protocol(settings, **fields):
+    options = {"num_bootstrap": 0, "num_workers": 0, "space_groups": False, "progress": False}
+    return Protocol(stability=settings, **{**options, **fields})
+
+
+def test_energies_above_the_hull_before_and_after_by_hand(settings):
+    samples = [crystal(29, 79, volume=16), crystal(29, 29, 79), crystal(29, 8), crystal(54)]
+    found = stability_columns(samples, [], settings, progress=False)
+    np.testing.assert_allclose(found["e_above_hull"][:1], 0.0, atol=1e-4)
+    # CuAu on the hull; submitted 1 A^3 per atom away
+    np.testing.assert_allclose(found["e_above_hull_submitted"][:1], STIFF, atol=1e-4)
+    # Cu2Au is bound as CuAu is; the tie line holds a third of unbound copper
+    np.testing.assert_allclose(found["e_above_hull"][1], BOUND / 3, atol=1e-4)
+    assert np.isnan(found["e_above_hull"][2])  # no oxygen
+    assert found["relaxed_energy"][2] == pytest.approx(ground(samples[2]), abs=1e-4)
+    assert np.isnan(found["relaxed_energy"][3])
+    assert found["relax_problem"].tolist()[:3] == ["", "", ""]
+    assert "xenon" in found["relax_problem"][3]
+    np.testing.assert_allclose(found["volume_change"][:2], [-1 / 16, 0.0], atol=1e-3)
+    assert found["relax_converged"][:3].tolist() == [1, 1, 1]
+
+
+def test_an_evaluation_names_judge_hull_and_what_is_unknown(settings, tmp_path):
+    samples = [crystal(29, 79, volume=16), BrokenEntry(1, "torn"), crystal(29, 8), crystal(46)]
+    found = evaluate(samples, protocol(settings, train=[crystal(46)]))
+    (judge,) = found.facts["judges"]
+    assert (judge["judge"], judge["settings"]) == ("toy 1", STRICT.key)
+    assert judge["hull"]["file"] == str(tmp_path / "hull.json")
+    assert (judge["hull"]["judge"], judge["hull"]["phases"]) == ("toy 1", 4)
+    assert (judge["crystals"], judge["unknown"], judge["failed"]) == (3, 1, 0)
+    assert judge["elements_without_phase"] == ["O"]
+    assert found.facts["warnings"] == []
+    assert found.metrics["metastable"].value == pytest.approx(2 / 4)
+    assert found.metrics["msun"].value == pytest.approx(1 / 4)  # palladium is known
+    assert found.metrics["hull_known"].value == pytest.approx(2 / 4)
+    relaxed = found.relaxed["toy"]
+    assert [c is None for c in relaxed] == [False, True, False, False]
+    assert relaxed[0].volume == pytest.approx(2 * VOLUME, rel=1e-3)
+    assert found.table["relax_problem"].tolist() == ["", "", "", ""]
+
+
+def test_relaxed_crystals_and_tables_lie_beside_the_results(settings, tmp_path):
+    from pyg_crysdiff.data import read_crystals
+
+    samples = [crystal(29, 79, volume=16), BrokenEntry(1, "torn"), crystal(54), crystal(46)]
+    options = protocol(settings, train=[crystal(46)])
+    found = scored(tmp_path / "mine", samples, options)
+    relaxed = read_crystals(tmp_path / "mine-relaxed.extxyz")
+    assert [len(c) for c in relaxed] == [2, 1]
+    text = (tmp_path / "mine-relaxed.extxyz").read_text()
+    assert "entry=0" in text
+    assert "entry=3" in text
+    sizes = pd.read_csv(tmp_path / "mine-by_size.csv")
+    assert sizes["crystals"].tolist() == [3]
+    again = scored(tmp_path / "mine", samples, options, before=pytest.fail)
+    assert again.facts == json.loads(json.dumps(found.facts))
+    assert again.table["relax_problem"].tolist()[:2] == ["", ""]
+    assert "xenon" in again.table["relax_problem"][2]
+
+
+def test_other_settings_and_hulls_are_scored_anew(settings, tmp_path):
+    samples, asked = [crystal(29)], []
+    for now in (
+        settings,
+        settings,
+        replace(settings, steps=7),
+        replace(settings, judges=(toy("b"),)),
+    ):
+        scored(tmp_path / "mine", samples, protocol(now), before=lambda: asked.append(1))
+    assert len(asked) == 3
     file = tmp_path / "hull.json"
-    file.write_text(json.dumps([{"composition": {"Na": 2}, "energy": -2.6}]))
-    (entry,) = read_entries(file)
-    assert entry.energy_per_atom == pytest.approx(-1.3)
-    file.write_text(json.dumps([{"composition": "Na", "energy": -1}, {"composition": "Cl"}]))
-    with pytest.raises(ValueError, match="entry 1: needs composition and energy"):
-        read_entries(file)
-    file.write_text("[")
+    hull = HullFile.read(file)
+    replace(hull, phases=hull.phases[:2]).write(file)
+    scored(tmp_path / "mine", samples, protocol(settings), before=lambda: asked.append(1))
+    assert len(asked) == 4
+
+
+def test_without_a_hull_the_known_crystals_as_they_are_favour_the_samples(settings):
+    samples = [crystal(29, volume=16)] * 12
+    bare = replace(settings, hull=None)
+    found = evaluate(samples, protocol(bare, train=KNOWN))
+    # the copper that is known lies 3 A^3 per atom from its minimum
+    assert found.metrics["e_above_hull"].value == pytest.approx(-9 * STIFF, abs=1e-4)
+    assert any("the hull is of unrelaxed energies" in w for w in found.facts["warnings"])
+    assert found.facts["judges"][0]["hull"]["file"] is None
+    own = evaluate(samples, protocol(settings, train=KNOWN))
+    assert own.metrics["e_above_hull"].value == pytest.approx(0.0, abs=1e-4)
+
+
+def test_several_judges_each_with_a_hull_of_its_own(settings, tmp_path):
+    make_hull(KNOWN[:3], toy("b", shift=5.0), STRICT, source="", num_workers=0).write(
+        tmp_path / "b.json"
+    )
+    both = replace(
+        settings, judges=(toy(), toy("b", shift=5.0)),
+        hull={"toy": tmp_path / "hull.json", "b": tmp_path / "b.json"},
+    )  # fmt: skip
+    samples = [crystal(29, 29, 79), crystal(46), crystal(29, 79, volume=16)]
+    found = evaluate(samples, protocol(both, train=[crystal(46)]))
+    table = found.table
+    np.testing.assert_allclose(table["e_above_hull@toy"], [BOUND / 3, 0.0, 0.0], atol=2e-4)
+    np.testing.assert_allclose(table["e_above_hull@b"], [BOUND / 3, np.nan, 0.0], atol=2e-4)
+    # of palladium one judge alone knows a hull: no mean
+    np.testing.assert_allclose(table["e_above_hull"], [BOUND / 3, np.nan, 0.0], atol=2e-4)
+    np.testing.assert_allclose(table["e_above_hull_spread"], [0.0, np.nan, 0.0], atol=2e-4)
+    assert table["e_above_hull_judges"].tolist() == [2, 1, 2]
+    assert found.metrics["metastable"].value == pytest.approx(2 / 3)
+    assert found.metrics["metastable@toy"].value == 1.0
+    assert set(found.relaxed) == {"toy", "b"}
+    assert [j["name"] for j in found.facts["judges"]] == ["toy", "b"]
+
+
+def test_judges_disagree_by_their_hulls(settings, tmp_path):
+    phases = [replace(p, energy=p.energy - 0.3 * 2) if len(p.composition) == 2 else p
+              for p in HullFile.read(tmp_path / "hull.json").phases]  # fmt: skip
+    HullFile(phases, "low 1", STRICT.key).write(tmp_path / "low.json")
+    both = replace(
+        settings, judges=(toy(), toy("low")),
+        hull={"toy": tmp_path / "hull.json", "low": tmp_path / "low.json"},
+    )  # fmt: skip
+    found = evaluate([crystal(29, 79)], protocol(both))
+    assert found.table["e_above_hull"][0] == pytest.approx(0.15, abs=1e-4)
+    assert found.metrics["judges_differ"].value == pytest.approx(0.3, abs=1e-4)
+
+
+def test_hulls_and_judges_must_fit(tmp_path):
+    with pytest.raises(ValueError, match="a judge is given twice: toy, toy"):
+        Stability(judges=(toy(), toy()))
+    with pytest.raises(ValueError, match="whose hull is it"):
+        Stability(tmp_path / "h.json", judges=(toy(), toy("b")))
+    with pytest.raises(ValueError, match="a hull for c, and the judges are toy"):
+        Stability({"c": tmp_path / "h.json"}, judges=(toy(),))
+    with pytest.raises(ValueError, match="energies of one's own need a hull"):
+        Stability(energies=tmp_path / "e.csv")
+    with pytest.raises(ValueError, match="unknown judge"):
+        Stability(judges=("oracle",))
+
+
+def test_a_bad_hull_is_told_before_anything_is_relaxed(settings, tmp_path, monkeypatch):
+    monkeypatch.setattr(stability, "energies_of", lambda *_, **__: pytest.fail("relaxed"))
+    (tmp_path / "hull.json").write_text("[")
     with pytest.raises(ValueError, match="not valid JSON"):
-        read_entries(file)
-    with pytest.raises(FileNotFoundError, match="no hull entries"):
-        read_entries(tmp_path / "none.json")
+        evaluate([crystal(29)], protocol(settings))
 
 
-def test_distance_moved_ignores_a_common_shift_and_cell_borders():
-    before = _crystal(6, 6)
-    moved = before.frac_coords + np.array([0.3, 0.0, 0.98])
-    moved[1, 0] += 0.04  # 0.2 A, of which each atom takes a half once the mean is removed
-    after = Crystal(before.lattice, moved % 1.0, before.atomic_numbers)
-    assert rms_moved(before, after) == pytest.approx(0.1)
-    assert rms_moved(before, before) == 0.0
+def test_shards_relax_everything_once(settings, tmp_path):
+    samples = [crystal(29, volume=v) for v in (14, 16, 17, 18)] + [crystal(29, 79)]
+    counts = [relax_shard(samples, KNOWN, settings, (k, 3)) for k in (2, 0, 1)]
+    assert counts == [1, 2, 2]
+    whole = stability_columns(samples, KNOWN, replace(settings, cache_dir=None), progress=False)
+    ASKED.clear()
+    found = stability_columns(samples, KNOWN, settings, progress=False)
+    assert ASKED == []
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, whole[name])
+    with pytest.raises(ValueError, match="0 <= k < n"):
+        relax_shard(samples, KNOWN, settings, (3, 3))
+    with pytest.raises(ValueError, match="cache folder"):
+        relax_shard(samples, KNOWN, replace(settings, cache_dir=None), (0, 2))
 
 
-def test_stable_unique_novel_counts_all_entries():
+def test_the_older_rates_keep_their_meaning(settings):
     table = pd.DataFrame(
         {
             "e_above_hull": [0.05, 0.05, 0.05, 0.3, np.nan, np.nan],
@@ -79,7 +212,7 @@ def test_stable_unique_novel_counts_all_entries():
             "novel": [True, True, False, True, True, False],
         }
     )
-    found = stability_metrics(table, Protocol(stability=Stability(), num_bootstrap=0))
+    found = stability_metrics(table, Protocol(stability=settings, num_bootstrap=0))
     assert found["stable"].value == pytest.approx(3 / 6)
     assert found["sun"].value == pytest.approx(1 / 6)
     assert found["hull_known"].value == pytest.approx(4 / 6)
@@ -88,121 +221,28 @@ def test_stable_unique_novel_counts_all_entries():
     assert found["relax_rms"].value == pytest.approx(0.2)
 
 
-def test_finished_work_is_kept_and_a_cut_line_is_done_again(tmp_path, rng):
-    crystals = [make_crystal(rng, 2) for _ in range(3)]
-    settings = Stability(cache_dir=tmp_path, num_workers=1)
-    calls = []
-
-    def work(crystal):
-        calls.append(crystal)
-        return [float(len(calls))]
-
-    first = list(stability._kept(work, crystals, "x", settings, progress=False))
-    assert first == [[1.0], [2.0], [3.0]]
-    file = tmp_path / "chgnet-x.jsonl"
-    file.write_text(file.read_text()[:-8])  # the last line loses its end
-    again = list(stability._kept(work, crystals, "x", settings, progress=False))
-    assert again == [[1.0], [2.0], [4.0]]
-    assert len(calls) == 4
+def test_old_settings_still_load(tmp_path):
+    pytest.importorskip("chgnet", reason="extra stability")
+    found = Stability(hull=tmp_path / "h.json", stable_at=0.05, steps=200, fmax=0.1)
+    assert (found.names, found.hull_of("chgnet")) == (["chgnet"], tmp_path / "h.json")
+    assert found.settings == RelaxSettings(200, 0.1)
+    assert stability.Hull is Hull
 
 
-@pytest.mark.slow
-def test_relaxation_of_strained_diamond_goes_downhill_and_unknown_elements_give_nan():
-    diamond = Crystal(
-        np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]]) * 1.85,
-        np.array([[0.0, 0, 0], [0.26, 0.25, 0.25]]),
-        np.array([6, 6]),
-    )
-    after, before, moved, converged = chgnet.relax_summary(diamond, steps=100, fmax=0.1)
-    assert after < before - 0.05
-    assert after == pytest.approx(-9.0, abs=0.3)
-    assert 0 < moved < 0.2
-    assert converged == 1.0
-    exotic = Crystal(diamond.lattice, diamond.frac_coords, np.array([118, 118]))
-    assert np.isnan(chgnet.relax_summary(exotic, steps=5, fmax=0.1)).all()
-
-
-def test_shards_relax_everything_once(tmp_path, monkeypatch, rng):
-    asked = []
-
-    def relax(crystal, steps, fmax):
-        asked.append(crystal.digest())
-        return [float(len(crystal)), 0.0, 0.1, 1.0]
-
-    monkeypatch.setattr(stability, "relax_summary", relax)
-    monkeypatch.setattr(stability, "static", lambda c: [float(c.atomic_numbers.mean())])
-    crystals = [make_crystal(rng, 3) for _ in range(7)]
-    known = [make_crystal(rng, 1) for _ in range(3)]
-    settings = Stability(cache_dir=tmp_path, num_workers=0)
-    counts = [stability.relax_shard(crystals, known, settings, (k, 3)) for k in (2, 0, 1)]
-    assert counts == [2, 3, 2]
-    assert sorted(asked) == sorted(c.digest() for c in crystals)
-    columns = stability.stability_columns(crystals, known, settings, progress=False)
-    assert len(asked) == 7
-    whole = stability.stability_columns(crystals, known, Stability(num_workers=0), progress=False)
-    for name, values in columns.items():
-        np.testing.assert_array_equal(values, whole[name])
-    with pytest.raises(ValueError, match="0 <= k < n"):
-        stability.relax_shard(crystals, known, settings, (3, 3))
-    with pytest.raises(ValueError, match="cache folder"):
-        stability.relax_shard(crystals, known, Stability(), (0, 2))
-
-
-def test_relaxed_crystals_keep_their_facts_and_are_kept_on_disk(tmp_path, monkeypatch, rng):
-    asked = []
-
-    def relax(crystal, steps, fmax):
-        """Double the cell and shift the atoms; fail at crystals of one atom."""
-        asked.append((crystal.digest(), steps, fmax))
-        if len(crystal) == 1:
-            return [float("nan")] * 4
-        moved = [*(2 * crystal.lattice).ravel(), *(crystal.frac_coords + 0.25).ravel()]
-        return [-3.0, -2.0, 0.1, 1.0, *moved]
-
-    monkeypatch.setattr(stability, "relax_whole", relax)
-    crystals = [make_crystal(rng, n) for n in (3, 1, 2)]
-    crystals[0].info["name"] = "first"
-    settings = Stability(steps=7, fmax=0.2, cache_dir=tmp_path, num_workers=0)
-    found = stability.relaxed([*crystals, crystals[0]], settings)
-    assert len(asked) == 3  # equal crystals are relaxed once
-    assert {call[1:] for call in asked} == {(7, 0.2)}
-    assert [r.energy for r in (found[0], found[2], found[3])] == [-3.0] * 3
-    assert np.isnan(found[1].energy)
-    assert found[1].crystal is crystals[1]
-    assert found[0].crystal.info["name"] == "first"
-    before = stability.right_handed(crystals[2])
-    np.testing.assert_allclose(found[2].crystal.lattice, 2 * before.lattice)
-    np.testing.assert_allclose(found[2].crystal.frac_coords, before.frac_coords + 0.25)
-    file = tmp_path / "chgnet-structures-7-0.2.jsonl"
-    file.write_text(file.read_text()[:-9])  # a kill in the last line
-    again = stability.relaxed(crystals, settings)
-    assert len(asked) == 4
-    np.testing.assert_array_equal(again[0].crystal.lattice, found[0].crystal.lattice)
-    assert again[2].crystal.digest() == found[2].crystal.digest()
-
-
-@pytest.mark.slow
-def test_the_relaxed_crystal_is_that_of_the_energy():
-    cell = 3.7 / 2 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=float)
-    crystal = Crystal(cell, np.array([[0, 0, 0], [0.48, 0.5, 0.51]]), np.array([3, 9]))
-    ((after, energy),) = stability.relaxed([crystal], Stability(steps=30, num_workers=0))
-    (static,) = stability.static_energies([after], Stability(num_workers=0))
-    assert static == pytest.approx(energy, abs=1e-3)
-    assert after.volume > crystal.volume
-    np.testing.assert_array_equal(after.atomic_numbers, [3, 9])
-
-
-def test_a_left_handed_cell_relaxes_downhill():
-    # rock salt of lithium and fluorine, too small; once with two cell vectors exchanged
-    cell = 3.7 / 2 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]], dtype=float)
-    frac = np.array([[0, 0, 0], [0.48, 0.5, 0.51]])
-    crystal = Crystal(cell, frac, np.array([3, 9]))
-    mirror = Crystal(cell[[1, 0, 2]], frac[:, [1, 0, 2]], np.array([3, 9]))
-    assert np.linalg.det(crystal.lattice) * np.linalg.det(mirror.lattice) < 0
-    found = stability.relaxations([crystal, mirror], Stability(steps=10, num_workers=0))
-    assert (found["relaxed_energy"] < found["initial_energy"] - 0.01).all()
-    assert found["relaxed_energy"][0] == pytest.approx(found["relaxed_energy"][1], abs=2e-3)
-    assert found["relax_rms"][0] == pytest.approx(found["relax_rms"][1], abs=2e-3)
+def test_the_functions_of_the_last_version_still_work_and_warn(settings):
+    samples = [crystal(29, volume=16), crystal(54)]
+    with pytest.warns(DeprecationWarning, match="goes with the next release"):
+        found = stability.relaxed(samples, settings)
+    assert found[0].energy == pytest.approx(ground(samples[0]), abs=1e-4)
+    assert found[1].crystal is samples[1]
+    with pytest.warns(DeprecationWarning, match="next release"):
+        columns = stability.relaxations(samples, settings)
+    assert columns["relax_converged"][0] == 1
+    with pytest.warns(DeprecationWarning, match="next release"):
+        energies = stability.static_energies(samples, settings)
+    np.testing.assert_allclose(energies, columns["initial_energy"])
+    with pytest.raises(AttributeError, match="no attribute 'colour'"):
+        _ = stability.colour
 
 
 HOSTILE = {
@@ -250,36 +290,3 @@ def test_bombs_and_torn_archives_are_refused(tmp_path, monkeypatch):
         file.write_bytes(damaged)
         with pytest.raises(ValueError, match="not valid JSON"):
             read_entries(file)
-
-
-def test_a_torn_line_of_the_cache_costs_one_result_only(tmp_path):
-    settings = Stability(cache_dir=tmp_path, num_workers=0)
-    done = []
-
-    def work(crystal):
-        done.append(crystal)
-        return [float(len(crystal))]
-
-    crystals = [_crystal(*[6] * n) for n in range(1, 7)]
-    kept = partial(_kept, work, tag="static", settings=settings, progress=False)
-    first = list(kept(crystals=crystals[:4]))
-    file = tmp_path / "chgnet-static.jsonl"
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-7])  # a kill
-    done.clear()
-    assert list(kept(crystals=crystals)) == [*first, [5.0], [6.0]]
-    assert len(done) == 3
-    done.clear()
-    list(kept(crystals=crystals))
-    assert not done  # what was added after the torn line is found
-    file.write_bytes(file.read_bytes() + b'\xff\n[1, 2]\n"x"\n["k", ["a"]]\n[[]]\n')
-    assert list(kept(crystals=crystals)) == [*first, [5.0], [6.0]]
-    assert not done
-
-
-def test_results_of_other_settings_are_not_taken(tmp_path):
-    settings = Stability(cache_dir=tmp_path, num_workers=0)
-    crystals = [_crystal(6)]
-    options = {"crystals": crystals, "settings": settings, "progress": False}
-    list(_kept(lambda c: [1.0] * 4, tag="relaxation-20-0.12", **options))
-    assert list(_kept(lambda c: [2.0] * 4, tag="relaxation-20-0.1", **options)) == [[2.0] * 4]

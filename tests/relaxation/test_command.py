@@ -1,6 +1,7 @@
 """The command ``crysdiff relax`` with the toy potential."""
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from pyg_crysdiff.cli import main
 from pyg_crysdiff.data import Crystal, read_crystals
 from pyg_crysdiff.data.writers import crystals_to_extxyz
-from pyg_crysdiff.relaxation import read_energies, relax, relaxing
+from pyg_crysdiff.relaxation import find_judge, read_energies, relax, relaxing
 from pyg_crysdiff.testing.potential import toy_judge
 from tests.relaxation.test_relaxing import alloy
 
@@ -123,3 +124,22 @@ def test_implausible_results_are_named(rng, tmp_path, monkeypatch, capsys):
     line = "12 of 12 relaxations changed their volume by more than 30%"
     assert f"implausible: {line}" in capsys.readouterr().out
     assert line in json.loads((folder / "summary.json").read_text())["doubts"]
+
+
+def test_a_calculator_of_the_present_folder_judges(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "my_judges.py").write_text(
+        "from pyg_crysdiff.testing.potential import PairCalculator\n"
+        "def mine():\n    return PairCalculator()\n"
+    )
+    words = ["relax", files[0], "--judge", "ase:my_judges.mine", "--workers", "0"]
+    main([*words, "--out", str(tmp_path / "mine")])
+    found = pd.read_csv(tmp_path / "mine" / "ase-my_judges.mine" / "relaxations.csv")
+    expected = pd.read_csv(run(tmp_path, files[:1]) / "relaxations.csv")
+    assert np.allclose(found["energy"], expected["energy"], equal_nan=True)
+    assert len(set(found["judge"]) | set(expected["judge"])) == 2
+    before = find_judge("ase:my_judges.mine").identity
+    with (tmp_path / "my_judges.py").open("a") as file:
+        file.write("# changed\n")
+    assert find_judge("ase:my_judges.mine").identity != before

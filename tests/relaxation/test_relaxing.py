@@ -97,16 +97,6 @@ def test_a_batch_is_one_by_one(crystals, settings):
         assert equal(a, c)
 
 
-def test_processes_find_the_same(crystals):
-    many = [
-        *crystals,
-        *(Crystal(c.lattice, c.frac_coords + 0.1, c.atomic_numbers) for c in crystals),
-    ]
-    serial = relax(many, TOY, num_workers=0)
-    for a, b in zip(serial, relax(many, TOY, num_workers=2), strict=True):
-        assert equal(a, b)
-
-
 def test_without_the_cell_it_stays(crystals):
     for crystal, found in zip(
         crystals, relax(crystals, TOY, RelaxSettings(cell=False), num_workers=0), strict=True
@@ -300,25 +290,6 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch):
     assert 0 < len(asked) < 8
     for a, b in zip(after, relax(cells, TOY, num_workers=0), strict=True):
         assert equal(a, b)
-
-
-def test_a_crystal_that_kills_its_worker_is_set_aside(crystals):
-    deadly = replace(TOY, load=f"{__name__}:deadly_for_lithium")
-    lithium = Crystal(3 * np.eye(3), [[0, 0, 0]], [3])
-    found = relax([*crystals[:2], lithium, *crystals[2:]], deadly, num_workers=2)
-    assert "killed" in found[2].problem
-    assert found[2].crystal is None
-    for a, b in zip([*found[:2], *found[3:]], relax(crystals, TOY, num_workers=0), strict=True):
-        assert equal(a, b)
-
-
-def deadly_for_lithium(device):
-    def potential(crystals):
-        if any(3 in c.atomic_numbers for c in crystals):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return [pair_point(c) for c in crystals]
-
-    return potential
 
 
 def test_judges_that_are_not_there():

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from io import StringIO
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,22 +25,25 @@ def split_frames(text: str, name: str) -> list[str]:
     Raises:
         ValueError: If a number of atoms stands not where it must.
     """
-    lines = lines_of(text)
-    frames: list[str] = []
-    start = 0
-    while start < len(lines):
-        word = lines[start].strip()
-        if word:
-            if not (word.isascii() and word.isdecimal() and len(word) < 10):
-                raise ValueError(
-                    f"{name}, line {start + 1}: expected a number of atoms, got {word[:60]!r}"
-                )
-            end = start + 2 + int(word)
-            frames.append("\n".join(lines[start:end]))
-            start = end
-        else:
-            start += 1
-    return frames
+    return list(frames_of(lines_of(text), name))
+
+
+def frames_of(lines: Iterable[str], name: str) -> Iterator[str]:
+    """Yield the frames of lines that may come one after the other; see :func:`split_frames`."""
+    walk = iter(lines)
+    number = 0
+    for line in walk:
+        number += 1
+        word = line.strip()
+        if not word:
+            continue
+        if not (word.isascii() and word.isdecimal() and len(word) < 10):
+            raise ValueError(
+                f"{name}, line {number}: expected a number of atoms, got {word[:60]!r}"
+            )
+        rest = list(islice(walk, 1 + int(word)))
+        number += len(rest)
+        yield "\n".join([line, *rest])
 
 
 def frame_crystal(frame: str) -> Crystal:

@@ -58,17 +58,18 @@ def load_json(text: str, name: str) -> Any:
         raise ValueError(f"{name} holds JSON that cannot be read: {error}") from error
 
 
-def structure_rows(content: Any, name: str) -> list[Row]:
+def structure_rows(content: Any, name: str, first: int = 0) -> list[Row]:
     """Find the entries of a JSON file.
 
     Args:
         content: Parsed JSON.
         name: The file, for the message.
+        first: Number of the first entry, where ``content`` is a list out of the middle of a file.
 
     Raises:
         ValueError: If there is no structure in it, or several columns hold structures.
     """
-    records = list(_records(content, name))
+    records = list(_records(content, name, first))
     column = _column([record for _, record in records], name)
     return [_row(key, record, column) for key, record in records]
 
@@ -138,11 +139,11 @@ def _is_crystal(value: Any) -> bool:
     return "_cell_length_a" in value or (value[:1] == "{" and '"sites"' in value)
 
 
-def _records(content: Any, name: str) -> Iterator[tuple[str, Any]]:
+def _records(content: Any, name: str, first: int = 0) -> Iterator[tuple[str, Any]]:
     """Yield (name or number, record) of every entry."""
     if isinstance(content, list) or _is_crystal(content):
         rows = content if isinstance(content, list) else [content]
-        yield from ((str(i), row) for i, row in enumerate(rows))
+        yield from ((str(i), row) for i, row in enumerate(rows, first))
         return
     if not isinstance(content, dict):
         raise ValueError(f"{name} holds no structures; {_LAYOUTS}")
