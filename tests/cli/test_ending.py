@@ -78,7 +78,7 @@ SELECT = ["select", "x.pt", "-n", "1", "--predictor", "p"]
         ([*SELECT, "--target", "-inf"], "--target"),
         (["evaluate", "x.pt", "--workers", "-3"], "--workers"),
         (["evaluate", "x.pt", "--bootstrap", "-1"], "--bootstrap"),
-        (["evaluate", "x.pt", "--relax-steps", "0"], "--relax-steps"),
+        (["evaluate", "x.pt", "--relax-steps", "-1"], "--relax-steps"),
         (["evaluate", "x.pt", "--cutoffs", "nan", "1"], "--cutoffs"),
         (["evaluate", "x.pt", "--cutoffs", "-1e-1", "1"], "--cutoffs"),
         (["evaluate", "x.pt", "--target", "-1e-1x"], "--target"),
