@@ -122,7 +122,7 @@ class _Leaderboard:
         """Return the valid crystals of all sets, which are the ones that are relaxed."""
         checks = Protocol(
             uniqueness=False, space_groups=False, num_workers=self.sun.num_workers,
-            progress=self.progress,
+            progress=self.progress, validity=self.sun.validity,
         )  # fmt: skip
         every = [entry for each in self.sets for entry in each.entries]
         flags = describe(every, checks, None)["valid"]
@@ -187,6 +187,7 @@ class _Leaderboard:
             thresholds=self.data.train.success_thresholds,
             interval=sun.interval,
             database=sun.database,
+            validity=sun.validity,
             stability=stability,
             seed=self.settings.seed,
             num_workers=sun.num_workers,
@@ -204,6 +205,7 @@ class _Leaderboard:
             "num_train": len(self.data.train),
             "num_reference": len(self.data.test),
             "on_target": _target(protocol),
+            "validity": self.sun.validity,
             "property_evaluator": self.evaluator and self.evaluator.card,
             "files": {each.name: f"tables/{file_stem(each.name)}.csv" for each in self.sets},
             "seconds": round(time.perf_counter() - self.started, 1),

@@ -27,6 +27,8 @@ class SunSettings:
         interval: Values of the property that are on target; None for the limit of SR5.
         database: File of known crystals (``crysdiff index``) that novel ones must not match; None
             for the training set.
+        validity: Which crystals are relaxed and count: ``structure`` all with a valid structure, as
+            most papers do; ``cdvae`` those that are charge-neutral by SMACT too.
         shard: Relax part k of n of all samples and known crystals, and end; None for all.
         cache_dir: Folder of finished relaxations.
         num_workers: Processes; None for all cores.
@@ -44,6 +46,7 @@ class SunSettings:
     pick: str = "first"
     interval: tuple[float, float] | None = None
     database: Path | None = None
+    validity: str = "structure"
     shard: tuple[int, int] | None = None
     cache_dir: Path | None = None
     num_workers: int | None = None

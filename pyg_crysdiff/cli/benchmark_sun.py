@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--lowest", type=count, metavar="N", help="as in crysdiff hull, for hulls made here")
     add("--known", type=Path, metavar="DATABASE", help="novel: not in it (default: training set)")
     add("--pick", choices=["first", "random"], default="first", help="crystals of each file")
+    add(
+        "--validity", choices=["structure", "cdvae"], default="structure",
+        help="crystals that are relaxed and count: all with a valid structure (default), or those "
+        "that are charge-neutral by SMACT too",
+    )  # fmt: skip
     add("--interval", nargs=2, type=finite, metavar=("LEAST", "MOST"), help="values on target")
     add("--fmax", type=positive, default=0.05, help="largest force at the end, eV/A")
     add("--smax", type=positive, default=0.4, help="largest stress at the end, GPa")
@@ -57,6 +62,7 @@ def run(args: argparse.Namespace, settings: Settings, say: Callable[[str], None]
         relax=RelaxSettings(steps, args.fmax, args.smax, not args.no_cell),
         lowest=args.lowest,
         pick=args.pick,
+        validity=args.validity,
         interval=None if args.interval is None else (args.interval[0], args.interval[1]),
         database=args.known,
         shard=None if args.shard is None else parse_shard(args.shard),

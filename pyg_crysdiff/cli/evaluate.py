@@ -97,6 +97,10 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
     add(
         "--prototypes", action="store_true", help="compare crystals whatever their elements are too"
     )
+    add(
+        "--validity", choices=["cdvae", "structure"], default="cdvae",
+        help="valid crystals: structure and charge neutrality by SMACT (default), or structure alone",
+    )  # fmt: skip
     add("--no-coverage", action="store_true", help="leave out COV and AMSD")
 
 
@@ -170,6 +174,7 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         target=args.target,
         database=args.known,
         prototypes=args.prototypes,
+        validity=args.validity,
         lookup=known,
         lookup_property=_lookup_property(known_set, evaluator),
         stability=stability_of(args),
@@ -193,6 +198,7 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         "thresholds": list(protocol.success_thresholds() or ()),
         "evaluator": card,
         "target": args.target,
+        "validity": args.validity,
         "stability": protocol.stability and protocol.stability.identity(),
         "genbench": None if protocol.genbench is None else str(protocol.genbench),
     }

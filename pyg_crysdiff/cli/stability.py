@@ -137,7 +137,10 @@ def relax_part(args: argparse.Namespace, files: Sequence[NamedFile], protocol: P
         raise ValueError("--shard splits the relaxations: it needs --stability")
     shard = parse_shard(args.shard)
     phases = [*protocol.reference, *protocol.train]
-    checks = Protocol(uniqueness=False, space_groups=False, num_workers=protocol.num_workers)
+    checks = Protocol(
+        uniqueness=False, space_groups=False, num_workers=protocol.num_workers,
+        validity=protocol.validity,
+    )  # fmt: skip
     for file in files:
         entries = read_samples(file.path)
         flags = describe(entries, checks, None)["valid"]

@@ -162,6 +162,8 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         facts["database"] = Database(protocol.database).digest()
     if protocol.prototypes:
         facts["prototypes"] = True
+    if protocol.validity != "cdvae":
+        facts["validity"] = protocol.validity
     contents = _contents(entries, protocol.reference, protocol.train)
     if protocol.lookup:
         facts["lookup"] = [protocol.lookup_name(), *protocol.lookup]

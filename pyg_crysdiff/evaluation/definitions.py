@@ -6,6 +6,11 @@ from pyg_crysdiff.evaluation.genbench.definitions import GENBENCH
 from pyg_crysdiff.evaluation.sun_definitions import SUN
 
 _CDVAE = "compute_metrics.py of CDVAE (arXiv 2110.06197)"
+VALID_STRUCTURE = (
+    "Share of all entries that are structurally valid (and have fingerprints, where coverage was"
+    " asked for). Their compositions were not asked: validity was set to 'structure'. All rates of"
+    " valid crystals count these."
+)
 
 DEFINITIONS = {
     "struct_valid": "Share of all entries that are structurally valid: readable, volume >= 0.1 A^3,"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pyg_crysdiff.evaluation.definitions import definition
+from pyg_crysdiff.evaluation.definitions import VALID_STRUCTURE, definition
 from pyg_crysdiff.evaluation.protocol import TASKS, Entry, Evaluation, Protocol
 from pyg_crysdiff.evaluation.table import describe
 
@@ -89,6 +89,8 @@ def _scores(samples: Sequence[Entry], protocol: Protocol) -> Evaluation:
     if protocol.task == "reconstruction":
         found |= measured.reconstruction_metrics(samples, table, protocol)
     definitions = {key: definition(key) for key in found}
+    if protocol.validity == "structure":
+        definitions["valid"] = VALID_STRUCTURE
     if judged is None:
         return Evaluation(found, definitions, table)
     from pyg_crysdiff.evaluation.plausibility import implausible  # noqa: PLC0415

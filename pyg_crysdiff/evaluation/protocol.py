@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyg_crysdiff.evaluation.stability_settings import Stability
 
 TASKS = ("generation", "reconstruction", "optimisation")
+VALIDITIES = ("cdvae", "structure")
 Entry = Crystal | BrokenEntry
 
 
@@ -64,6 +65,9 @@ class Protocol:
         prototypes: Compare the valid crystals whatever their elements are too, with each other and
             with the database, or else with the training set; see
             :mod:`pyg_crysdiff.known.prototypes`. This takes ten to a hundred times as long.
+        validity: What a valid crystal is: ``cdvae`` asks for a valid structure and for charge
+            neutrality by SMACT; ``structure`` for the structure alone, as most papers on stability
+            do. All that counts valid crystals counts these.
     """
 
     task: str = "generation"
@@ -90,10 +94,13 @@ class Protocol:
     interval: tuple[float, float] | None = None
     database: Path | None = None
     prototypes: bool = False
+    validity: str = "cdvae"
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise ValueError(f"task must be one of {TASKS}, got {self.task!r}")
+        if self.validity not in VALIDITIES:
+            raise ValueError(f"validity must be one of {VALIDITIES}, got {self.validity!r}")
         if self.task == "optimisation" and self.evaluator is None:
             raise ValueError("the optimisation task needs a property evaluator")
         if self.task == "reconstruction" and not self.reference:

@@ -39,7 +39,9 @@ def describe(
     )  # fmt: skip
     table = pd.DataFrame(rows)
     table.insert(0, "index", range(len(table)))
-    valid = table["struct_valid"] & table["comp_valid"]
+    valid = table["struct_valid"].copy()
+    if protocol.validity == "cdvae":
+        valid &= table["comp_valid"]
     if prints is not None:
         lost = valid & ~prints.ok
         table.loc[lost, "reason"] = "no fingerprint"

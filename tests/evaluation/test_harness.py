@@ -280,3 +280,19 @@ def test_the_key_of_our_own_evaluators_is_as_ever():
     config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
     model = PropertyModel(PeriodicDimeNet(config), config, -3.0, 2.0, {"property": "e"})
     assert json.dumps(model.identity) == '[{"property": "e"}, -3.0, 2.0]'
+
+
+def test_validity_by_the_structure_alone_does_not_ask_for_neutral_compositions(tmp_path):
+    samples = [rock_salt(numbers=(11, 8)), rock_salt(), rock_salt(a=0.5)]  # charged, good, crushed
+    usual, lenient = options(), options(validity="structure")
+    found = {
+        name: scored(tmp_path / "s", samples, Protocol(**fields))  # one file: kept by validity too
+        for name, fields in (("cdvae", usual), ("structure", lenient))
+    }
+    assert found["cdvae"].table["valid"].tolist() == [False, True, False]
+    assert found["structure"].table["valid"].tolist() == [True, True, False]
+    assert found["structure"].metrics["uniqueness"].value == 1
+    assert "not asked" in found["structure"].definitions["valid"]
+    assert "not asked" not in found["cdvae"].definitions["valid"]
+    with pytest.raises(ValueError, match="validity must be one of"):
+        Protocol(validity="none")
