@@ -99,7 +99,7 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--validity", choices=["cdvae", "structure"], default="cdvae",
-        help="valid crystals: structure and charge neutrality by SMACT (default), or structure alone",
+        help="valid crystals: structure and SMACT neutrality (default), or structure alone",
     )  # fmt: skip
     add("--no-coverage", action="store_true", help="leave out COV and AMSD")
 
