@@ -86,6 +86,15 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
         help="cut-offs of COV (default: those of the reference data set)",
     )  # fmt: skip
     add(
+        "--genbench", action="store_true",
+        help="GenBench's families: charge, distances, plausibility, diversity, HHI, JSD, MMD",
+    )  # fmt: skip
+    add(
+        "--genbench-data", type=Path, metavar="CHECKOUT",
+        help="checkout of LeMaterial/lemat-genbench, for its own element data (default: "
+        "pymatgen's); implies --genbench",
+    )  # fmt: skip
+    add(
         "--prototypes", action="store_true", help="compare crystals whatever their elements are too"
     )
     add("--no-coverage", action="store_true", help="leave out COV and AMSD")
@@ -165,6 +174,7 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         lookup_property=_lookup_property(known_set, evaluator),
         stability=stability_of(args),
         interval=None if args.interval is None else (args.interval[0], args.interval[1]),
+        genbench=_genbench(args),
         num_starts=args.starts,
         thresholds=_thresholds(named, evaluator),
         cutoffs={} if args.no_coverage else cutoffs,
@@ -184,6 +194,7 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         "evaluator": card,
         "target": args.target,
         "stability": protocol.stability and protocol.stability.identity(),
+        "genbench": None if protocol.genbench is None else str(protocol.genbench),
     }
     if protocol.database is not None:
         facts["database"] = _database_facts(protocol.database)
@@ -244,6 +255,14 @@ def _thresholds(named: Any, evaluator: Any) -> tuple[float, float, float] | None
         return None
     limits: tuple[float, float, float] | None = named.success_thresholds
     return limits
+
+
+def _genbench(args: argparse.Namespace) -> Any:
+    if not (args.genbench or args.genbench_data):
+        return None
+    from pyg_crysdiff.evaluation.genbench.settings import GenBench  # noqa: PLC0415
+
+    return GenBench(checkout=args.genbench_data)
 
 
 def _cache_folder() -> Path:

@@ -14,6 +14,7 @@ import pandas as pd
 import pyg_crysdiff
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.writers import write_extxyz
+from pyg_crysdiff.evaluation.genbench.rows import settings_facts
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
 from pyg_crysdiff.evaluation.predictor import identity_of
 from pyg_crysdiff.evaluation.results import Estimate
@@ -159,6 +160,8 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         facts["database"] = Database(protocol.database).digest()
     if protocol.prototypes:
         facts["prototypes"] = True
+    if protocol.genbench is not None:
+        facts["genbench"] = settings_facts(protocol.genbench)
     contents = _contents(entries, protocol.reference, protocol.train)
     if protocol.lookup:
         facts["lookup"] = [protocol.lookup_name(), *protocol.lookup]

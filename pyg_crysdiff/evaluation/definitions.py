@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyg_crysdiff.evaluation.genbench.definitions import GENBENCH
 from pyg_crysdiff.evaluation.sun_definitions import SUN
 
 _CDVAE = "compute_metrics.py of CDVAE (arXiv 2110.06197)"
@@ -117,6 +118,7 @@ DEFINITIONS = {
     "new_hits": "Those of distinct_hits that are not in the training part of the look-up.",
     "held_out_found": "Of all known crystals of the look-up that are not in its training part and"
     " whose known value is at or below the limit of SR5, the share that the samples match.",
+    **GENBENCH,
 }
 
 DEFINITIONS |= SUN

@@ -82,6 +82,10 @@ def _scores(samples: Sequence[Entry], protocol: Protocol) -> Evaluation:
         found |= hits.predicted_hits(table, protocol)
     if protocol.lookup:
         found |= hits.lookup_metrics(table, protocol)
+    if protocol.genbench is not None:
+        from pyg_crysdiff.evaluation.genbench.metrics import families  # noqa: PLC0415
+
+        found |= families(samples, table, protocol, prints)
     if protocol.task == "reconstruction":
         found |= measured.reconstruction_metrics(samples, table, protocol)
     definitions = {key: definition(key) for key in found}

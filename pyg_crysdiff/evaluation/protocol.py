@@ -16,6 +16,7 @@ from pyg_crysdiff.known.database import Database
 if TYPE_CHECKING:
     import pandas as pd
 
+    from pyg_crysdiff.evaluation.genbench.settings import GenBench
     from pyg_crysdiff.evaluation.results import Estimate
     from pyg_crysdiff.evaluation.stability_settings import Stability
 
@@ -62,6 +63,7 @@ class Protocol:
         prototypes: Compare the valid crystals whatever their elements are too, with each other and
             with the database, or else with the training set; see
             :mod:`pyg_crysdiff.known.prototypes`. This takes ten to a hundred times as long.
+        genbench: Measure the families of LeMat-GenBench, too; None for not.
     """
 
     task: str = "generation"
@@ -87,6 +89,7 @@ class Protocol:
     interval: tuple[float, float] | None = None
     database: Path | None = None
     prototypes: bool = False
+    genbench: GenBench | None = None
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:

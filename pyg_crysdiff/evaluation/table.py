@@ -59,6 +59,14 @@ def describe(
     if protocol.lookup:
         known = _known(samples, table["struct_valid"].tolist(), protocol, cells)
         table = table.assign(**known)
+    if protocol.genbench is not None:
+        from pyg_crysdiff.evaluation.genbench.rows import genbench_columns  # noqa: PLC0415
+
+        found = genbench_columns(
+            samples, protocol.genbench,
+            num_workers=protocol.num_workers, progress=protocol.progress,
+        )  # fmt: skip
+        table = table.join(found)
     return table
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 
@@ -36,12 +37,17 @@ def structural_problem(crystal: Crystal | BrokenEntry) -> str | None:
 
 def min_distance(crystal: Crystal) -> float:
     """Return the smallest periodic distance between two different atoms, Angstrom."""
+    return float(pair_distances(crystal).min())
+
+
+def pair_distances(crystal: Crystal) -> NDArray[np.float64]:
+    """Return the periodic distances of all atoms, (N, N), Angstrom; infinite on the diagonal."""
     from pymatgen.core import Lattice  # noqa: PLC0415
 
     frac = crystal.frac_coords
-    distances = Lattice(crystal.lattice).get_all_distances(frac, frac)
+    distances = np.asarray(Lattice(crystal.lattice).get_all_distances(frac, frac))
     np.fill_diagonal(distances, np.inf)
-    return float(distances.min())
+    return distances
 
 
 # In this order: each check may rely on those before it.
