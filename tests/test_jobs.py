@@ -96,6 +96,14 @@ def test_scores_are_those_of_the_function(tmp_path):
     assert metrics["novelty"] == scores.metrics["novelty"].value
 
 
+def test_stability_is_asked_for_in_plain_values():
+    given = [jobs.as_structure(c) for c in load_dataset("demo", "test").crystals()[:2]]
+    stability = {"judges": [TOY], "steps": 1}
+    found = jobs.score(given, stability=stability, num_bootstrap=0, num_workers=0)
+    assert found["metrics"]["hull_known"]["value"] == 0  # there are no known crystals
+    assert all(np.isfinite(row["relaxed_energy"]) for row in through_json(found)["table"])
+
+
 def test_what_is_not_finite_is_none():
     assert jobs.as_structure(Crystal(np.full((3, 3), np.nan), [[0, 0, 0]], [8])) is None
 
