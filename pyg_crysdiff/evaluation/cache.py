@@ -156,8 +156,6 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         "num_bootstrap": protocol.num_bootstrap,
         "evaluator": None if evaluator is None else identity_of(evaluator),
     }
-    if protocol.genbench is not None:
-        facts["genbench"] = settings_facts(protocol.genbench)
     if protocol.database is not None:
         facts["database"] = Database(protocol.database).digest()
     if protocol.prototypes:

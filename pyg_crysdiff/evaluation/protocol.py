@@ -57,7 +57,6 @@ class Protocol:
             (``train``, ``val``, ``test``): the value of the one that a sample matches stands
             beside the predicted one. Empty for no look-up.
         lookup_property: Name of that property; None for the evaluator's.
-        genbench: Measure the families of LeMat-GenBench, too; None for not.
         interval: Least and largest value of the property that is on target, for the rates of
             stable, unique, novel crystals on target; None for at or below the limit of SR5.
         database: File of known crystals (``crysdiff index`` makes it), for novelty against all of
@@ -90,7 +89,6 @@ class Protocol:
     progress: bool = True
     lookup: Mapping[str, Sequence[Crystal]] = field(default_factory=dict)
     lookup_property: str | None = None
-    genbench: GenBench | None = None
     interval: tuple[float, float] | None = None
     database: Path | None = None
     prototypes: bool = False

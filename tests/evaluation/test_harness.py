@@ -283,7 +283,7 @@ def test_the_key_of_our_own_evaluators_is_as_ever():
 
 
 def test_validity_by_the_structure_alone_does_not_ask_for_neutral_compositions(tmp_path):
-    samples = [rock_salt(numbers=(12, 9)), rock_salt(), rock_salt(a=0.5)]  # charged, good, crushed
+    samples = [rock_salt(numbers=(11, 10)), rock_salt(), rock_salt(a=0.5)]  # charged, good, crushed
     usual, lenient = options(), options(validity="structure")
     found = {
         name: scored(tmp_path / "s", samples, Protocol(**fields))  # one file: kept by validity too
