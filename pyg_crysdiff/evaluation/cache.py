@@ -160,6 +160,8 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         facts["database"] = Database(protocol.database).digest()
     if protocol.prototypes:
         facts["prototypes"] = True
+    if protocol.genbench is not None:
+        facts["genbench"] = settings_facts(protocol.genbench)
     if protocol.validity != "cdvae":
         facts["validity"] = protocol.validity
     contents = _contents(entries, protocol.reference, protocol.train)

@@ -64,6 +64,7 @@ class Protocol:
         prototypes: Compare the valid crystals whatever their elements are too, with each other and
             with the database, or else with the training set; see
             :mod:`pyg_crysdiff.known.prototypes`. This takes ten to a hundred times as long.
+        genbench: Measure the families of LeMat-GenBench, too; None for not.
         validity: What a valid crystal is: ``cdvae`` asks for a valid structure and for charge
             neutrality by SMACT; ``structure`` for the structure alone, as most papers on stability
             do. All that counts valid crystals counts these.
@@ -92,6 +93,7 @@ class Protocol:
     interval: tuple[float, float] | None = None
     database: Path | None = None
     prototypes: bool = False
+    genbench: GenBench | None = None
     validity: str = "cdvae"
 
     def __post_init__(self) -> None:
