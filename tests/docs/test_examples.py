@@ -15,11 +15,13 @@ QUICK = {
     "own_property.py": ["--epochs", "1"],
     "constrained_design.py": ["--candidates", "8", "--keep", "2"],
     "score_samples.py": [],
+    "workflow.py": ["--num-samples", "2"],
 }
 SAYS = {
     "own_property.py": "requested",
     "constrained_design.py": "the best",
     "score_samples.py": "uniqueness",
+    "workflow.py": "relaxed with",
 }
 
 
@@ -39,6 +41,8 @@ def test_the_notebook_holds_no_outputs():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_script(name, tmp_path):
+    if name == "workflow.py":
+        pytest.importorskip("jobflow")
     words = [sys.executable, str(EXAMPLES / name), *QUICK[name]]
     ended = subprocess.run(words, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert SAYS[name] in ended.stdout

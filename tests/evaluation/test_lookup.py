@@ -141,7 +141,7 @@ def test_primitive_cells_are_made_once(monkeypatch):
     cells = PrimitiveCells(num_workers=0)
     crystal = perovskite(BA, TI)
     first = cells.of([crystal, crystal])
-    monkeypatch.setattr("pyg_crysdiff.evaluation.uniqueness.parallel_map", count)
+    monkeypatch.setattr("pyg_crysdiff.known.cells.parallel_map", count)
     assert cells.of([crystal]) == first[:1]
     assert made == []
 
