@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--all", action="store_true", help="all of them")
     add(
         "--lowest", type=count, metavar="N",
-        help="of one composition only the N lowest by the data set's own energies",
+        help="of one compound only the N lowest by the data set's own energies; elements are kept",
     )  # fmt: skip
     add = parser.add_argument_group("how they are judged").add_argument
     add_settings(add)
@@ -126,7 +126,7 @@ def _chosen(
     if args.lowest is not None:
         before = len(known)
         known = lowest_of_composition(known, args.lowest)
-        say(f"{len(known):,} of them: the {args.lowest} lowest of each composition ({before:,})")
+        say(f"{len(known):,} of them: elements, and the {args.lowest} lowest of each compound ({before:,})")
     systems_of = "all" if args.systems is None else [Path(file).name for file in args.systems]
     return known, {"known": len(every), "systems": systems_of, "lowest": args.lowest}
 

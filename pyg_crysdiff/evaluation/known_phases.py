@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pymatgen.core import Composition, Element
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.evaluation.distribution import reduced_formula
+from pyg_crysdiff.evaluation.distribution import num_elements, reduced_formula
 from pyg_crysdiff.evaluation.hull import HullFile, Phase, composition_of, counts
 from pyg_crysdiff.storage import facts_digest
 
@@ -49,7 +49,8 @@ def lowest_of_composition(known: Sequence[Crystal], count: int) -> list[Crystal]
     """Return of each reduced composition the ``count`` crystals that are lowest in their own data.
 
     The order is that of ``e_above_hull`` or ``formation_energy_per_atom`` in ``info``, whichever
-    more crystals have. A crystal without a value is kept.
+    more crystals have. A crystal without a value is kept, and so are all crystals of elements: every
+    hull rests on them, and a judge may fail on one.
 
     Raises:
         ValueError: If no crystal has such a value.
@@ -59,7 +60,7 @@ def lowest_of_composition(known: Sequence[Crystal], count: int) -> list[Crystal]
     name = _most_frequent(known)
     for index, crystal in enumerate(known):
         value = _value(crystal, name)
-        if value is None:
+        if value is None or num_elements(crystal) == 1:
             chosen.add(index)
         else:
             ranks[reduced_formula(crystal)].append((value, index))

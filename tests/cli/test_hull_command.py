@@ -72,7 +72,7 @@ def test_shards_fill_the_cache_and_the_hull_is_that_of_one_job(files, capsys, mo
 
 def test_the_lowest_alone_and_as_they_are(files, capsys):
     run("--all", "--lowest", "1", "--unrelaxed")
-    assert "5 of them: the 1 lowest of each composition (6)" in capsys.readouterr().out
+    assert "5 of them: elements, and the 1 lowest of each compound (6)" in capsys.readouterr().out
     hull = HullFile.read("hull-ase-ase.calculators.emt.EMT.json.gz")
     assert hull.settings == {"steps": 0}
     assert hull.facts["lowest"] == 1

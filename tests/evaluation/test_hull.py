@@ -205,8 +205,10 @@ def test_the_lowest_of_each_composition():
         crystal(79, 29, formation_energy_per_atom=0.2, e_above_hull=float("nan")),
         crystal(29, formation_energy_per_atom=0.5),
         crystal(29),
+        crystal(29, 29, formation_energy_per_atom=0.7),
+        crystal(29, 46),
     ]
-    assert lowest_of_composition(known, 1) == [known[1], known[3], known[4]]
+    assert lowest_of_composition(known, 1) == [known[1], *known[3:]]  # all of an element
     assert lowest_of_composition(known, 2) == known[1:]
     with pytest.raises(ValueError, match="carry none of e_above_hull, formation_energy_per_atom"):
         lowest_of_composition(KNOWN, 1)
