@@ -126,7 +126,8 @@ def _chosen(
     if args.lowest is not None:
         before = len(known)
         known = lowest_of_composition(known, args.lowest)
-        say(f"{len(known):,} of them: elements, and the {args.lowest} lowest of each compound ({before:,})")
+        lowest = f"elements, and the {args.lowest} lowest of each compound"
+        say(f"{len(known):,} of them: {lowest} ({before:,})")
     systems_of = "all" if args.systems is None else [Path(file).name for file in args.systems]
     return known, {"known": len(every), "systems": systems_of, "lowest": args.lowest}
 

@@ -49,8 +49,8 @@ def lowest_of_composition(known: Sequence[Crystal], count: int) -> list[Crystal]
     """Return of each reduced composition the ``count`` crystals that are lowest in their own data.
 
     The order is that of ``e_above_hull`` or ``formation_energy_per_atom`` in ``info``, whichever
-    more crystals have. A crystal without a value is kept, and so are all crystals of elements: every
-    hull rests on them, and a judge may fail on one.
+    more crystals have. A crystal without a value is kept, and so are all crystals of elements:
+    every hull rests on them, and a judge may fail on one.
 
     Raises:
         ValueError: If no crystal has such a value.
