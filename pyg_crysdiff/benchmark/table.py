@@ -15,6 +15,9 @@ from pyg_crysdiff.evaluation.success import PERCENTILES
 SUN_COLUMNS = {
     "sun_at_hull": "S.U.N.",
     "msun": "MSUN",
+    "sun_at_hull_plausible": "S.U.N. plausible",
+    "msun_plausible": "MSUN plausible",
+    "far_below_hull": "far below",
     "sun_at_hull_relaxed": "S.U.N. relaxed",
     "msun_relaxed": "MSUN relaxed",
     "stable_at_hull": "stable",
@@ -26,6 +29,8 @@ SUN_COLUMNS = {
     "on_target": "on target",
     "sun_at_hull_on_target": "S.U.N. on target",
     "msun_on_target": "MSUN on target",
+    "sun_at_hull_on_target_plausible": "S.U.N. on target plausible",
+    "msun_on_target_plausible": "MSUN on target plausible",
     "sun_at_hull_on_target_per_relaxation": "S.U.N. on target / relaxation",
     "msun_on_target_per_relaxation": "MSUN on target / relaxation",
     "relax_rms_median": "moved (A)",

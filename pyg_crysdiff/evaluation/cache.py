@@ -30,7 +30,7 @@ from pyg_crysdiff.storage import (
 )
 
 Entries = Sequence[Crystal | BrokenEntry]
-_METRICS = 4  # counts up when the metrics of the same samples become others
+_METRICS = 5  # counts up when the metrics of the same samples become others
 
 
 def save_evaluation(stem: Path, found: Evaluation, entries: Entries, protocol: Protocol) -> None:

@@ -21,6 +21,7 @@ from pyg_crysdiff.known.database import Database
 
 AT_HULL = 1e-6  # eV/atom: rounding, not physics
 METASTABLE_AT = 0.1  # eV/atom
+FAR_BELOW = -0.1  # eV/atom: no unknown crystal is so much better than the hull of all known ones
 FAR = 1.0  # A, of the atoms of a crystal that became another one
 SIZES = ((1, 4), (5, 8), (9, 12), (13, 16), (17, 20), (21, None))
 _LEVELS = (("stable_at_hull", "sun_at_hull", AT_HULL), ("metastable", "msun", METASTABLE_AT))
@@ -59,6 +60,7 @@ def sun_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
     out = _parts(table, protocol)
     out |= _levels(table, protocol, "e_above_hull", "")
     out |= _levels(table, protocol, "e_above_hull_submitted", "_submitted")
+    out |= _plausible(table, protocol)
     if {"kind_relaxed", "novel_relaxed"} <= set(table):
         out |= _by_relaxed_crystals(table, protocol)
     out |= _relaxations(table, protocol, "")
@@ -162,6 +164,22 @@ def _levels(
         chosen = counted(table, good)
         if chosen is not None:
             out[f"{sun}{suffix}"] = _mean(chosen, protocol)
+    return out
+
+
+def _plausible(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
+    """S.U.N. and MSUN without crystals far below the hull, and the share of these."""
+    above = table["e_above_hull"].to_numpy(dtype=np.float64)
+    near, hit = above >= FAR_BELOW, on_target(table, protocol)
+    out = {"far_below_hull": _mean(above < FAR_BELOW, protocol)}
+    for _, sun, limit in _LEVELS:
+        good = near & (above <= limit)
+        wanted = {f"{sun}_plausible": good}
+        if hit is not None:
+            wanted[f"{sun}_on_target_plausible"] = good & hit
+        for key, chosen in wanted.items():
+            if (found := counted(table, chosen)) is not None:
+                out[key] = _mean(found, protocol)
     return out
 
 

@@ -54,6 +54,13 @@ SUN = {
     " phase in the hull file (or, of several judges, fewer than two know a hull).",
     "judges_differ": "Mean over the crystals with at least two judges of the largest less the"
     " smallest energy above the hull (eV/atom), each against its own hull.",
+    "far_below_hull": f"{_ALL} that lie more than 0.1 eV/atom BELOW the hull. The hull lacks phases"
+    " in their systems, or the judge is wrong there.",
+    **{
+        f"{key}_plausible": f"As {key}, without crystals that lie more than 0.1 eV/atom below the"
+        " hull (far_below_hull)."
+        for key in ("sun_at_hull", "msun", "sun_at_hull_on_target", "msun_on_target")
+    },
     "on_target": f"{_ALL} that are valid and on target." + _TARGET,
     **{
         f"{key}_on_target": f"As {key}, of crystals that are on target at the same time." + _TARGET

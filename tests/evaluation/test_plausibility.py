@@ -42,7 +42,8 @@ def share(part, value, other):
             "no energy for 50%",
         ),
         ({"relax_converged": share(0.6, 0.0, 1.0)}, "60% of the relaxations did not converge"),
-        ({"e_above_hull": -0.4}, "half of the crystals lie 0.40 eV/atom or more below the hull"),
+        ({"e_above_hull": -0.4}, "100% of the crystals lie more than 0.1 eV/atom below the hull"),
+        ({"e_above_hull": share(0.05, -0.4, 0.1)}, "5% of the crystals lie more than 0.1 eV/atom"),
     ],
 )
 def test_tables_that_are_implausible(columns, message):

@@ -50,6 +50,18 @@ def test_shares_of_all_generated():
     assert found["msun_submitted"] == pytest.approx(1 / 10)
 
 
+def test_crystals_far_below_the_hull_are_told_and_can_be_left_out():
+    assert values()["far_below_hull"] == 0
+    assert values()["sun_at_hull_plausible"] == values()["sun_at_hull"]
+    table = TABLE.assign(e_above_hull=[0.05, -0.5, 0.0, 0.0, 0.02, NAN, NAN, NAN, -0.1, 0.1])
+    found = values(table, interval=(0.0, 2.0))
+    assert found["far_below_hull"] == pytest.approx(1 / 10)  # entry 1; -0.1 itself is near
+    assert found["sun_at_hull"] == pytest.approx(3 / 10)  # kinds 0, 3, 8
+    assert found["sun_at_hull_plausible"] == pytest.approx(2 / 10)  # kind 0 by entry 1 alone
+    assert found["msun_plausible"] == pytest.approx(3 / 10)  # kind 0 by entry 0
+    assert found["sun_at_hull_on_target_plausible"] == pytest.approx(1 / 10)  # kind 8
+
+
 def test_relaxations_of_the_valid_crystals():
     found = values()
     assert found["relax_failed"] == pytest.approx(1 / 9)
