@@ -91,8 +91,8 @@ def _energies(valid: pd.DataFrame, at: str) -> Iterator[str]:
     if known.any() and (far := float((above[known] < FAR_BELOW).mean())) >= SOME_BELOW:
         yield (
             f"{far:.0%} of the crystals lie more than {-FAR_BELOW} eV/atom below the hull: it "
-            "lacks phases in their systems, or its energies are on another scale, or the judge is wrong "
-            "there. The rates that end in _plausible leave them out"
+            "lacks phases in their systems, its energies are on another scale, or the judge is "
+            "wrong there. The rates that end in _plausible leave them out"
         )
 
 
