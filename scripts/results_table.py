@@ -2,6 +2,7 @@
 
     python scripts/results_table.py --add carbon24=runs/benchmark-carbon24/results.json
     python scripts/results_table.py --add perov5=seed0/results.json,seed1/results.json
+    python scripts/results_table.py --add-sun mp20-chgnet=runs/benchmark-mp20-sun/results.json
     python scripts/results_table.py          # tables anew from benchmarks/results/*.json
 
 ``--add`` keeps a copy of a run's results.json in ``benchmarks/results/``, with the folders of the
@@ -9,6 +10,9 @@ machine taken out of its paths; of several seeds of one run as ``perov5@0.json``
 and so on. Seeds of one run make one table, whose cells are the mean and, in brackets, the lowest
 and the highest value. What follows the first dash of a name, as in ``carbon24-focused``, stands in
 the head of its table, which leaves the published rows to the first one.
+
+``--add-sun`` keeps the leaderboard of a ``--task sun`` run in ``benchmarks/results/sun/``; its
+table has an interval beside every rate.
 
 A table has the columns of the benchmark's own (``pyg_crysdiff.benchmark.table``) that one of its
 rows has, and the settings of every row. Published rates stand in the columns of their own
@@ -26,12 +30,20 @@ from pathlib import Path
 from typing import Any
 
 from pyg_crysdiff.benchmark.row_settings import row_settings
-from pyg_crysdiff.benchmark.table import COUNTS, columns_of, grouped
+from pyg_crysdiff.benchmark.table import COLUMNS, COUNTS, columns_of, grouped
 from pyg_crysdiff.evaluation.results import Estimate, Results, Row
 
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "benchmarks" / "results"
+KEPT_SUN = KEPT / "sun"
 BEGIN, END = "<!-- success rates: made by scripts/results_table.py -->", "<!-- end of table -->"
+BEGIN_SUN = "<!-- leaderboard: made by scripts/results_table.py -->"
+_SUN = (  # of the many columns of a leaderboard
+    "sun_at_hull", "msun", "sun_at_hull_plausible", "msun_plausible", "far_below_hull",
+    "metastable", "novel_of_all", "msun_submitted", "msun_on_target_plausible",
+    "relax_rms_median", "hull_unknown", "comp_valid", "judges_differ",
+)  # fmt: skip
+_SUN_HEADS = {"novel_of_all": "novel", "msun_on_target_plausible": "MSUN on target"}
 _ABSOLUTE = re.compile(r"(?<![\w.])/(?:[\w.+-]+/)+(?=[\w.+-])")
 _LEFT_OUT = ("struct_valid", "target_mae", "property_emd")  # for the width of the page
 
@@ -65,18 +77,55 @@ def tables() -> str:
     return "\n\n".join(_table(found, name.partition("-")[2]) for name, found in runs.items())
 
 
-def write(path: Path, text: str) -> None:
+def keep_sun(name: str, path: Path) -> None:
+    """Copy the results.json of a leaderboard without the folders of the machine."""
+    found = Results.load(path)
+    found.settings = _without_folders(found.settings)
+    found.rows = [
+        replace(row, source=_without_folders(row.source), details=_without_folders(row.details))
+        for row in found.rows
+    ]
+    found.save(KEPT_SUN / f"{name}.json")
+
+
+def sun_tables() -> str:
+    """Return one table per kept leaderboard."""
+    found = sorted(KEPT_SUN.glob("*.json"))
+    return "\n\n".join(_sun_table(Results.load(path)) for path in found)
+
+
+def _sun_table(results: Results) -> str:
+    judges = " and ".join(results.settings["judges"])
+    keys = [key for key in _SUN if any(key in row.shown() for row in results.rows)]
+    heads = [
+        f"{results.dataset}, {judges}",
+        *(_SUN_HEADS.get(key, COLUMNS[key]) for key in keys),
+        "crystals",
+    ]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for row in results.rows:
+        shown = row.shown()
+        cells = [_sun_cell(shown[key]) if key in shown else "" for key in keys]
+        lines.append(f"| {' | '.join([row.method, *cells, str(row.details['num_samples'])])} |")
+    return "\n".join(lines)
+
+
+def _sun_cell(found: Estimate) -> str:
+    return f"{found.value:.3f}".removeprefix("0") + _interval(found)
+
+
+def write(path: Path, text: str, mark: str = BEGIN) -> None:
     """Put the tables between their marks.
 
     Raises:
         ValueError: If the marks are missing.
     """
     page = path.read_text(encoding="utf-8")
-    before, begin, rest = page.partition(BEGIN)
+    before, begin, rest = page.partition(mark)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"{path} lacks the marks {BEGIN} and {END}")
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{path} lacks the marks {mark} and {END}")
+    path.write_text(f"{before}{mark}\n{text}\n{END}{after}", encoding="utf-8")
 
 
 def _table(runs: Sequence[Results], note: str) -> str:
@@ -170,12 +219,17 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--add", action="append", default=[], metavar="NAME=FILE[,FILE]")
+    parser.add_argument("--add-sun", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md")
     args = parser.parse_args()
     for pair in args.add:
         name, _, file = pair.partition("=")
         keep(name, [Path(part) for part in file.split(",")])
+    for pair in args.add_sun:
+        name, _, file = pair.partition("=")
+        keep_sun(name, Path(file))
     write(args.page, tables())
+    write(args.page, sun_tables(), BEGIN_SUN)
 
 
 if __name__ == "__main__":

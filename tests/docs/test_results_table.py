@@ -106,3 +106,20 @@ def test_the_page_of_results_has_the_tables_of_the_kept_results(script, tmp_path
     page.write_text((ROOT / "docs" / "results.md").read_text())
     script.write(page, script.tables())
     assert page.read_text() == (ROOT / "docs" / "results.md").read_text()
+
+
+def test_a_leaderboard_has_an_interval_beside_every_rate(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "KEPT_SUN", tmp_path / "sun")
+    found = {"sun_at_hull": Estimate(0.2, 0.15, 0.25), "novel_of_all": Estimate(0.9, 0.8, 1.0)}
+    row = Row("mine", "measured", "/home/me/a.pt", found, {"num_samples": 250})
+    settings = {"judges": ["chgnet 0.3.0", "sevennet 0"]}
+    Results("Set", "official", 0, rows=[row], task="sun", settings=settings).save(
+        tmp_path / "r.json"
+    )
+    script.keep_sun("set", tmp_path / "r.json")
+    assert "/home" not in (tmp_path / "sun" / "set.json").read_text()
+    assert script.sun_tables().splitlines() == [
+        "| Set, chgnet 0.3.0 and sevennet 0 | S.U.N. | novel | crystals |",
+        "|---|---|---|---|",
+        "| mine | .200 (.15-.25) | .900 (.80-1.00) | 250 |",
+    ]
