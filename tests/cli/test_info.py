@@ -44,8 +44,8 @@ def test_a_shipped_checkpoint_tells_what_can_be_asked_of_it(capsys):
         "family          joint, conditioner CDI",
     ):
         assert line in page
-    assert "sr5_all                  0.854               0.016" in page
-    assert "distinct_hits_predicted    524\n" in page  # a count
+    assert "sr5_all                  0.927            0.854               0.016" in page
+    assert "distinct_hits_predicted    551              524\n" in page  # counts
     assert max(map(len, page.splitlines())) <= 96
     facts = json.loads(told(["mp20-cdi", "--json"], capsys))
     assert facts["sampling"]["sampler"]["steps"] == 250
