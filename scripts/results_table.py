@@ -61,11 +61,7 @@ def keep(name: str, paths: Sequence[Path]) -> None:
     for old in (*KEPT.glob(f"{name}.json"), *KEPT.glob(f"{name}@*.json")):
         old.unlink()
     for results in found:
-        results.settings = _without_folders(results.settings)
-        results.rows = [
-            replace(row, source=_without_folders(row.source), details=_without_folders(row.details))
-            for row in results.rows
-        ]
+        _forget_folders(results)
         results.save(KEPT / (f"{name}@{results.seed}.json" if len(found) > 1 else f"{name}.json"))
 
 
@@ -80,11 +76,7 @@ def tables() -> str:
 def keep_sun(name: str, path: Path) -> None:
     """Copy the results.json of a leaderboard without the folders of the machine."""
     found = Results.load(path)
-    found.settings = _without_folders(found.settings)
-    found.rows = [
-        replace(row, source=_without_folders(row.source), details=_without_folders(row.details))
-        for row in found.rows
-    ]
+    _forget_folders(found)
     found.save(KEPT_SUN / f"{name}.json")
 
 
@@ -203,6 +195,14 @@ def _settings(rows: Sequence[Row]) -> str:
     texts = [f"{key} {value}" for key, value in found[0].items()]
     text = ", ".join([*texts, f"seed{'s' * (len(rows) > 1)} {seeds}"])
     return text.replace("|", r"\|")
+
+
+def _forget_folders(results: Results) -> None:
+    results.settings = _without_folders(results.settings)
+    results.rows = [
+        replace(row, source=_without_folders(row.source), details=_without_folders(row.details))
+        for row in results.rows
+    ]
 
 
 def _without_folders(value: Any) -> Any:
