@@ -29,13 +29,24 @@ MAY_USE = {
     "evaluation": {"data", "known", "relaxation"},
     "property": GENERATORS | {"evaluation", "known", "training"},
     "sampling": GENERATORS | {"evaluation"},
+    "design": GENERATORS
+    | {"evaluation", "known", "property", "relaxation", "sampling", "training"},
     "baselines": {"data", "evaluation"},
     "benchmark": GENERATORS
-    | {"baselines", "evaluation", "property", "relaxation", "sampling", "training"},
+    | {"baselines", "design", "evaluation", "property", "relaxation", "sampling", "training"},
     "adapters": {"diffusion", "nn"},
     "testing": {"data", "diffusion", "nn", "relaxation"},
     "cli": GENERATORS
-    | {"benchmark", "evaluation", "known", "property", "relaxation", "sampling", "training"},
+    | {
+        "benchmark",
+        "design",
+        "evaluation",
+        "known",
+        "property",
+        "relaxation",
+        "sampling",
+        "training",
+    },
 }
 
 FACES = ("", "__main__", "jobs")  # of the package, the command and workflow managers
