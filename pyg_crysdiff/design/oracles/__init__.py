@@ -1,4 +1,4 @@
-"""What evaluates a crystal: a table, a model, a potential, or a function, command or queue of yours.
+"""What evaluates a crystal: a table, a model, a potential, or code of the user's.
 
 The names in ``__init__.pyi`` are loaded when they are first used.
 
