@@ -153,15 +153,20 @@ server = Server(dict(path=sys.path, file="hang.py", name="hang"), 10)
 server.ask(dict(lattice=[[3,0,0],[0,3,0],[0,0,3]], frac_coords=[[0,0,0]], atomic_numbers=[3]), 100)
 """
 
+_HANG = """
+import subprocess, sys
+def hang(structures):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+    open("pid", "w").write(str(child.pid))
+    child.wait()
+"""
+
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 @pytest.mark.parametrize("command", [True, False])
 def test_nothing_is_left_where_the_master_is_killed(command, tmp_path):
     pid = tmp_path / "pid"
-    hang = (
-        "def hang(structures):\n    open('pid', 'w').write(str(os.getpid()))\n    time.sleep(100)"
-    )
-    (tmp_path / "hang.py").write_text(f"import os, time\n{hang}\n")
+    (tmp_path / "hang.py").write_text(_HANG)
     text = "import os" + _MASTER.format(pid, command)
     with subprocess.Popen([sys.executable, "-c", text], cwd=tmp_path) as master:
         while not (pid.is_file() and pid.read_text()):

@@ -13,6 +13,7 @@ import json
 import os
 import pickle
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -60,6 +61,8 @@ def _streams() -> tuple["queue.SimpleQueue[bytes]", BinaryIO]:
 def _listen(given: BinaryIO, lines: "queue.SimpleQueue[bytes]") -> None:
     for line in given:
         lines.put(line)
+    if os.name == "posix":
+        os.killpg(0, signal.SIGKILL)  # with what the function has started
     os._exit(0)
 
 
