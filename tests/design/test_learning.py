@@ -139,7 +139,9 @@ def test_too_little_is_no_reason_to_train(model_file, tmp_path):
 
 def made(model_file, original=ORIGINAL, found=None, goal=GOAL, seed=0, **changes):
     old = load_checkpoint(model_file)
-    return TrainingSet.of(old, original, found or light(40), goal, replace(SETTINGS, **changes), seed)
+    return TrainingSet.of(
+        old, original, found or light(40), goal, replace(SETTINGS, **changes), seed
+    )
 
 
 def test_held_out_crystals_are_never_trained_on(model_file):
