@@ -54,7 +54,7 @@ class FineTune:
         every: Rounds between two fine-tunings.
     """
 
-    steps: int = 500
+    steps: int = 300
     batch_size: int = 128
     lr: float = 3e-4
     share: float = 0.3
