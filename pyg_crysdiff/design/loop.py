@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import math
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.design.answers import Answer, Oracle
+from pyg_crysdiff.design.answers import Oracle
+from pyg_crysdiff.design.evaluating import close_last, evaluate
 from pyg_crysdiff.design.evidence import evaluated
 from pyg_crysdiff.design.ledger import Ledger
 from pyg_crysdiff.design.objectives import Objective
@@ -21,7 +20,6 @@ from pyg_crysdiff.design.settings import DesignSettings, Known, run_record
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
 from pyg_crysdiff.platform import choose_device
-from pyg_crysdiff.progress import bar
 from pyg_crysdiff.sampling.control import Control
 from pyg_crysdiff.storage import user_path
 
@@ -162,14 +160,13 @@ class _Run:
     wait: float | None
     say: Callable[[str], None]
     progress: bool
-    _seconds: float = field(default=0.0, init=False)
 
     def go(self) -> bool:
         """Make rounds until the budget is used up; False where results are awaited."""
         while True:
-            if not self._evaluate():
+            if not evaluate(self.ledger, self.oracle, self.wait, self.say, self.progress):
                 return False
-            last = self._close_last()
+            last = close_last(self.ledger, self.say)
             if last is not None and not last["chosen"]:
                 self.say(
                     f"no new crystal among the {last['drawn']:,} drawn in round {last['round']}: "
@@ -198,61 +195,6 @@ class _Run:
         self.say(plan.line(number))
         if 0 < len(plan.chosen) < count:
             self.say(f"round {number}: no more than these are new and within the caps")
-
-    # Evaluating
-
-    def _evaluate(self) -> bool:
-        """Ask the oracle for what has no answer yet; whether all is answered."""
-        while waiting := self.ledger.waiting():
-            self._ask(waiting)
-            left = len(self.ledger.waiting())
-            if not left:
-                break
-            batch = self.ledger.rounds()[-1]["chosen"]
-            awaited = f"{left} of {batch} results are awaited"
-            place = getattr(self.oracle, "place", None)
-            awaited += f" in {place}" if place else ""
-            if self.wait is None:
-                self.say(f"{awaited}; the same command goes on")
-                return False
-            if left < len(waiting) or not self._seconds:
-                self.say(f"{awaited}; looking again every {self.wait:g} s")
-            self._seconds += self.wait
-            time.sleep(self.wait)
-        self._seconds = 0.0
-        return True
-
-    def _ask(self, waiting: Mapping[str, Crystal]) -> None:
-        """Ask the oracle, and keep every answer as it comes."""
-        start = time.monotonic()
-        with bar(label="evaluating", total=len(waiting), show=self.progress) as shown:
-            for key, answer in self.oracle.ask(waiting):
-                if key not in waiting:
-                    raise ValueError(f"the oracle answers {key!r}, for which it was not asked")
-                self.ledger.add_answer(key, _sound(answer))
-                shown.update()
-        self._seconds += time.monotonic() - start
-
-    def _close_last(self) -> dict[str, Any] | None:
-        """Close the last round once all its answers are there, and return its facts."""
-        rounds = self.ledger.rounds()
-        if not rounds:
-            return None
-        last = rounds[-1]
-        if last["state"] != "closed":
-            number, table = last["round"], self.ledger.evaluations()
-            mine = table[table["round"] == number]
-            self.ledger.close_round(number, {"hits": int(mine["hit"].sum())})
-            failed = int((mine["problem"] != "").sum())
-            if len(mine):
-                self.say(
-                    f"round {number}: {len(mine)} evaluated{f' ({failed} failed)' if failed else ''}, "
-                    f"{mine['hit'].sum()} hits; {table['hit'].sum()} hits of {len(table)} "
-                    "evaluations so far"
-                )
-        return last
-
-    # Learning
 
     def _take_generator(self, last: int) -> None:
         """Let the generator learn from what was found so far, if it is time, and load it."""
@@ -306,18 +248,3 @@ class _Run:
 def relative_path(path: Path, folder: Path) -> str:
     """Return a path below a folder as seen from there, so that the folder can be moved."""
     return path.resolve().relative_to(folder.resolve()).as_posix()
-
-
-def _sound(answer: Answer) -> Answer:
-    """Return an answer whose values are numbers; one without any is a failed evaluation."""
-    if answer.problem:
-        return answer
-    values: dict[str, float] = {}
-    for name, value in answer.values.items():
-        try:
-            values[name] = float(value)
-        except (TypeError, ValueError):
-            return Answer.failed(f"{name} is no number: {value!r:.80}", **answer.facts)
-    if not any(map(math.isfinite, values.values())):
-        return Answer.failed("no number came of it", **answer.facts)
-    return replace(answer, values=values)
