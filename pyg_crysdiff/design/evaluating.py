@@ -1,4 +1,4 @@
-"""The second half of a round: the chosen crystals are put to the oracle, answers kept as they come."""
+"""The second half of a round: the oracle is asked, and answers are kept as they come."""
 
 from __future__ import annotations
 

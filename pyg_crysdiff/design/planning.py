@@ -119,7 +119,8 @@ class Planner:
             crystals, values = labelled(names, self.data, ledger)
             seed = crystal_seed(self.settings.seed, number, "design predictor")
             surrogate = Surrogate.fit(crystals, values, seed=seed)
-        requests = requests_for(self.objectives, model, self.settings.requests)
+        asked = requests_for(self.objectives, model, self.settings.requests)
+        requests = [self.settings.filled(request) for request in asked]
         seen = [*ledger.crystals().values(), *ledger.relaxed().values()]
         drawn: list[Crystal] = []
         for drawing in range(DRAWINGS):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from pyg_crysdiff.data.crystal import Crystal
@@ -15,10 +15,13 @@ from pyg_crysdiff.design.filtering import Valid
 from pyg_crysdiff.design.learning import FineTune
 from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.plain import objective_facts
+from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.known.database import Database
 from pyg_crysdiff.sampling.control import Control
+from pyg_crysdiff.sampling.request import NumAtoms
 from pyg_crysdiff.storage import digest_of
 
+_OF_REQUESTS = ("guidance", "num_atoms", "sampler")
 _MACHINE = ("device", "workers")  # where a run is computed is free to change
 Known = Sequence[Crystal] | Database | None
 
@@ -35,7 +38,11 @@ class DesignSettings:
         kappa: Standard deviations of ``bound``.
         caps: Most chosen crystals of a composition, a prototype, an element.
         fine_tune: How the generator learns from what was found; None keeps it as it is.
-        requests: How the generator is asked; None follows from the objectives.
+        requests: How the generator is asked; None follows from the objectives and what the
+            generator knows, anew in every round.
+        guidance: Guidance of requests that name none; None for the checkpoint's.
+        num_atoms: Numbers of atoms of requests that name none; None for the checkpoint's.
+        sampler: Sampler of requests that name none; None for the checkpoint's.
         valid: What a candidate must be: ``structure`` or ``cdvae``, which asks for a valid
             composition as well (:class:`pyg_crysdiff.design.filtering.Filter`).
         seed: Seed of everything that is random.
@@ -54,6 +61,9 @@ class DesignSettings:
     caps: Caps = field(default_factory=Caps)
     fine_tune: FineTune | None = None
     requests: tuple[Request, ...] | None = None
+    guidance: float | None = None
+    num_atoms: NumAtoms | None = None
+    sampler: Sampler | str | None = None
     valid: Valid = "structure"
     seed: int = 0
     device: str | None = None
@@ -79,9 +89,21 @@ class DesignSettings:
     def describe(self) -> dict[str, Any]:
         """Return plain data for the record of a run, without what depends on the machine."""
         plain = {k: v for k, v in vars(self).items() if k not in _MACHINE}
-        requests = self.requests and [request.describe() for request in self.requests]
-        learning = self.fine_tune and asdict(self.fine_tune)
-        return {**plain, "caps": asdict(self.caps), "fine_tune": learning, "requests": requests}
+        rest = Request(None, self.guidance, self.num_atoms, self.sampler).describe()
+        return {
+            **plain,
+            **{name: rest[name] for name in _OF_REQUESTS},
+            "caps": asdict(self.caps),
+            "fine_tune": None if self.fine_tune is None else asdict(self.fine_tune),
+            "requests": self.requests and [request.describe() for request in self.requests],
+        }
+
+    def filled(self, request: Request) -> Request:
+        """Return a request with what it does not name."""
+        named = {name: getattr(request, name) for name in _OF_REQUESTS}
+        return replace(
+            request, **{k: getattr(self, k) if v is None else v for k, v in named.items()}
+        )
 
 
 def run_record(
