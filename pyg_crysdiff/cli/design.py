@@ -139,7 +139,7 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     add(
         "--request", action="append", metavar="TARGET",
         help="as --target of crysdiff sample: min, min:5, none, NAME=VALUE or NAME=LOW:HIGH, "
-        "several joined by commas; several requests are shared out evenly (default: by the targets)",
+        "several joined by commas; requests are shared out evenly (default: by the targets)",
     )  # fmt: skip
     add("--num-atoms", help="as in crysdiff sample (default: the checkpoint's card)")
     add(
@@ -178,7 +178,8 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(
             f"crysdiff design needs {', '.join(f'--{name}' for name in missing)}; or --status RUN"
         )
-    from pyg_crysdiff.design import design, find_oracle, read_objectives  # noqa: PLC0415
+    from pyg_crysdiff.design import design, read_objectives  # noqa: PLC0415
+    from pyg_crysdiff.design.oracles import find_oracle  # noqa: PLC0415
     from pyg_crysdiff.platform import choose_device  # noqa: PLC0415
 
     objectives = read_objectives(args.target)
@@ -256,10 +257,9 @@ def _settings(args: argparse.Namespace) -> DesignSettings:
 
 
 def _sampler(args: argparse.Namespace) -> Any:
-    """Return the sampler of the options; single values need to know what the model can do."""
     from pyg_crysdiff.models import load_checkpoint  # noqa: PLC0415
 
-    return sampler_of(args, load_checkpoint(args.checkpoint, "cpu", args.trust).model)
+    return sampler_of(args, lambda: load_checkpoint(args.checkpoint, "cpu", args.trust).model)
 
 
 def _fine_tune(given: Sequence[str] | None) -> FineTune | None:
@@ -268,7 +268,7 @@ def _fine_tune(given: Sequence[str] | None) -> FineTune | None:
         return None
     from pyg_crysdiff.design.learning import FineTune  # noqa: PLC0415
 
-    kinds = {one.name: type(one.default) for one in fields(FineTune)}
+    kinds: dict[str, Any] = {one.name: type(one.default) for one in fields(FineTune)}
     values: dict[str, Any] = {}
     for text in given:
         name, _, value = text.partition("=")

@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> None:
     shard = None if args.shard is None else parse_shard(args.shard)
     num_atoms = num_atoms_of(args.num_atoms)
     model = load_checkpoint(args.checkpoint, choose_device(args.device), args.trust)
-    sampler = sampler_of(args, model.model)
+    sampler = sampler_of(args, lambda: model.model)
     say(f"sampler: {choose(model, sampler)}")
     crystals = sample(
         model,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +59,16 @@ def add_control(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def sampler_of(args: argparse.Namespace, model: Any) -> Any:
-    """Return the sampler of the options: a preset alone by its name, None where none is given."""
+def sampler_of(args: argparse.Namespace, model: Callable[[], Any]) -> Any:
+    """Return the sampler of the options: a preset alone by its name, None where none is given.
+
+    Args:
+        args: Options.
+        model: Gives the generator, which single values of a sampler are checked against.
+    """
     names = ("solver", "steps", "spacing", "corrector_steps", "renewal")
     named = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    return model.sampler(args.sampler, **named) if named else args.sampler
+    return model().sampler(args.sampler, **named) if named else args.sampler
 
 
 def control_of(args: argparse.Namespace) -> Any:

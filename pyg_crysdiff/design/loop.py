@@ -12,11 +12,12 @@ from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.design.answers import Oracle
 from pyg_crysdiff.design.evaluating import close_last, evaluate
 from pyg_crysdiff.design.evidence import evaluated
+from pyg_crysdiff.design.filtering import Known
 from pyg_crysdiff.design.ledger import Ledger
 from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.outcome import write_outcome
 from pyg_crysdiff.design.planning import Planner
-from pyg_crysdiff.design.settings import DesignSettings, Known, run_record
+from pyg_crysdiff.design.settings import DesignSettings, run_record
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
 from pyg_crysdiff.platform import choose_device

@@ -21,11 +21,11 @@ from pyg_crysdiff.design.acquisition import acquisition
 from pyg_crysdiff.design.choosing import choose_batch
 from pyg_crysdiff.design.drawing import draw, requests_for
 from pyg_crysdiff.design.evidence import best_values, labelled
-from pyg_crysdiff.design.filtering import Filter, Verdict
+from pyg_crysdiff.design.filtering import Filter, Known, Verdict
 from pyg_crysdiff.design.ledger import Ledger
 from pyg_crysdiff.design.ledger_tables import Predicted
 from pyg_crysdiff.design.objectives import Objective
-from pyg_crysdiff.design.settings import DesignSettings, Known
+from pyg_crysdiff.design.settings import DesignSettings
 from pyg_crysdiff.design.surrogate import Surrogate
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.evaluation.distribution import space_group
@@ -89,9 +89,10 @@ class Planner:
     _filters: list[Filter] = field(init=False)
 
     def __post_init__(self) -> None:
-        known, options = self.known, {
-            "valid": self.settings.valid, "control": self.control,
-            "num_workers": self.settings.workers, "progress": self.progress,
+        known, settings = self.known, self.settings
+        options: dict[str, Any] = {
+            "valid": settings.valid, "control": self.control, "num_workers": settings.workers,
+            "progress": self.progress,
         }  # fmt: skip
         lists: list[Known] = [self.data, known]
         if known is None or not isinstance(known, Database):

@@ -11,7 +11,7 @@ from pyg_crysdiff.design.acquisition import KINDS
 from pyg_crysdiff.design.answers import Oracle
 from pyg_crysdiff.design.choosing import Caps
 from pyg_crysdiff.design.drawing import Request
-from pyg_crysdiff.design.filtering import Valid
+from pyg_crysdiff.design.filtering import Known, Valid
 from pyg_crysdiff.design.learning import FineTune
 from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.plain import objective_facts
@@ -23,7 +23,6 @@ from pyg_crysdiff.storage import digest_of
 
 _OF_REQUESTS = ("guidance", "num_atoms", "sampler")
 _MACHINE = ("device", "workers")  # where a run is computed is free to change
-Known = Sequence[Crystal] | Database | None
 
 
 @dataclass(frozen=True)
