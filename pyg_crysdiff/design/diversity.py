@@ -93,13 +93,12 @@ def growth_warnings(
 def shares_figure(rounds: Mapping[int, Sequence[Crystal]]) -> go.Figure:
     """Draw the share of the crystals of each round that hold an element."""
     shares = {number: element_shares(crystals) for number, crystals in rounds.items()}
-    most = Counter[str]()
+    most: dict[str, float] = {}
     for of_round in shares.values():
         for symbol, share in of_round.items():
-            most[symbol] = max(most[symbol], share)  # type: ignore[call-overload]
-    elements = sorted(
-        (symbol for symbol, _ in most.most_common(_SHOWN)), key=chemical_symbols.index
-    )
+            most[symbol] = max(most.get(symbol, 0.0), share)
+    commonest = sorted(most, key=lambda symbol: -most[symbol])[:_SHOWN]
+    elements = sorted(commonest, key=chemical_symbols.index)
     grid = np.array([[of.get(symbol, 0.0) for symbol in elements] for of in shares.values()])
     figure = go.Figure(
         go.Heatmap(

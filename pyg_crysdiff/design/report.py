@@ -206,8 +206,8 @@ def _achieved(run: Run) -> list[str]:
         for o in run.objectives
     ]
     note = (
-        "Every evaluated crystal by its round. The axis holds the middle 98 %; a double click shows "
-        "the others."
+        "Every evaluated crystal by its round. The axis holds the middle 98 %; a double click "
+        "shows the others."
     )
     return [
         f'<h2>Asked for and achieved</h2><p class="mute">{note}</p>',
@@ -221,8 +221,8 @@ def _diversity(run: Run) -> list[str]:
         return []
     columns = ["round", "chosen", "formulas", "prototypes", "commonest prototype", "elements"]
     note = (
-        "Of the chosen crystals: different reduced formulas; prototypes (anonymous formula and space "
-        "group); share of crystals that hold an element."
+        "Of the chosen crystals: different reduced formulas; prototypes (anonymous formula and "
+        "space group); share of crystals that hold an element."
     )
     height = 150 + 26 * len(rounds)
     return [
