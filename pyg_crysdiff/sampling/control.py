@@ -7,11 +7,16 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pymatgen.core import Composition, Element
 
 from pyg_crysdiff._renamed import moved
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.formulas import reduced_formula
 from pyg_crysdiff.sampling.composition import (
     CompositionRule,
+    parse_formula,
+    symbol_of,
+    system_of,
 )
 
 Part = Literal["coordinates", "species", "lattice"]
@@ -92,6 +97,32 @@ class Control:
     def __bool__(self) -> bool:
         return self != Control()
 
+    def problem(self, crystal: Crystal) -> str | None:
+        """Return which constraint on the composition a crystal does not meet; None if it meets all.
+
+        Any of the formulas will do, in any multiple. What is kept of a template is not compared.
+
+        Raises:
+            ValueError: If a constraint names what is no element or formula.
+        """
+        has = {Element.from_Z(int(z)).symbol for z in np.unique(crystal.atomic_numbers)}
+        system = set(system_of(self.chemical_system))
+        allowed, forbidden, required = (
+            {symbol_of(s) for s in some} for some in (self.allowed, self.forbidden, self.required)
+        )
+        formulas = {Composition(parse_formula(f)).reduced_formula for f in self.formulas}
+        if formulas and reduced_formula(crystal) not in formulas:
+            return f"{reduced_formula(crystal)} is none of {', '.join(sorted(formulas))}"
+        if system and has != system:
+            return f"its elements are {_listed(has)}, not {_listed(system)}"
+        if barred := (has - allowed if allowed else set()) | (has & forbidden):
+            return f"{_listed(barred)} must not occur"
+        if absent := required - has:
+            return f"{_listed(absent)} must occur"
+        if not self.rule.accepts(crystal.atomic_numbers):
+            return f"{reduced_formula(crystal)} does not obey {self.rule}"
+        return None
+
     def describe(self, index: int | None = None) -> dict[str, Any]:
         """Return plain data for provenance; without what is not asked for.
 
@@ -109,6 +140,10 @@ class Control:
                 "keep": list(self.template.keep),
             }
         return plain
+
+
+def _listed(symbols: set[str]) -> str:
+    return " ".join(sorted(symbols))
 
 
 def __getattr__(name: str) -> Any:
