@@ -116,7 +116,7 @@ def _add_baseline(figure: go.Figure, name: str, curve: Curve, colour: str) -> No
 
 
 def best_figure(
-    objective: Objective, values: NDArray[np.float64], unit: str, title: str
+    objective: Objective, values: NDArray[np.float64], unit: str, after: str
 ) -> go.Figure:
     """Draw the best value of an objective with a direction against evaluations.
 
@@ -124,7 +124,7 @@ def best_figure(
         objective: What is as low or as high as can be.
         values: In the order of answering; NaN where there is none or it does not count, (M,).
         unit: Unit for the axis; empty where it is not known.
-        title: What the axis says before name and unit.
+        after: What the axis says after name and unit.
     """
     best = best_so_far(values, objective.direction)
     steps = np.arange(1, len(values) + 1)
@@ -138,7 +138,7 @@ def best_figure(
         line={"color": COLOURS[0], "width": 3, "shape": "hv"},
     )  # fmt: skip
     figure.update_xaxes(title="evaluations, in the order of answering", rangemode="tozero")
-    figure.update_yaxes(title=f"{title} {with_unit(objective.name, unit)}")
+    figure.update_yaxes(title=with_unit(objective.name, unit) + after)
     zoom_to(figure, values)
     return figure
 
@@ -169,7 +169,10 @@ def achieved_figure(
     if objective.bounded and shown:
         low, high = max(objective.low, shown[0]), min(objective.high, shown[1])
         asked = {"fillcolor": COLOURS[2], "opacity": 0.12, "line_width": 0, "layer": "below"}
-        figure.add_hrect(y0=low, y1=high, annotation_text="asked for", **asked)
+        figure.add_hrect(
+            y0=low, y1=high, annotation_text="asked for", annotation_position="inside top left",
+            annotation_font_size=11, **asked,
+        )  # fmt: skip
     figure.update_xaxes(title="round", dtick=1 if rounds.max(initial=0) < 20 else None)
     figure.update_yaxes(title=with_unit(objective.name, unit))
     return figure

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 from ase.data import chemical_symbols
+from scipy.stats import binom
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.formulas import anonymous_formula, reduced_formula
@@ -15,6 +16,7 @@ from pyg_crysdiff.evaluation.distribution import space_group
 
 GROWTH = 2.0  # times its first share at which an element's share is named
 _FEWEST = 5  # crystals with an element below which its share says nothing
+_CHANCE = 0.01  # of as many crystals by chance
 _SHOWN = 30  # elements in the picture
 
 
@@ -61,33 +63,44 @@ def diversity_rows(rounds: Mapping[int, Sequence[Crystal]]) -> list[list[str]]:
 
 
 def growth_warnings(
-    rounds: Mapping[int, Sequence[Crystal]], base: Mapping[str, float], origin: str
+    rounds: Mapping[int, Sequence[Crystal]], base: Mapping[str, float] | None = None
 ) -> list[str]:
     """Return a line for every element of which a round has more than twice the first share.
 
+    It is named if chance alone, with twice the first share, gives so many crystals in one round of
+    a hundred at most (binomial distribution).
+
     Args:
         rounds: Number of a round to the crystals that were chosen in it.
-        base: Symbol to share at first, 0 to 1.
-        origin: What the first share is that of, for the message.
+        base: Symbol to share in the data, 0 to 1; None to compare with the first round.
     """
+    first = next(iter(rounds.values()), [])
+    origin = "the data" if base else f"round {next(iter(rounds), 1)}"
     worst: dict[str, tuple[float, int]] = {}
     for number, crystals in rounds.items():
         for symbol, share in element_shares(crystals).items():
-            seldom = share * len(crystals) < _FEWEST
-            if seldom or share <= GROWTH * base.get(symbol, 0.0):
-                continue
-            worst[symbol] = max(worst.get(symbol, (0.0, 0)), (share, number))
-    lines = []
-    for symbol, (share, number) in sorted(worst.items(), key=lambda item: -item[1][0]):
-        before = base.get(symbol, 0.0)
-        times = f"{share / before:.1f} times" if before else "not at all in"
-        lines.append(
-            f"{symbol}: in {share:.0%} of round {number}, {times} its share of {origin} "
-            f"({before:.1%})"
-            if before
-            else f"{symbol}: in {share:.0%} of round {number}, and {times} {origin}"
-        )
-    return lines
+            count = round(share * len(crystals))
+            if _grown(count, len(crystals), _first_share(symbol, base, first)):
+                worst[symbol] = max(worst.get(symbol, (0.0, 0)), (share, number))
+    shares = base or element_shares(first)
+    return [
+        f"{symbol} is in {share:.0%} of the crystals of round {number}, and in "
+        f"{shares.get(symbol, 0.0):.1%} of {origin}"
+        for symbol, (share, number) in sorted(worst.items(), key=lambda item: -item[1][0])
+    ]
+
+
+def _first_share(symbol: str, base: Mapping[str, float] | None, first: Sequence[Crystal]) -> float:
+    """Return the share at first; of the few crystals of a round with one more that has it."""
+    if base:
+        return base.get(symbol, 0.0)
+    shares = element_shares(first)
+    return (shares.get(symbol, 0.0) * len(first) + 1) / (len(first) + 1)
+
+
+def _grown(count: int, total: int, share: float) -> bool:
+    few = count < _FEWEST or count <= GROWTH * share * total
+    return not few and float(binom.sf(count - 1, total, min(GROWTH * share, 1.0))) < _CHANCE
 
 
 def shares_figure(rounds: Mapping[int, Sequence[Crystal]]) -> go.Figure:

@@ -23,7 +23,6 @@ from pyg_crysdiff.design.curves import (
 )
 from pyg_crysdiff.design.diversity import (
     diversity_rows,
-    element_shares,
     growth_warnings,
     shares_figure,
 )
@@ -44,7 +43,7 @@ _STYLE = """
 .facts { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1.2rem; }
 .facts dt { margin: 0; } .lead { font-size: 1.05rem; } .warn { border-left: 4px solid #c2491d;
   padding: .3rem .9rem; background: #fdf3ef; } .pair { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fit, minmax(540px, 1fr)); } figure { min-width: 0; }
+  grid-template-columns: repeat(auto-fill, minmax(540px, 1fr)); } .pair > * { min-width: 0; }
 summary { cursor: pointer; margin: .6rem 0; }
 """
 _HEAD = {
@@ -161,22 +160,14 @@ def _text(value: Any) -> str:
 
 
 def _warnings(run: Run) -> list[str]:
-    lines = growth_warnings(run.by_round(), *_base(run))
+    shares = run.facts.get("data_shares")
+    base = {str(k): float(v) for k, v in shares.items()} if isinstance(shares, Mapping) else None
+    lines = growth_warnings(run.by_round(), base)
     failed = float((run.evaluations["problem"] != "").mean()) if len(run.evaluations) else 0.0
     if failed > 0.3:
         lines.append(f"{failed:.0%} of the evaluations failed: see the reasons below")
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
-    head = "<b>Not to be believed as it stands</b>"
-    return [f'<div class="warn">{head}<ul>{items}</ul></div>'] if lines else []
-
-
-def _base(run: Run) -> tuple[Mapping[str, float], str]:
-    """Return the first share of each element, and what it is that of."""
-    shares = run.facts.get("data_shares")
-    if isinstance(shares, Mapping) and shares:
-        return {str(symbol): float(share) for symbol, share in shares.items()}, "the data"
-    first = next(iter(run.by_round().values()), [])
-    return (element_shares(first) if first else {}), "round 1"
+    return [f'<div class="warn"><b>Warnings</b><ul>{items}</ul></div>'] if lines else []
 
 
 def _curves(run: Run, baselines: Mapping[str, Curve]) -> list[str]:
@@ -187,15 +178,20 @@ def _curves(run: Run, baselines: Mapping[str, Curve]) -> list[str]:
     for objective in run.objectives:
         if objective.direction:
             values = run.counting(objective)
-            word = "all else met:" if several else ""
+            word = ", all else met" if several else ""
             figure = best_figure(objective, values, run.unit(objective.name), word)
             figures.append(plot(figure, 420))
     note = "A hit counts once: those that match an earlier one do not. Thin lines: new rounds."
     bands = " Dotted: other methods, with the band of their seeds." if baselines else ""
     return [
         f'<h2>Hits against evaluations</h2><p class="mute">{note}{bands}</p>',
-        f'<div class="pair">{"".join(figures)}</div>',
+        _beside(figures),
     ]
+
+
+def _beside(figures: Sequence[str]) -> str:
+    """Return plots in two columns, or the only one over the whole width."""
+    return f'<div class="pair">{"".join(figures)}</div>' if len(figures) > 1 else figures[0]
 
 
 def _achieved(run: Run) -> list[str]:
@@ -211,7 +207,7 @@ def _achieved(run: Run) -> list[str]:
     )
     return [
         f'<h2>Asked for and achieved</h2><p class="mute">{note}</p>',
-        f'<div class="pair">{"".join(figures)}</div>',
+        _beside(figures),
     ]
 
 

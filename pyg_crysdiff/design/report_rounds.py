@@ -26,7 +26,7 @@ def round_table(run: Run) -> list[str]:
     shown = [o for o in run.objectives if o.direction]
     columns = [
         "round", "drawn", *_DROPPED, "chosen", "hits predicted", "hits", "failed",
-        *(f"best {o.name}" for o in shown), *(f"{part}, s" for part in _PARTS), "generator",
+        *(f"best {o.name}" for o in shown),
     ]  # fmt: skip
     rows = [_line(run, one) for one in run.rounds]
     note = (
@@ -35,9 +35,20 @@ def round_table(run: Run) -> list[str]:
         "predicted: the sum of the probabilities that the predictor gave the chosen ones."
     )
     return [
-        f'<h2>Rounds</h2><p class="mute">{note}</p>',
-        table(columns, rows, text=(len(columns) - 1,)),
+        f'<h2>Rounds</h2><p class="mute">{note}</p>{table(columns, rows)}',
+        '<p class="mute">Seconds of each part, and what became of the generator afterwards.</p>',
+        table(
+            ["round", *_PARTS, "generator"],
+            [_times(one) for one in run.rounds],
+            text=(len(_PARTS) + 1,),
+        ),
     ]
+
+
+def _times(facts: Mapping[str, Any]) -> list[str]:
+    seconds = facts.get("seconds") or {}
+    generator = html.escape(generator_text(facts.get("learning")))
+    return [str(facts["round"]), *(_seconds(seconds.get(part)) for part in _PARTS), generator]
 
 
 def _line(run: Run, facts: Mapping[str, Any]) -> list[str]:
@@ -51,7 +62,6 @@ def _line(run: Run, facts: Mapping[str, Any]) -> list[str]:
             there = values[~np.isnan(values)]
             pick = np.min if objective.direction < 0 else np.max
             best.append(f"{pick(there):.5g}" if len(there) else "")
-    seconds = facts.get("seconds") or {}
     return [
         str(number),
         f"{sum(counts.values()):,}",
@@ -61,8 +71,6 @@ def _line(run: Run, facts: Mapping[str, Any]) -> list[str]:
         str(int(run.distinct[inside].sum())),
         str(counts.get("failed", 0)),
         *best,
-        *(_seconds(seconds.get(part)) for part in _PARTS),
-        html.escape(generator_text(facts.get("learning"))),
     ]
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from pyg_crysdiff.design.ledger import Ledger
 
-_UNITS = {"energy_per_atom": "eV/atom", "e_above_hull": "eV/atom", "energy": "eV/atom"}
+_POTENTIALS = ("chgnet", "sevennet")  # oracles whose numbers have these units
+_UNITS = {"energy_per_atom": "eV/atom", "e_above_hull": "eV/atom"}
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,8 @@ class Run:
         """Return the unit of a number; empty where it is not known."""
         data = self.facts.get("data")
         known = unit_of(data if isinstance(data, str) else None, name)
-        return known or _UNITS.get(name, "")
+        by_potential = any(word in str(self.facts.get("oracle", "")) for word in _POTENTIALS)
+        return known or (_UNITS.get(name, "") if by_potential else "")
 
     def labels(self) -> list[str]:
         """Return key and formula of each evaluation."""

@@ -87,7 +87,7 @@ class _Part:
         told = zip(self.run.objectives, self.values(), self.predictions(), strict=True)
         for objective, value, before in told:
             unit = self.run.unit(objective.name)
-            line = f"{html.escape(objective.name)} <b>{value}</b> {unit}"
+            line = f"{html.escape(objective.name)} <b>{value}</b> {unit}".rstrip()
             lines.append(line + (f", predicted {before}" if before else ""))
         head = f"<b>{html.escape(self.formula)}</b> {html.escape(self.group)}, {self.key}"
         place = f"round {int(self.row['round'])}, evaluation {int(self.row['order'])}"

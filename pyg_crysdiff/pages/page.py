@@ -18,7 +18,7 @@ h1 { font-size: 1.55rem; margin-bottom: .3rem; } h2 { font-size: 1.15rem; margin
 .mute { color: var(--mute); } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .86rem; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
-td.num, th.num { text-align: right; font-variant-numeric: tabular-nums; }
+th { text-align: left; } td.num, th.num { text-align: right; font-variant-numeric: tabular-nums; }
 tr.kind td { background: var(--soft); font-weight: 600; } tr.published td { color: var(--mute); }
 small { color: var(--mute); display: block; font-size: .72rem; }
 td:first-child small { max-width: 26rem; white-space: normal; }
