@@ -42,7 +42,7 @@ class Request:
 
     def describe(self) -> dict[str, Any]:
         """Return plain data for the record of a run."""
-        sampler = self.sampler.describe() if isinstance(self.sampler, Sampler) else self.sampler
+        sampler = self.sampler.to_dict() if isinstance(self.sampler, Sampler) else self.sampler
         target = dict(self.target) if isinstance(self.target, Mapping) else self.target
         sizes = dict(self.num_atoms) if isinstance(self.num_atoms, Mapping) else self.num_atoms
         return {

@@ -119,8 +119,10 @@ class Control:
             return f"{_listed(barred)} must not occur"
         if absent := required - has:
             return f"{_listed(absent)} must occur"
+        if not CompositionRule(num_elements=self.num_elements).accepts(crystal.atomic_numbers):
+            return f"{len(has)} is not the number of elements asked for"
         if not self.rule.accepts(crystal.atomic_numbers):
-            return f"{reduced_formula(crystal)} does not obey {self.rule}"
+            return f"{reduced_formula(crystal)} is not charge neutral under SMACT"
         return None
 
     def describe(self, index: int | None = None) -> dict[str, Any]:
