@@ -52,7 +52,7 @@ _HEAD = {
     "budget": "budget, evaluations",
     "data": "labelled data",
     "known": "known crystals",
-    "constraints": "constraints",
+    "control": "constraints",
     "seed": "seed",
     "command": "command",
     "created": "begun",
@@ -126,8 +126,9 @@ def _head(run: Run) -> list[str]:
     asked = "; ".join(_asked(run, objective) for objective in run.objectives)
     facts = {"asked for": asked}
     for name, label in _HEAD.items():
-        if run.facts.get(name) not in (None, "", [], {}):
-            facts[label] = _text(run.facts[name])
+        value = run.about.get(name, run.facts.get(name))
+        if value not in (None, "", [], {}):
+            facts[label] = _text(value)
     pairs = "".join(
         f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in facts.items()
     )
@@ -152,6 +153,8 @@ def _asked(run: Run, objective: Objective) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, Mapping) and "digest" in value and "crystals" in value:
+        return f"{value['crystals']:,} crystals"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
