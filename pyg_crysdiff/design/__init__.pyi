@@ -3,6 +3,7 @@ from .ledger import Ledger
 from .loop import DesignResult, design
 from .objectives import Objective, read_objectives
 from .oracles import find_oracle
+from .report import write_report
 from .settings import DesignSettings
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "design",
     "find_oracle",
     "read_objectives",
+    "write_report",
 ]

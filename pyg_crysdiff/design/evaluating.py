@@ -11,6 +11,7 @@ from typing import Any
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.design.answers import Answer, Oracle
 from pyg_crysdiff.design.ledger import Ledger
+from pyg_crysdiff.design.oracles.combined import title_of
 from pyg_crysdiff.progress import bar
 
 Say = Callable[[str], None]
@@ -40,9 +41,8 @@ def evaluate(
         left = len(ledger.waiting())
         if not left:
             break
-        place = getattr(oracle, "place", "")  # of an oracle that waits for files
-        line = f"{left} of {ledger.rounds()[-1]['chosen']} results are awaited"
-        line += f" in {place}" if place else ""
+        batch = ledger.rounds()[-1]["chosen"]
+        line = f"{left} of {batch} results are awaited of {title_of(oracle)}"
         if wait is None:
             say(f"{line}; the same command goes on")
             return False

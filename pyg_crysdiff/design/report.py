@@ -52,7 +52,7 @@ _HEAD = {
     "budget": "budget, evaluations",
     "data": "labelled data",
     "known": "known crystals",
-    "constraints": "constraints",
+    "control": "constraints",
     "seed": "seed",
     "command": "command",
     "created": "begun",
@@ -126,8 +126,9 @@ def _head(run: Run) -> list[str]:
     asked = "; ".join(_asked(run, objective) for objective in run.objectives)
     facts = {"asked for": asked}
     for name, label in _HEAD.items():
-        if run.facts.get(name) not in (None, "", [], {}):
-            facts[label] = _text(run.facts[name])
+        value = run.about.get(name, run.facts.get(name))
+        if value not in (None, "", [], {}):
+            facts[label] = _text(value)
     pairs = "".join(
         f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in facts.items()
     )
@@ -152,6 +153,8 @@ def _asked(run: Run, objective: Objective) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, Mapping) and "digest" in value and "crystals" in value:
+        return f"{value['crystals']:,} crystals"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
@@ -230,10 +233,7 @@ def _diversity(run: Run) -> list[str]:
 
 def _calibration(run: Run) -> list[str]:
     rounds = run.evaluations["round"].to_numpy(dtype=np.int64)
-    columns = [
-        "round", "evaluated", "mean error", "median error", "predicted deviation",
-        "in the 50 %", "in the 80 %", "in the 95 %",
-    ]  # fmt: skip
+    columns = ["round", "number", "mean error", "median", "deviation", "50 %", "80 %", "95 %"]
     parts: list[str] = []
     for objective in run.objectives:
         name, unit = objective.name, run.unit(objective.name)
@@ -245,10 +245,10 @@ def _calibration(run: Run) -> list[str]:
             both = f"{plot(figure, 420)}<div>{table(columns, _escaped(rows))}</div>"
             parts.append(f'<div class="pair">{both}</div>')
     note = (
-        "What the predictor said before the evaluation against what came out. The last columns: "
-        "share of values in the predicted 50, 80 and 95 % intervals; above that the predictor is "
-        "too careful, below it too sure. The chosen crystals are no random ones: those that were "
-        "predicted too good are chosen more often."
+        "What the predictor said before the evaluation against what came out: absolute errors, the "
+        "standard deviation that it gave itself, and the share of values in its 50, 80 and 95 % "
+        "intervals. More than that means too careful, less too sure. The chosen crystals are no "
+        "random ones: those that were predicted too good are chosen more often."
     )
     return [f'<h2>Calibration of the predictor</h2><p class="mute">{note}</p>', *parts] * bool(
         parts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +14,7 @@ from pyg_crysdiff.pages.page import table
 
 _DROPPED = ("invalid", "constraint", "known", "seen", "twice", "left")
 _ASKED = ("chosen", "answered", "failed")
-_PARTS = ("draw", "filter", "choose", "evaluate", "learn")
+_PARTS = ("predictor", "draw", "filter", "choose", "evaluate", "learn")
 _LISTED = 200  # failures
 
 
@@ -32,23 +31,32 @@ def round_table(run: Run) -> list[str]:
     note = (
         "Drawn crystals are dropped as invalid, against a constraint, known, seen (evaluated in an "
         "earlier round), or twice in one round. Left: not chosen, may be drawn again. Hits "
-        "predicted: the sum of the probabilities that the predictor gave the chosen ones."
+        "predicted: the sum of the chances that the predictor gave the chosen ones."
     )
     return [
         f'<h2>Rounds</h2><p class="mute">{note}</p>{table(columns, rows)}',
-        '<p class="mute">Seconds of each part, and what became of the generator afterwards.</p>',
+        '<p class="mute">Seconds of each part (those of the evaluations added up, where the oracle '
+        "says them), and what became of the generator afterwards.</p>",
         table(
             ["round", *_PARTS, "generator"],
-            [_times(one) for one in run.rounds],
+            [_times(run, one) for one in run.rounds],
             text=(len(_PARTS) + 1,),
         ),
     ]
 
 
-def _times(facts: Mapping[str, Any]) -> list[str]:
-    seconds = facts.get("seconds") or {}
+def _times(run: Run, facts: Mapping[str, Any]) -> list[str]:
+    """Return the seconds of a round's parts; those of the evaluations are of all together."""
+    seconds, learning = facts.get("seconds") or {}, facts.get("learning") or {}
+    inside = (run.evaluations["round"] == facts["round"]).to_numpy(dtype=bool)
+    told = run.values("seconds")[inside]
+    parts = {
+        **seconds,
+        "evaluate": float(np.nansum(told)) if np.isfinite(told).any() else None,
+        "learn": learning.get("seconds"),
+    }
     generator = html.escape(generator_text(facts.get("learning")))
-    return [str(facts["round"]), *(_seconds(seconds.get(part)) for part in _PARTS), generator]
+    return [str(facts["round"]), *(_seconds(parts.get(part)) for part in _PARTS), generator]
 
 
 def _line(run: Run, facts: Mapping[str, Any]) -> list[str]:
@@ -67,34 +75,22 @@ def _line(run: Run, facts: Mapping[str, Any]) -> list[str]:
         f"{sum(counts.values()):,}",
         *(f"{counts.get(status, 0):,}" for status in _DROPPED),
         str(sum(counts.get(status, 0) for status in _ASKED)),
-        _expected(run, inside),
+        _rounded(facts.get("predicted_hits")),
         str(int(run.distinct[inside].sum())),
         str(counts.get("failed", 0)),
         *best,
     ]
 
 
-def _expected(run: Run, inside: np.ndarray) -> str:
-    """Return how many hits the predictor expected of answered crystals; nothing without one."""
-    chance = np.ones(int(inside.sum()))
-    for objective in run.objectives:
-        if not objective.bounded:
-            continue
-        mean = run.values(f"predicted_{objective.name}")[inside]
-        std = np.maximum(run.values(f"std_{objective.name}")[inside], 1e-12)
-        chance *= _below((objective.high - mean) / std) - _below((objective.low - mean) / std)
-    known = chance[~np.isnan(chance)]
-    bounded = any(objective.bounded for objective in run.objectives)
-    return f"{known.sum():.1f}" if bounded and len(known) else ""
-
-
-def _below(z: np.ndarray) -> np.ndarray:
-    """Return the share of a normal distribution below some deviations from its mean."""
-    return np.array([math.nan if math.isnan(x) else 0.5 * math.erfc(-x / math.sqrt(2)) for x in z])
+def _rounded(value: Any) -> str:
+    return f"{value:.1f}" if isinstance(value, int | float) else ""
 
 
 def _seconds(value: Any) -> str:
-    return f"{value:.0f}" if isinstance(value, int | float) else ""
+    """Return seconds as text, tenths of them where they are few."""
+    if not isinstance(value, int | float):
+        return ""
+    return f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
 def generator_text(learning: Any) -> str:
@@ -105,16 +101,15 @@ def generator_text(learning: Any) -> str:
     """
     if not isinstance(learning, Mapping):
         return "as before"
-    if "accepted" not in learning:
-        return str(learning.get("reason", "as before"))
-    head = "fine-tuned, taken" if learning["accepted"] else "fine-tuned, refused"
-    losses = []
-    for name in ("found", "original"):
-        one = learning.get(name)
-        if isinstance(one, Mapping) and {"before", "after"} <= one.keys():
-            losses.append(f"{name} {one['before']:.4g} to {one['after']:.4g}")
-    reason = f": {learning['reason']}" if learning.get("reason") else ""
-    return head + (f" (held-out loss of {'; '.join(losses)})" if losses else "") + reason
+    compared = learning.get("losses")
+    if not isinstance(compared, Mapping):
+        return f"as before: {learning.get('problem') or 'nothing was learned'}"
+    losses = "; ".join(
+        f"{name} {one['before']:.4g} to {one['after']:.4g}" for name, one in compared.items()
+    )
+    head = "fine-tuned, taken" if learning.get("accepted") else "fine-tuned, refused"
+    problem = f": {learning['problem']}" if learning.get("problem") else ""
+    return f"{head} (held-out loss of {losses}){problem}"
 
 
 def failures(run: Run) -> list[str]:

@@ -80,6 +80,12 @@ class Run:
         )
 
     @property
+    def about(self) -> Mapping[str, Any]:
+        """What the user wrote: names of checkpoint and data, the command, versions."""
+        told = self.facts.get("about")
+        return told if isinstance(told, Mapping) else {}
+
+    @property
     def hits(self) -> pd.DataFrame:
         """The different hits, the best first where an objective has a direction."""
         found = self.evaluations[self.distinct]
@@ -127,8 +133,7 @@ class Run:
 
     def unit(self, name: str) -> str:
         """Return the unit of a number; empty where it is not known."""
-        data = self.facts.get("data")
-        known = unit_of(data if isinstance(data, str) else None, name)
+        known = unit_of(str(self.about.get("data", "")), name)
         by_potential = any(word in str(self.facts.get("oracle", "")) for word in _POTENTIALS)
         return known or (_UNITS.get(name, "") if by_potential else "")
 

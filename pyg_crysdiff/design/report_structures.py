@@ -54,7 +54,8 @@ def _rule(run: Run, count: int) -> str:
     first = [o for o in run.objectives if o.direction]
     order = f"in the order of {first[0].name}" if first else "in the order of evaluation"
     more = f" The first {IN_3D} in 3D, all in the table below." if count > IN_3D else ""
-    relaxed = " as the oracle relaxed them" if run.final.keys() - run.chosen.keys() else ""
+    moved = any(crystal is not run.chosen[key] for key, crystal in run.final.items())
+    relaxed = " as the oracle relaxed them" if moved else ""
     return f"{count} different hits{relaxed}, {order}.{more}"
 
 

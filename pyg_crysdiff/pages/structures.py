@@ -17,7 +17,8 @@ const seen = new IntersectionObserver(entries => entries.forEach(entry => {
   const place = entry.target;
   if (!entry.isIntersecting) { if (place._fullLayout) Plotly.purge(place); return; }
   const figure = JSON.parse(place.dataset.figure);
-  Plotly.newPlot(place, figure.data, figure.layout, {displayModeBar: false, responsive: true});
+  const how = {displayModeBar: false, responsive: true};
+  Plotly.newPlot(place, figure.data, figure.layout, how).catch(() => {});  // purged meanwhile
 }));
 document.querySelectorAll("div.cell").forEach(place => seen.observe(place));
 """

@@ -23,11 +23,12 @@ def facts(*texts, **more):
     """Settings of a run."""
     return {
         "objectives": objective_facts(read_objectives(texts)),
-        "checkpoint": "perov5-cds",
+        "checkpoint": "0123abcd",
         "oracle": "toy",
         "budget": 100,
-        "data": "perov5",
+        "data": {"crystals": 11356, "digest": "4567"},
         "seed": 0,
+        "about": {"checkpoint": "perov5-cds", "data": "perov5"},
         **more,
     }
 
@@ -104,6 +105,10 @@ def _large_round(ledger, number, batch, pairs, rng):
             answer = Answer.failed(rng.choice(["did not converge in 500 steps", "job was killed"]))
         ledger.add_answer(key, answer)
     losses = {"found": {"before": 1.31, "after": 1.12}, "original": {"before": 0.91, "after": 0.92}}
-    learning = {"accepted": number % 3 != 0, **losses} if number > 2 else None
-    seconds = {"draw": 95.0, "filter": 6.0, "choose": 2.0, "evaluate": 310.0, "learn": 120.0}
-    ledger.close_round(number, {"seconds": seconds, "learning": learning})
+    taken = number % 3 != 0
+    learning = {"accepted": taken, "losses": losses, "problem": "" if taken else "it forgets"}
+    seconds = {"predictor": 12.0, "draw": 95.0, "filter": 6.0, "choose": 2.0}
+    closing = {"seconds": seconds, "predicted_hits": 1.8 * number}
+    if number > 2:
+        closing["learning"] = {**learning, "seconds": 120.0}
+    ledger.close_round(number, closing)
