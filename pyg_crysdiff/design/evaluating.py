@@ -42,7 +42,7 @@ def evaluate(
         if not left:
             break
         batch = ledger.rounds()[-1]["chosen"]
-        line = f"{left} of {batch} results are awaited of {title_of(oracle)}"
+        line = f"{left} of {batch} results are awaited from {title_of(oracle)}"
         if wait is None:
             say(f"{line}; the same command goes on")
             return False

@@ -91,7 +91,7 @@ def test_finished_runs_ask_nothing_and_larger_budgets_go_on(checkpoint, whole, t
 def test_awaited_results_are_left_and_taken_up_again(checkpoint, whole, tmp_path):
     oracle = ToyOracle(["00001", "00003"], ["00002"])
     found, lines = run(checkpoint, tmp_path, oracle=oracle)
-    assert lines[-1] == "2 of 4 results are awaited of toy; the same command goes on"
+    assert lines[-1] == "2 of 4 results are awaited from toy; the same command goes on"
     assert (found.waiting, found.finished) == (("00001", "00003"), False)
     assert len(found.ledger.rounds()) == 1  # no round starts meanwhile
     assert list(status_lines(found.ledger))[-1].endswith("1 failed; 2 results are awaited")
@@ -108,7 +108,7 @@ def test_waiting_looks_again(checkpoint, whole, tmp_path, monkeypatch):
     found, lines = run(checkpoint, tmp_path, oracle=oracle, wait=30)
     assert found.finished
     assert slept == [30, 30]
-    assert "1 of 4 results are awaited of toy; looking again every 30 s" in lines
+    assert "1 of 4 results are awaited from toy; looking again every 30 s" in lines
     assert story(tmp_path) == story(whole[0])
 
 
