@@ -18,6 +18,7 @@ from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.outcome import write_outcome
 from pyg_crysdiff.design.planning import Planner
 from pyg_crysdiff.design.settings import DesignSettings, run_record
+from pyg_crysdiff.design.watch import Watch
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
 from pyg_crysdiff.platform import choose_device
@@ -165,9 +166,12 @@ class _Run:
     def go(self) -> bool:
         """Make rounds until the budget is used up; False where results are awaited."""
         while True:
-            if not evaluate(self.ledger, self.oracle, self.wait, self.say, self.progress):
+            watch = Watch()
+            if not evaluate(
+                self.ledger, self.oracle, self.wait, self.say, progress=self.progress, watch=watch
+            ):
                 return False
-            last = close_last(self.ledger, self.say)
+            last = close_last(self.ledger, self.say, watch.seconds)
             if last is not None and not last["chosen"]:
                 self.say(
                     f"no new crystal among the {last['drawn']:,} drawn in round {last['round']}: "
@@ -198,10 +202,15 @@ class _Run:
             self.say(f"round {number}: no more than these are new and within the caps")
 
     def _take_generator(self, last: int) -> None:
-        """Let the generator learn from what was found so far, if it is time, and load it."""
+        """Load the newest generator, after it has learned from what was found if it is time."""
+        self._load()
         settings = self.planner.settings.fine_tune
         if settings is not None and last and last % settings.every == 0:
             self._learn(last)
+            self._load()
+
+    def _load(self) -> None:
+        """Load the generator that was accepted last, unless it is there."""
         accepted = [
             one["learning"]["checkpoint"]
             for one in self.ledger.rounds()
@@ -221,23 +230,26 @@ class _Run:
         run = self.planner
         names = [objective.name for objective in run.objectives]
         found, _ = evaluated(self.ledger, names, relaxed=True)
-        learned = fine_tune(
-            self.model.path,
-            run.data,
-            found,
-            run.objectives,
-            settings=run.settings.fine_tune,
-            seed=crystal_seed(run.settings.seed, number, "design learning"),
-            out=self._folder(number) / "model",
-            device=run.settings.device,
-            precision=run.settings.precision,
-            trusted=self.trusted,
-            progress=self.progress,
-        )
+        watch = Watch()
+        with watch("learn"):
+            learned = fine_tune(
+                self.model.path,
+                run.data,
+                found,
+                run.objectives,
+                settings=run.settings.fine_tune,
+                seed=crystal_seed(run.settings.seed, number, "design learning"),
+                out=self._folder(number) / "model",
+                device=run.settings.device,
+                precision=run.settings.precision,
+                trusted=self.trusted,
+                progress=self.progress,
+            )
         facts: dict[str, Any] = {**learned.facts, "accepted": learned.accepted}
         if learned.accepted:
             facts["checkpoint"] = relative_path(learned.checkpoint, self.ledger.folder)
-        self.ledger.close_round(number, {"learning": facts})
+        seconds = {**last.get("seconds", {}), **watch.seconds}
+        self.ledger.close_round(number, {"learning": facts, "seconds": seconds})
         what = "better, used from now on" if learned.accepted else "the generator stays as it was"
         reason = f" ({facts['problem']})" if facts.get("problem") else ""
         self.say(f"round {number}: learned from {len(found)} crystals: {what}{reason}")

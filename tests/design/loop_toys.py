@@ -58,9 +58,10 @@ class ToyOracle:
                 yield key, Answer({"energy": toy_energy(crystals[key])}, "", None, {"seconds": 0.5})
 
 
-def tiny_checkpoint(path: Path) -> Path:
+def tiny_checkpoint(path: Path, seed: int = 0) -> Path:
     """Write a small generator that has learned nothing, which takes a second."""
-    torch.manual_seed(0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(seed)
     config = small_config()
     model = build_model(config, DataStatistics.from_dataset(toy_set(24), ["energy"]))
     export_checkpoint(LoadedModel(model.eval(), config, {}, "", path), path, half=False)

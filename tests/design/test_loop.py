@@ -2,14 +2,15 @@
 
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from pyg_crysdiff.data import read_crystals
-from pyg_crysdiff.design import Answer, evaluating, read_objectives
+from pyg_crysdiff.design import Answer, evaluating, learning, read_objectives
 from pyg_crysdiff.design.choosing import Caps
-from pyg_crysdiff.design.learning import FineTune
+from pyg_crysdiff.design.learning import FineTune, Learned
 from pyg_crysdiff.design.ledger import Ledger
 from pyg_crysdiff.design.outcome import status_lines
 from pyg_crysdiff.design.planning import hit_chances
@@ -201,6 +202,57 @@ def test_without_values_the_first_round_takes_them_as_drawn(checkpoint, tmp_path
     chosen = table[table["key"].notna()].sort_values("rank")["place"].tolist()
     fit = table.loc[~table["status"].isin(["invalid", "twice"]), "place"].tolist()
     assert chosen == fit[:4]
+
+
+def test_generators_that_were_accepted_draw_from_then_on(checkpoint, tmp_path, monkeypatch):
+    """Learning is stood in for by copies of other models; one start ends after each round."""
+    asked = []
+
+    def learn(model_file, original, found, objectives, *, settings, seed, out, **_):
+        assert len(original) == 24
+        assert objectives == WANTED
+        assert all(c.info["energy"] == toy_energy(c) for c in found)
+        asked.append((Path(model_file).resolve(), len(found), seed, out))
+        is_better = len(asked) != 2
+        if is_better:
+            model_file = tiny_checkpoint(out / "new.safetensors", seed=len(asked))
+        facts = {"problem": "" if is_better else "it forgets", "losses": {}}
+        return Learned(Path(model_file), is_better, facts)
+
+    monkeypatch.setattr(learning, "fine_tune", learn)
+    settings = replace(SETTINGS, batch=2, draws=6, fine_tune=FineTune())
+    out = tmp_path / "run"
+    lines = []
+    for budget in (2, 4, 6, 8):  # nothing is learned before it is needed
+        assert len(asked) == max(budget // 2 - 2, 0)
+        found, said = run(checkpoint, out, budget, settings=settings)
+        lines += said
+    rounds = found.ledger.rounds()
+    assert [one.get("learning", {}).get("accepted") for one in rounds] == [True, False, True, None]
+    assert "round 2: learned from 4 crystals: the generator stays as it was (it forgets)" in lines
+    first, second, third, fourth = (one["generator"] for one in rounds)
+    assert second == third
+    assert len({first, second, fourth}) == 3
+    new = (out / "rounds" / "0001" / "model" / "new.safetensors").resolve()
+    assert [path for path, *_ in asked] == [checkpoint.resolve(), new, new]
+    assert [count for _, count, *_ in asked] == [2, 4, 6]
+    assert len({seed for *_, seed, _ in asked}) == 3
+    out.rename(tmp_path / "moved")
+    run(checkpoint, tmp_path / "moved", 9, settings=settings)
+    assert asked[-1][0] == tmp_path.resolve() / "moved" / "rounds" / "0003" / "model" / new.name
+
+
+def test_a_generator_learns_every_so_many_rounds(checkpoint, tmp_path, monkeypatch):
+    asked = []
+
+    def learn(model_file, original, found, objectives, **_):
+        asked.append(len(found))
+        return Learned(Path(model_file), False, {"problem": "too few"})
+
+    monkeypatch.setattr(learning, "fine_tune", learn)
+    settings = replace(SETTINGS, batch=1, draws=3, fine_tune=FineTune(every=2))
+    run(checkpoint, tmp_path, 5, settings=settings)
+    assert asked == [2, 4]
 
 
 @pytest.mark.parametrize(
