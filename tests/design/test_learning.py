@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -97,6 +98,12 @@ def test_facts_are_json_and_whole(learned):
 def test_finished_fine_tuning_is_not_repeated(learned, model_file, monkeypatch):
     monkeypatch.setattr(learning, "train", None)
     assert again(model_file, learned[1]) == learned[0]
+
+
+def test_run_folder_may_move(learned, model_file, tmp_path, monkeypatch):
+    moved = shutil.copytree(learned[1], tmp_path / "moved")
+    monkeypatch.setattr(learning, "train", None)
+    assert again(model_file, moved).checkpoint == moved / "training" / "last.ckpt"
 
 
 def test_same_seed_gives_the_same_model(learned, model_file, tmp_path):
