@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.design import Answer, find_oracle
@@ -16,6 +17,7 @@ from pyg_crysdiff.design.oracles import (
     PotentialOracle,
 )
 from pyg_crysdiff.evaluation.hull import HullFile, Phase
+from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 from pyg_crysdiff.relaxation import RelaxSettings
 from pyg_crysdiff.testing import potential
 from tests import toys
@@ -97,14 +99,26 @@ def test_a_model_gives_its_property():
     assert found["a"].values == {"gap": 0.5}
     assert found["b"].problem == "the model gave no number"
     assert "closer" in found["c"].problem
-    oracle = find_oracle("model:perov5-predictor", ["heat_ref"])
-    assert np.isfinite(dict(oracle.ask({"a": SALT}))["a"].values["heat_ref"])
-    again = ModelOracle("perov5-predictor")
-    assert oracle.identity == again.identity
-    next(again._model.network.parameters()).data += 1e-3
-    assert oracle.identity != ModelOracle(again._model).identity
-    with pytest.raises(ValueError, match="no oracle gives gap: model .* gives heat_ref"):
-        find_oracle("model:perov5-predictor", ["gap"])
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
+    file = tmp_path_factory.mktemp("model") / "heat.safetensors"
+    PropertyModel(PeriodicDimeNet(config), config, 0.5, 2.0, {"property": "heat"}).save(file)
+    return file
+
+
+def test_a_model_by_its_file_and_its_identity(model_file):
+    oracle = find_oracle(f"model:{model_file}", ["heat"])
+    assert np.isfinite(dict(oracle.ask({"a": SALT}))["a"].values["heat"])
+    model = ModelOracle(model_file)._model
+    assert ModelOracle(model).identity == oracle.identity
+    next(model.network.parameters()).data += 1e-3
+    assert ModelOracle(model).identity != oracle.identity
+    with pytest.raises(ValueError, match=r"no oracle gives gap: model .* gives heat"):
+        find_oracle(f"model:{model_file}", ["gap"])
 
 
 @pytest.fixture

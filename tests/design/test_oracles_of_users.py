@@ -114,13 +114,13 @@ def test_a_program_that_fails_and_hangs_fails_for_these_crystals_alone(
     monkeypatch.chdir(tmp_path)
     jobs = tmp_path / "run"
     command = f"command:{shlex.quote(sys.executable)} program.py --mode 'a b'"
-    oracle = find_oracle(command, ["gap"], timeout=2, folder=jobs, num_workers=0)
+    oracle = find_oracle(command, ["gap"], timeout=3, folder=jobs, num_workers=0)
     found = dict(oracle.ask(noble()))
     assert found["a"].values == {"gap": 1.5}
     assert found["b"].values == {"gap": 1.25}
     assert found["he"].problem == "its process ended with exit status 3: no convergence"
     assert found["he"].facts["stderr"] == "a line\nno convergence\n"
-    assert found["ne"].problem == "did not end within 2 s and was ended"
+    assert found["ne"].problem == "did not end within 3 s and was ended"
     assert found["xe"].problem == "printed no JSON and no number; the last line is 'nothing'"
     assert "killed by signal 6" in found["ar"].problem or os.name != "posix"
     assert found["kr"].crystal.atomic_numbers.tolist() == [36, 36]
@@ -153,15 +153,20 @@ server = Server(dict(path=sys.path, file="hang.py", name="hang"), 10)
 server.ask(dict(lattice=[[3,0,0],[0,3,0],[0,0,3]], frac_coords=[[0,0,0]], atomic_numbers=[3]), 100)
 """
 
+_HANG = """
+import subprocess, sys
+def hang(structures):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)"])
+    open("pid", "w").write(str(child.pid))
+    child.wait()
+"""
+
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9")
 @pytest.mark.parametrize("command", [True, False])
 def test_nothing_is_left_where_the_master_is_killed(command, tmp_path):
     pid = tmp_path / "pid"
-    hang = (
-        "def hang(structures):\n    open('pid', 'w').write(str(os.getpid()))\n    time.sleep(100)"
-    )
-    (tmp_path / "hang.py").write_text(f"import os, time\n{hang}\n")
+    (tmp_path / "hang.py").write_text(_HANG)
     text = "import os" + _MASTER.format(pid, command)
     with subprocess.Popen([sys.executable, "-c", text], cwd=tmp_path) as master:
         while not (pid.is_file() and pid.read_text()):
@@ -188,7 +193,7 @@ def test_a_queue_of_jobs(tmp_path, caplog):
     touched = (place / "00007" / "job.json").stat().st_mtime_ns
     (place / "00007" / "result.json").write_text('{"gap": 1.5, "code": "x"}')
     (place / "00008" / "result.json").write_text('{"gap": 1.')  # being written
-    (place / "results.csv").write_text("key;gap;problem\n9;;SCF\n00010;2.5;\n77;1;\n")
+    (place / "results.csv").write_text("key;gap;problem\n009;;SCF\n10;2.5;\n77;1;\n")
     found = dict(oracle.ask(crystals))
     assert {key: dict(a.values) for key, a in found.items()} == {
         "00007": {"gap": 1.5}, "00009": {}, "00010": {"gap": 2.5},

@@ -55,7 +55,8 @@ def read_table(file: Path, keys: Sequence[str]) -> tuple[dict[str, Row], list[st
     mistakes: list[str] = []
     for cells in table:
         values = {n: c.strip() for n, c in zip(head, cells, strict=False) if c.strip()}
-        key, where = known.get(values.pop("key", "")), f"{file}, line {table.line_num}"
+        given, where = values.pop("key", ""), f"{file}, line {table.line_num}"
+        key = known.get(given) or known.get(str(int(given)) if given.isdecimal() else "")
         if key is None or not values:
             continue
         if any(cell.strip() for cell in cells[len(head) :]):
