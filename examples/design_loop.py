@@ -3,7 +3,7 @@
     python examples/design_loop.py        # under a minute on two cores
 
 The oracle is a function. Here it computes the mass density, and fails for some crystals as real
-calculations do. Put your own in its place. The checkpoint comes with the package.
+calculations do. Put your own in its place.
 """
 
 import argparse
@@ -35,8 +35,7 @@ def main() -> None:
     out = given.out or Path(mkdtemp(prefix="design-"))
 
     # What is known so far: it trains the predictor, and no candidate may be one of these.
-    known = load_dataset("demo", "train").crystals()[:200]
-    for crystal in known:
+    for crystal in (known := load_dataset("demo", "train").crystals()[:200]):
         crystal.info["density"] = float(crystal.to_structure().density)
 
     result = design(
