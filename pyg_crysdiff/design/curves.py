@@ -173,7 +173,8 @@ def achieved_figure(
             y0=low, y1=high, annotation_text="asked for", annotation_position="inside top left",
             annotation_font_size=11, **asked,
         )  # fmt: skip
-    figure.update_xaxes(title="round", dtick=1 if rounds.max(initial=0) < 20 else None)
+    last = int(rounds.max(initial=1))
+    figure.update_xaxes(title="round", dtick=1 if last < 20 else None, range=[0.5, last + 0.5])
     figure.update_yaxes(title=with_unit(objective.name, unit))
     return figure
 
