@@ -64,6 +64,7 @@ def design(
     control: Control | None = None,
     trusted: Sequence[str] = (),
     wait: float | None = None,
+    report: bool = True,
     say: Callable[[str], None] = log.info,
     progress: bool = False,
 ) -> DesignResult:
@@ -89,6 +90,7 @@ def design(
         control: Hard constraints.
         trusted: Packages besides this one whose conditioners the checkpoint may name.
         wait: Seconds between two looks at evaluations that are under way; None to leave off.
+        report: Write ``report.html`` after every round.
         say: Is given a line about each step.
         progress: Show progress bars.
 
@@ -109,9 +111,9 @@ def design(
     )  # fmt: skip
     with Ledger(out, record) as ledger:
         planner = Planner(settings, objectives, data, known, control, progress)
-        run = _Run(ledger, planner, oracle, budget, model, trusted, wait, say, progress)
+        run = _Run(ledger, planner, oracle, budget, model, trusted, wait, report, say, progress)
         finished = run.go()
-        write_outcome(ledger)
+        write_outcome(ledger, report=report)
         waiting = tuple(ledger.waiting())
     read = Ledger(user_path(out))
     names = [objective.name for objective in objectives]
@@ -160,6 +162,7 @@ class _Run:
     model: LoadedModel
     trusted: Sequence[str]
     wait: float | None
+    report: bool
     say: Callable[[str], None]
     progress: bool
 
@@ -184,7 +187,7 @@ class _Run:
             if left <= 0:
                 return True
             if last is not None:
-                write_outcome(self.ledger)
+                write_outcome(self.ledger, report=self.report)
             self._start(1 if last is None else last["round"] + 1, left)
 
     def _start(self, number: int, left: int) -> None:

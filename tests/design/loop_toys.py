@@ -76,7 +76,7 @@ def toy_data() -> list[Crystal]:
 def run(checkpoint, out, budget=10, oracle=None, **options):
     """Make or go on with a toy run; lines that it says come with the result."""
     lines: list[str] = []
-    options = {"settings": SETTINGS, "data": toy_data(), **options}
+    options = {"settings": SETTINGS, "data": toy_data(), "report": False, **options}
     found = design(
         checkpoint, WANTED, oracle or ToyOracle(), budget, out, say=lines.append, **options
     )

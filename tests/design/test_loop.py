@@ -37,7 +37,7 @@ def whole(checkpoint, tmp_path_factory):
     """A run of ten evaluations in one go."""
     folder = tmp_path_factory.mktemp("whole")
     oracle = ToyOracle(failing=["00002"])
-    return folder, oracle, *run(checkpoint, folder, oracle=oracle)
+    return folder, oracle, *run(checkpoint, folder, oracle=oracle, report=True)
 
 
 def test_rounds_up_to_the_budget(whole):
