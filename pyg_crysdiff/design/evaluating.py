@@ -11,13 +11,21 @@ from typing import Any
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.design.answers import Answer, Oracle
 from pyg_crysdiff.design.ledger import Ledger
+from pyg_crysdiff.design.oracles.combined import title_of
+from pyg_crysdiff.design.watch import Watch
 from pyg_crysdiff.progress import bar
 
 Say = Callable[[str], None]
 
 
 def evaluate(
-    ledger: Ledger, oracle: Oracle, wait: float | None, say: Say, progress: bool = False
+    ledger: Ledger,
+    oracle: Oracle,
+    wait: float | None,
+    say: Say,
+    *,
+    progress: bool = False,
+    watch: Watch | None = None,
 ) -> bool:
     """Ask an oracle for all chosen crystals that have no answer yet.
 
@@ -27,6 +35,7 @@ def evaluate(
         wait: Seconds between two looks at what is under way; None to leave off.
         say: Is told what is awaited, whenever that has changed.
         progress: Show a progress bar.
+        watch: Counts the seconds that the oracle takes, as ``evaluate``.
 
     Returns:
         Whether all is answered.
@@ -36,13 +45,13 @@ def evaluate(
     """
     told = None
     while waiting := ledger.waiting():
-        _ask(ledger, oracle, waiting, progress)
+        with (watch or Watch())("evaluate"):
+            _ask(ledger, oracle, waiting, progress)
         left = len(ledger.waiting())
         if not left:
             break
-        place = getattr(oracle, "place", "")  # of an oracle that waits for files
-        line = f"{left} of {ledger.rounds()[-1]['chosen']} results are awaited"
-        line += f" in {place}" if place else ""
+        batch = ledger.rounds()[-1]["chosen"]
+        line = f"{left} of {batch} results are awaited from {title_of(oracle)}"
         if wait is None:
             say(f"{line}; the same command goes on")
             return False
@@ -78,8 +87,16 @@ def _sound(answer: Answer) -> Answer:
     return replace(answer, values=values)
 
 
-def close_last(ledger: Ledger, say: Say) -> dict[str, Any] | None:
-    """Close the last round, all of whose answers are there, and return what is known of it."""
+def close_last(
+    ledger: Ledger, say: Say, seconds: Mapping[str, float] | None = None
+) -> dict[str, Any] | None:
+    """Close the last round, all of whose answers are there, and return what is known of it.
+
+    Args:
+        ledger: Holds it.
+        say: Is told what the round has brought.
+        seconds: Of parts of the round, to be added to those that the ledger holds.
+    """
     rounds = ledger.rounds()
     if not rounds:
         return None
@@ -88,7 +105,10 @@ def close_last(ledger: Ledger, say: Say) -> dict[str, Any] | None:
         return last
     table = ledger.evaluations()
     mine = table[table["round"] == last["round"]]
-    ledger.close_round(last["round"], {"hits": int(mine["hit"].sum())})
+    ledger.close_round(
+        last["round"],
+        {"hits": int(mine["hit"].sum()), "seconds": {**last.get("seconds", {}), **(seconds or {})}},
+    )
     if len(mine):
         failed = int((mine["problem"] != "").sum())
         say(

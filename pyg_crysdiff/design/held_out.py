@@ -41,8 +41,8 @@ def crystal_losses(
         draws: Times and noises for each crystal.
     """
     was = model.training
-    # A family may note what it finds of a set that it prepares.
-    prepared, _ = deepcopy(model).prepare(crystals, crystals.index_select([]), progress=False)
+    # A family may note what it finds of a set that it prepares; as before a training, on the CPU.
+    prepared, _ = deepcopy(model).cpu().prepare(crystals, crystals.index_select([]), progress=False)
     model.eval()
     losses = []
     for row in range(len(prepared)):

@@ -24,11 +24,14 @@ from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.training_set import FOUND_RANK, TrainingSet
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
+from pyg_crysdiff.platform import choose_device
 from pyg_crysdiff.storage import facts_digest, kept, read_keyed, write_json
 from pyg_crysdiff.training import train
+from pyg_crysdiff.training.checkpoints import LAST
 
+_TRAINING = "training"  # folder of the training within that of the fine-tuning
 _FEWEST_HELD = 5  # held-out crystals of a kind without which nobody can say whether it helped
-_MOST_HELD = 200  # of a kind
+_MOST_HELD = 100  # of a kind
 _DRAWS = 32  # of noise, for each held-out crystal
 
 
@@ -136,12 +139,19 @@ def fine_tune(
     old = load_checkpoint(model_file, trusted=trusted)
     made = TrainingSet.of(old, original, found, objectives, settings, seed)
     if lacking := made.lacking(settings.min_found, _FEWEST_HELD):
-        return Learned(Path(model_file), False, {**made.facts, "problem": lacking})
-    key = facts_digest({"model": old.digest, "seed": seed, **asdict(settings)}, made.contents())
+        return Learned(old.path, False, {**made.facts, "problem": lacking})
+    decides = {
+        "model": old.digest,
+        "seed": seed,
+        "settings": asdict(settings),
+        "statistics": made.statistics.to_dict(),
+    }
+    key = facts_digest(decides, made.contents())
 
     def read(path: Path) -> Learned:
         record = read_keyed(path, key)
-        return Learned(Path(record["checkpoint"]), record["accepted"], record["facts"])
+        accepted = bool(record["accepted"])
+        return Learned(out / _TRAINING / LAST if accepted else old.path, accepted, record["facts"])
 
     def make() -> Learned:
         return _learned(old, made, settings, seed, out, device, precision, trusted, progress)
@@ -150,8 +160,7 @@ def fine_tune(
 
 
 def _note(key: str, path: Path, learned: Learned) -> None:
-    record = {**asdict(learned), "checkpoint": str(learned.checkpoint), "key": key}
-    write_json(path, record)
+    write_json(path, {"key": key, "accepted": learned.accepted, "facts": dict(learned.facts)})
 
 
 def _learned(
@@ -170,15 +179,16 @@ def _learned(
     places = {"device": device or "auto", "precision": precision}
     config = {**_config(old, made, settings, seed), **places}
     result = train(
-        config, out / "training", data=(made.train, None), statistics=made.statistics,
+        config, out / _TRAINING, data=(made.train, None), statistics=made.statistics,
         trusted=trusted, progress=progress,
     )  # fmt: skip
     trained = time.perf_counter() - started
-    new = load_checkpoint(result.checkpoint, trusted=trusted)
+    where = choose_device(device)
+    models = [load_checkpoint(p, where, trusted).model for p in (old.path, result.checkpoint)]
     losses = {
         name: [
             crystal_losses(model, part, crystal_seed(seed, 0, f"held out {name}"), _DRAWS)
-            for model in (old.model, new.model)
+            for model in models
         ]
         for name, part in made.held(_MOST_HELD).items()
     }

@@ -18,6 +18,7 @@ from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.outcome import write_outcome
 from pyg_crysdiff.design.planning import Planner
 from pyg_crysdiff.design.settings import DesignSettings, run_record
+from pyg_crysdiff.design.watch import Watch
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
 from pyg_crysdiff.platform import choose_device
@@ -63,6 +64,7 @@ def design(
     control: Control | None = None,
     trusted: Sequence[str] = (),
     wait: float | None = None,
+    report: bool = True,
     say: Callable[[str], None] = log.info,
     progress: bool = False,
 ) -> DesignResult:
@@ -88,6 +90,7 @@ def design(
         control: Hard constraints.
         trusted: Packages besides this one whose conditioners the checkpoint may name.
         wait: Seconds between two looks at evaluations that are under way; None to leave off.
+        report: Write ``report.html`` after every round.
         say: Is given a line about each step.
         progress: Show progress bars.
 
@@ -108,9 +111,9 @@ def design(
     )  # fmt: skip
     with Ledger(out, record) as ledger:
         planner = Planner(settings, objectives, data, known, control, progress)
-        run = _Run(ledger, planner, oracle, budget, model, trusted, wait, say, progress)
+        run = _Run(ledger, planner, oracle, budget, model, trusted, wait, report, say, progress)
         finished = run.go()
-        write_outcome(ledger)
+        write_outcome(ledger, report=report)
         waiting = tuple(ledger.waiting())
     read = Ledger(user_path(out))
     names = [objective.name for objective in objectives]
@@ -159,15 +162,19 @@ class _Run:
     model: LoadedModel
     trusted: Sequence[str]
     wait: float | None
+    report: bool
     say: Callable[[str], None]
     progress: bool
 
     def go(self) -> bool:
         """Make rounds until the budget is used up; False where results are awaited."""
         while True:
-            if not evaluate(self.ledger, self.oracle, self.wait, self.say, self.progress):
+            watch = Watch()
+            if not evaluate(
+                self.ledger, self.oracle, self.wait, self.say, progress=self.progress, watch=watch
+            ):
                 return False
-            last = close_last(self.ledger, self.say)
+            last = close_last(self.ledger, self.say, watch.seconds)
             if last is not None and not last["chosen"]:
                 self.say(
                     f"no new crystal among the {last['drawn']:,} drawn in round {last['round']}: "
@@ -180,7 +187,7 @@ class _Run:
             if left <= 0:
                 return True
             if last is not None:
-                write_outcome(self.ledger)
+                write_outcome(self.ledger, report=self.report)
             self._start(1 if last is None else last["round"] + 1, left)
 
     def _start(self, number: int, left: int) -> None:
@@ -198,10 +205,15 @@ class _Run:
             self.say(f"round {number}: no more than these are new and within the caps")
 
     def _take_generator(self, last: int) -> None:
-        """Let the generator learn from what was found so far, if it is time, and load it."""
+        """Load the newest generator, after it has learned from what was found if it is time."""
+        self._load()
         settings = self.planner.settings.fine_tune
         if settings is not None and last and last % settings.every == 0:
             self._learn(last)
+            self._load()
+
+    def _load(self) -> None:
+        """Load the generator that was accepted last, unless it is there."""
         accepted = [
             one["learning"]["checkpoint"]
             for one in self.ledger.rounds()
@@ -221,23 +233,26 @@ class _Run:
         run = self.planner
         names = [objective.name for objective in run.objectives]
         found, _ = evaluated(self.ledger, names, relaxed=True)
-        learned = fine_tune(
-            self.model.path,
-            run.data,
-            found,
-            run.objectives,
-            settings=run.settings.fine_tune,
-            seed=crystal_seed(run.settings.seed, number, "design learning"),
-            out=self._folder(number) / "model",
-            device=run.settings.device,
-            precision=run.settings.precision,
-            trusted=self.trusted,
-            progress=self.progress,
-        )
+        watch = Watch()
+        with watch("learn"):
+            learned = fine_tune(
+                self.model.path,
+                run.data,
+                found,
+                run.objectives,
+                settings=run.settings.fine_tune,
+                seed=crystal_seed(run.settings.seed, number, "design learning"),
+                out=self._folder(number) / "model",
+                device=run.settings.device,
+                precision=run.settings.precision,
+                trusted=self.trusted,
+                progress=self.progress,
+            )
         facts: dict[str, Any] = {**learned.facts, "accepted": learned.accepted}
         if learned.accepted:
             facts["checkpoint"] = relative_path(learned.checkpoint, self.ledger.folder)
-        self.ledger.close_round(number, {"learning": facts})
+        seconds = {**last.get("seconds", {}), **watch.seconds}
+        self.ledger.close_round(number, {"learning": facts, "seconds": seconds})
         what = "better, used from now on" if learned.accepted else "the generator stays as it was"
         reason = f" ({facts['problem']})" if facts.get("problem") else ""
         self.say(f"round {number}: learned from {len(found)} crystals: {what}{reason}")

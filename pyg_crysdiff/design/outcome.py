@@ -11,14 +11,12 @@ from pyg_crysdiff.design.ledger import Ledger
 from pyg_crysdiff.storage import write_text
 
 
-def write_outcome(ledger: Ledger) -> None:
-    """Write the hits and the report into the folder of a run.
+def write_outcome(ledger: Ledger, *, report: bool = True) -> None:
+    """Write the hits, and if so wished the report, into the folder of a run.
 
     ``hits.csv`` has a line for each hit, in the order in which they were found; ``hits.extxyz``
     and ``hits/KEY.cif`` have the crystals, relaxed where the oracle relaxes.
     """
-    from pyg_crysdiff.design.report import write_report  # noqa: PLC0415  (imports plotly)
-
     folder, table = ledger.folder, ledger.evaluations()
     table = table[table["hit"]]
     names = [objective.name for objective in ledger.objectives]
@@ -28,7 +26,10 @@ def write_outcome(ledger: Ledger) -> None:
             write_text(path, crystal_to_cif(crystals[key]))
     write_extxyz([crystals[key] for key in table["key"]], folder / "hits.extxyz")
     write_text(folder / "hits.csv", table.drop(columns=["hit", "problem"]).to_csv(index=False))
-    write_report(folder)
+    if report:
+        from pyg_crysdiff.design.report import write_report  # noqa: PLC0415  (imports plotly)
+
+        write_report(folder)
 
 
 def status_lines(ledger: Ledger) -> Iterator[str]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from pyg_crysdiff.design.ledger_tables import Predicted
 from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.settings import DesignSettings
 from pyg_crysdiff.design.surrogate import Surrogate
+from pyg_crysdiff.design.watch import Watch
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.evaluation.distribution import space_group
 from pyg_crysdiff.known.database import Database
@@ -114,7 +113,7 @@ class Planner:
             ledger: What is known so far.
             folder: Of the round, for what is drawn.
         """
-        watch = _Watch()
+        watch = Watch()
         names = [objective.name for objective in self.objectives]
         with watch("predictor"):
             crystals, values = labelled(names, self.data, ledger)
@@ -266,17 +265,3 @@ def _spread(values: NDArray[np.float64], places: Sequence[int], count: int) -> N
 
 def _prototype(crystal: Crystal) -> str:
     return f"{anonymous_formula(crystal)}, {space_group(crystal)}"
-
-
-class _Watch:
-    """Counts the seconds of the parts of a round."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, part: str) -> Iterator[None]:
-        start = time.monotonic()
-        yield
-        passed = time.monotonic() - start
-        self.seconds[part] = round(self.seconds.get(part, 0.0) + passed, 3)

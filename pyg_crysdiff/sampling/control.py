@@ -111,19 +111,20 @@ class Control:
             {symbol_of(s) for s in some} for some in (self.allowed, self.forbidden, self.required)
         )
         formulas = {Composition(parse_formula(f)).reduced_formula for f in self.formulas}
-        if formulas and reduced_formula(crystal) not in formulas:
-            return f"{reduced_formula(crystal)} is none of {', '.join(sorted(formulas))}"
-        if system and has != system:
-            return f"its elements are {_listed(has)}, not {_listed(system)}"
-        if barred := (has - allowed if allowed else set()) | (has & forbidden):
-            return f"{_listed(barred)} must not occur"
-        if absent := required - has:
-            return f"{_listed(absent)} must occur"
-        if not CompositionRule(num_elements=self.num_elements).accepts(crystal.atomic_numbers):
-            return f"{len(has)} is not the number of elements asked for"
-        if not self.rule.accepts(crystal.atomic_numbers):
-            return f"{reduced_formula(crystal)} is not charge neutral under SMACT"
-        return None
+        mine, numbers = reduced_formula(crystal), crystal.atomic_numbers
+        barred = (has - allowed if allowed else set()) | (has & forbidden)
+        wrong = {
+            f"{mine} is none of {', '.join(sorted(formulas))}": formulas and mine not in formulas,
+            f"its elements are {_listed(has)}, not {_listed(system)}": system and has != system,
+            f"{_listed(barred)} must not occur": barred,
+            f"{_listed(required - has)} must occur": required - has,
+            f"{len(has)} is not the number of elements asked for": not CompositionRule(
+                num_elements=self.num_elements
+            ).accepts(numbers),
+        }
+        if found := next((text for text, is_so in wrong.items() if is_so), None):
+            return found
+        return None if self.rule.accepts(numbers) else f"{mine} is not valid under SMACT"
 
     def describe(self, index: int | None = None) -> dict[str, Any]:
         """Return plain data for provenance; without what is not asked for.

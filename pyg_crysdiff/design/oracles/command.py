@@ -112,11 +112,11 @@ class _Call:
 
     def __call__(self, item: tuple[str, Crystal]) -> Answer:
         key, crystal = item
-        place: AbstractContextManager[Any] = tempfile.TemporaryDirectory(
-            prefix="crysdiff-", ignore_cleanup_errors=True
-        )
         facts: dict[str, Any] = {"command": self.title, "host": platform.node()}
-        if self.folder is not None:
+        place: AbstractContextManager[Any]
+        if self.folder is None:
+            place = tempfile.TemporaryDirectory(prefix="crysdiff-", ignore_cleanup_errors=True)
+        else:
             place = nullcontext(self.folder / key)
             facts["folder"] = str(self.folder / key)
         with place as folder:

@@ -118,7 +118,7 @@ class PotentialOracle:
             if not math.isfinite(values[ABOVE]):
                 system = "-".join(sorted(e.symbol for e in composition_of(crystal).elements))
                 return Answer.failed(
-                    f"the hull does not know {system}", **facts, energy=record.energy
+                    f"the hull does not know {system}", **facts, energy_per_atom=record.energy
                 )
         relaxed = record.crystal if self._settings.steps else None
         return Answer(values, crystal=relaxed, facts=facts)

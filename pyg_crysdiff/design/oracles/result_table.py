@@ -51,21 +51,23 @@ def read_table(file: Path, keys: Sequence[str]) -> tuple[dict[str, Row], list[st
     if "key" not in head:
         return {}, [f"{file}: its first line needs a column key; it names {', '.join(head)}"]
     known = {str(int(key)): key for key in keys if key.isdecimal()} | {key: key for key in keys}
-    found: dict[str, Row] = {}
+    found: dict[str, Row | None] = {}  # None where there are two
     mistakes: list[str] = []
     for cells in table:
         values = {n: c.strip() for n, c in zip(head, cells, strict=False) if c.strip()}
-        key, where = known.get(values.pop("key", "")), f"{file}, line {table.line_num}"
+        given, where = values.pop("key", ""), f"{file}, line {table.line_num}"
+        key = known.get(given) or known.get(str(int(given)) if given.isdecimal() else "")
         if key is None or not values:
             continue
         if any(cell.strip() for cell in cells[len(head) :]):
             mistakes.append(f"{where}: it has {len(cells)} cells, and the first line {len(head)}")
         elif key in found:
-            mistakes.append(f"{where}: {key} has a row already ({found[key].where})")
+            mistakes.append(f"{where}: {key} has a row already; leave one of them")
+            found[key] = None
         else:
             numbers = {n: v if n == "problem" else _number(v) for n, v in values.items()}
             found[key] = Row(where, numbers)
-    return found, mistakes
+    return {key: row for key, row in found.items() if row is not None}, mistakes
 
 
 def _whole_lines(file: Path) -> str:

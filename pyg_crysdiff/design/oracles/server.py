@@ -13,6 +13,7 @@ import json
 import os
 import pickle
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -32,6 +33,7 @@ def main() -> None:
         try:
             if function is None:
                 function = _load(question)
+                importlib.import_module("pymatgen.core")  # counts as loading, not as an evaluation
                 found: dict[str, Any] = {"result": None}
             else:
                 found = {"result": _result(function([_structure(question)]))}
@@ -59,6 +61,8 @@ def _streams() -> tuple["queue.SimpleQueue[bytes]", BinaryIO]:
 def _listen(given: BinaryIO, lines: "queue.SimpleQueue[bytes]") -> None:
     for line in given:
         lines.put(line)
+    if os.name == "posix":
+        os.killpg(0, signal.SIGKILL)  # with what the function has started
     os._exit(0)
 
 
