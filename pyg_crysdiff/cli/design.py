@@ -116,9 +116,9 @@ def _add_choice(parser: argparse.ArgumentParser) -> None:
         help="most chosen of one prototype in a round; 0: any number (default: 0)",
     )  # fmt: skip
     add(
-        "--element-growth", type=not_negative, default=2.0,
+        "--element-growth", type=not_negative, default=0,
         help="most that an element's share of a round may be, in multiples of its share in --data; "
-        "0: any (default: 2)",
+        "0: any (default: 0)",
     )  # fmt: skip
 
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.formulas import anonymous_formula, reduced_formula
-from pyg_crysdiff.design.acquisition import acquisition
-from pyg_crysdiff.design.choosing import choose_batch
+from pyg_crysdiff.design.acquisition import acquisition, chance
+from pyg_crysdiff.design.choosing import choose_batch, element_shares
 from pyg_crysdiff.design.drawing import draw, requests_for
 from pyg_crysdiff.design.evidence import best_values, labelled
 from pyg_crysdiff.design.filtering import Filter, Known, Verdict
@@ -86,6 +85,8 @@ class Planner:
     control: Control | None = None
     progress: bool = False
     _filters: list[Filter] = field(init=False)
+    _shares: dict[int, float] | None = field(init=False, default=None)
+    _rows: dict[str, NDArray[np.float64]] = field(init=False, default_factory=dict)  # features
 
     def __post_init__(self) -> None:
         known, settings = self.known, self.settings
@@ -98,6 +99,8 @@ class Planner:
             lists = [[*self.data, *(known or ())]]
         self._filters = [Filter(one, **options) for one in lists if one is not None and len(one)]
         self._filters = self._filters or [Filter(None, **options)]
+        if settings.caps.element_growth is not None:
+            self._shares = base_shares(self.data, self.control)
 
     def plan(
         self, number: int, count: int, model: LoadedModel, ledger: Ledger, folder: Path
@@ -118,7 +121,9 @@ class Planner:
         with watch("predictor"):
             crystals, values = labelled(names, self.data, ledger)
             seed = crystal_seed(self.settings.seed, number, "design predictor")
-            surrogate = Surrogate.fit(crystals, values, seed=seed)
+            surrogate = Surrogate.fit(
+                crystals, values, seed=seed, objectives=self.objectives, rows=self._rows
+            )
         asked = requests_for(self.objectives, model, self.settings.requests)
         requests = [self.settings.filled(request) for request in asked]
         seen = [*ledger.crystals().values(), *ledger.relaxed().values()]
@@ -195,11 +200,11 @@ class Planner:
             count,
             caps,
             taken,
-            self._shares(),
+            self._shares,
         )
         hoped = None
         if len(known) == len(self.objectives):
-            hoped = float(hit_chances(self.objectives, predicted)[order].sum())
+            hoped = float(np.nansum(hit_chances(self.objectives, predicted)[order]))
         return _Choice(
             kind,
             best,
@@ -211,10 +216,6 @@ class Planner:
             {places[i]: rank for rank, i in enumerate(order, 1)},
             hoped,
         )
-
-    def _shares(self) -> dict[int, float] | None:
-        """Return the share of each element in the data; those that are asked for have all."""
-        return None
 
 
 @dataclass(frozen=True)
@@ -234,15 +235,20 @@ def hit_chances(objectives: Sequence[Objective], predicted: Predicted) -> NDArra
 
     The numbers count as normally distributed and independent of each other.
     """
-    chances = []
-    for objective in objectives:
-        mean, std = predicted[objective.name]
-        spread = np.maximum(std, 1e-12)
-        chances.append(
-            norm.cdf((objective.high - mean) / spread) - norm.cdf((objective.low - mean) / spread)
-        )
+    chances = [chance(objective, *predicted[objective.name]) for objective in objectives]
     found: NDArray[np.float64] = np.prod(chances, axis=0)
     return found
+
+
+def base_shares(data: Sequence[Crystal], control: Control | None) -> dict[int, float] | None:
+    """Return the share of the crystals that hold each element, of those that constraints admit.
+
+    So elements that were asked for have all; None where the data hold no such crystal.
+    """
+    if control:
+        rule = replace(control, charge_neutral=False, template=None)  # of elements alone
+        data = [crystal for crystal in data if rule.problem(crystal) is None]
+    return element_shares([set(c.atomic_numbers.tolist()) for c in data]) if data else None
 
 
 def _in_order(crystals: Sequence[Crystal]) -> NDArray[np.float64]:
