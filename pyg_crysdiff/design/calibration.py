@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,6 +13,7 @@ from pyg_crysdiff.design.curves import with_unit
 from pyg_crysdiff.pages.page import COLOURS
 
 WIDTHS = {50: 0.67449, 80: 1.28155, 95: 1.95996}  # of central normal intervals, in deviations
+_LEVELS = tuple(f"{percent}%" for percent in WIDTHS)
 Array = NDArray[np.float64]
 
 
@@ -59,6 +61,34 @@ def calibration_rows(
                 f"{np.median(off):.4g}",
                 f"{stds[which].mean():.4g}",
                 *(f"{share:.0%}" for share in shares.values()),
+            ]
+        )
+    return rows
+
+
+def held_out_rows(rounds: Sequence[Mapping[str, Any]], name: str) -> list[list[str]]:
+    """Return a row for each round whose predictor was tried on values that were held out.
+
+    The columns are: round, values that were known, held-out ones, mean absolute error, and the
+    coverage of the 50, 80 and 95 % intervals.
+
+    Args:
+        rounds: As the ledger gives them; ``predictor`` holds the facts of each number.
+        name: Name of the number.
+    """
+    rows = []
+    for one in rounds:
+        facts = (one.get("predictor") or {}).get(name) or {}
+        if facts.get("mae") is None:
+            continue
+        shares = facts.get("coverage") or {}
+        rows.append(
+            [
+                str(one["round"]),
+                f"{facts.get('values', 0):,}",
+                f"{facts.get('held_out', 0):,}",
+                f"{facts['mae']:.4g}",
+                *(f"{shares[level]:.0%}" if level in shares else "" for level in _LEVELS),
             ]
         )
     return rows

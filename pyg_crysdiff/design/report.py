@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pyg_crysdiff.design.calibration import calibration_figure, calibration_rows
+from pyg_crysdiff.design.calibration import calibration_figure, calibration_rows, held_out_rows
 from pyg_crysdiff.design.curves import (
     Curve,
     achieved_figure,
@@ -242,8 +242,8 @@ def _calibration(run: Run) -> list[str]:
         rows = calibration_rows(values, means, stds, rounds)
         if rows:
             figure = calibration_figure(name, unit, values, means, stds, rounds, run.labels())
-            both = f"{plot(figure, 420)}<div>{table(columns, _escaped(rows))}</div>"
-            parts.append(f'<div class="pair">{both}</div>')
+            told = table(columns, rows) + _held_out(run, name)
+            parts.append(f'<div class="pair">{plot(figure, 420)}<div>{told}</div></div>')
     note = (
         "What the predictor said before the evaluation against what came out: absolute errors, the "
         "standard deviation that it gave itself, and the share of values in its 50, 80 and 95 % "
@@ -255,5 +255,11 @@ def _calibration(run: Run) -> list[str]:
     )
 
 
-def _escaped(rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    return [[html.escape(cell) for cell in row] for row in rows]
+def _held_out(run: Run, name: str) -> str:
+    """Return how good the predictor of each round was on values that it had not seen."""
+    rows = held_out_rows(run.rounds, name)
+    if not rows:
+        return ""
+    columns = ["round", "values", "held out", "mean error", "50 %", "80 %", "95 %"]
+    head = "<summary>The same on values that were held out, before each round</summary>"
+    return f"<details>{head}{table(columns, rows)}</details>"

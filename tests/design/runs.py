@@ -108,7 +108,9 @@ def _large_round(ledger, number, batch, pairs, rng):
     taken = number % 3 != 0
     learning = {"accepted": taken, "losses": losses, "problem": "" if taken else "it forgets"}
     seconds = {"predictor": 12.0, "draw": 95.0, "filter": 6.0, "choose": 2.0}
-    closing = {"seconds": seconds, "predicted_hits": 1.8 * number}
+    facts = {"values": 900 + 50 * number, "held_out": 180, "mae": 0.11, "coverage": {"80%": 0.81}}
+    predictor = {"heat_ref": facts, "band_gap": {"known": 9, "problem": "fewer than 20 values"}}
+    closing = {"seconds": seconds, "predicted_hits": 1.8 * number, "predictor": predictor}
     if number > 2:
         closing["learning"] = {**learning, "seconds": 120.0}
     ledger.close_round(number, closing)

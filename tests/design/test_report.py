@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pyg_crysdiff.design import Answer
-from pyg_crysdiff.design.calibration import calibration_rows, coverage
+from pyg_crysdiff.design.calibration import calibration_rows, coverage, held_out_rows
 from pyg_crysdiff.design.curves import best_so_far, hit_counts, read_baselines, zoom_to
 from pyg_crysdiff.design.diversity import element_shares, growth_warnings
 from pyg_crysdiff.design.ledger import Ledger
@@ -94,6 +94,25 @@ def test_calibration_by_round_leaves_out_what_has_no_prediction():
     assert calibration_rows(values, means, stds, rounds) == [
         ["2", "2", "0.75", "0.75", "0.5", "0%", "50%", "50%"]
     ]
+
+
+def test_the_predictor_on_values_that_were_held_out(tmp_path):
+    facts = {
+        "values": 1200, "held_out": 240, "mae": 0.0512, "scale": 1.1,
+        "coverage": {"50%": 0.4958, "80%": 0.8, "95%": 0.93},
+    }  # fmt: skip
+    rounds = [
+        {"round": 1, "predictor": {"heat_ref": {"known": 3, "problem": "too few"}}},
+        {"round": 2, "predictor": {"heat_ref": facts}},
+        {"round": 3},
+    ]
+    row = ["2", "1,200", "240", "0.0512", "50%", "80%", "93%"]
+    assert held_out_rows(rounds, "heat_ref") == [row]
+    assert held_out_rows(rounds, "another") == []
+    told = ({"predictor": {"heat_ref": facts}}, {})
+    page = page_of(small(tmp_path, [0.4, 0.9], rounds=told))
+    assert "on values that were held out" in page
+    assert '<td class="num">1,200</td>' in page
 
 
 def test_elements_that_spread():
