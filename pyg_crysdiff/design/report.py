@@ -163,9 +163,7 @@ def _text(value: Any) -> str:
 
 
 def _warnings(run: Run) -> list[str]:
-    shares = run.facts.get("data_shares")
-    base = {str(k): float(v) for k, v in shares.items()} if isinstance(shares, Mapping) else None
-    lines = growth_warnings(run.by_round(), base)
+    lines = growth_warnings(run.by_round(), run.data_shares)
     failed = float((run.evaluations["problem"] != "").mean()) if len(run.evaluations) else 0.0
     if failed > 0.3:
         lines.append(f"{failed:.0%} of the evaluations failed: see the reasons below")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import Crystal
@@ -84,6 +85,17 @@ class Run:
         """What the user wrote: names of checkpoint and data, the command, versions."""
         told = self.facts.get("about")
         return told if isinstance(told, Mapping) else {}
+
+    @property
+    def data_shares(self) -> dict[str, float] | None:
+        """Share of the labelled crystals that hold an element, where a round says so.
+
+        The ledger has it as ``data_shares`` of a round, by atomic number.
+        """
+        for one in self.rounds:
+            if shares := one.get("data_shares"):
+                return {chemical_symbols[int(z)]: float(share) for z, share in shares.items()}
+        return None
 
     @property
     def hits(self) -> pd.DataFrame:

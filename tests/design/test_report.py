@@ -128,6 +128,15 @@ def test_elements_that_spread():
     assert growth_warnings({}) == []
 
 
+def test_a_warning_where_the_data_say_what_is_usual(tmp_path):
+    crystals = [perovskite(20, 22, side=3.6 + 0.4 * k) for k in range(12)]
+    shares = {8: 1.0, 20: 0.2, 22: 0.9}
+    rounds = ({"data_shares": shares}, {})
+    page = page_of(small(tmp_path, [0.9] * 12, rounds=rounds, crystals=crystals))
+    assert "Ca is in 100% of the crystals of round 1, and in 20.0% of the data" in page
+    assert "Ti is in" not in page
+
+
 def test_the_page_stands_alone(tmp_path):
     path = write_report(large(tmp_path, rounds=2, batch=15))
     whole = path.read_text(encoding="utf-8")
