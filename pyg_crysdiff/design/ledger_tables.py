@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 CANDIDATE, LEFT, CHOSEN = "candidate", "left", "chosen"
 Predicted = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 Row = tuple[Any, ...]
+# Columns of every table of evaluations, which no number can be called.
+COLUMNS = ("key", "round", "order", "formula", "problem", "seconds", "hit")
 
 
 def candidate_rows(
@@ -85,6 +87,7 @@ def evaluation_table(objectives: Sequence[Objective], rows: Sequence[Row]) -> pd
     columns = {
         name: np.array([_number(one.get(name)) for one in values], dtype=np.float64)
         for name in dict.fromkeys([*asked, *(name for one in values for name in one)])
+        if name not in COLUMNS
     }
     # No number of a failed evaluation counts, whatever an oracle puts beside the problem.
     table["hit"] = hits(objectives, columns) & (table["problem"] == "").to_numpy(dtype=bool)

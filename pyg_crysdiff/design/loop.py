@@ -14,6 +14,7 @@ from pyg_crysdiff.design.evaluating import close_last, evaluate
 from pyg_crysdiff.design.evidence import evaluated
 from pyg_crysdiff.design.filtering import Known
 from pyg_crysdiff.design.ledger import Ledger
+from pyg_crysdiff.design.ledger_tables import COLUMNS
 from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.outcome import write_outcome
 from pyg_crysdiff.design.planning import Planner
@@ -139,6 +140,8 @@ def _check(
     names = [objective.name for objective in objectives]
     if len(set(names)) < len(names):
         raise ValueError(f"an objective is named twice: {', '.join(names)}")
+    if reserved := [name for name in names if name in COLUMNS]:
+        raise ValueError(f"no objective can be called {reserved[0]!r}: the ledger has it already")
     if oracle.names and (missing := [name for name in names if name not in oracle.names]):
         raise ValueError(
             f"the oracle gives {', '.join(oracle.names)}, and not {', '.join(missing)}; name an "

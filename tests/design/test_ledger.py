@@ -124,6 +124,15 @@ def test_what_is_a_hit(tmp_path, rng, answer, is_hit):
         assert ledger.evaluations()["hit"].tolist() == [is_hit]
 
 
+def test_numbers_with_names_of_columns_are_left_out_of_the_table(tmp_path, rng):
+    with Ledger(tmp_path, SETTINGS) as ledger:
+        add(ledger, rng)
+        odd = Answer({"energy": 0.0, "hit": 1.0, "round": 7.0, "volume": 3.0})
+        ledger.add_answer("00001", odd)
+        table = ledger.evaluations()
+        assert table[["round", "hit", "volume"]].to_numpy().tolist() == [[1, False, 3.0]]
+
+
 def test_other_settings_are_refused_by_name_and_the_budget_may_grow(tmp_path):
     with Ledger(tmp_path, SETTINGS) as ledger:
         created = ledger.facts["created"]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pyg_crysdiff.data import read_crystals
-from pyg_crysdiff.design import Answer, evaluating, learning, read_objectives
+from pyg_crysdiff.design import Answer, design, evaluating, learning, read_objectives
 from pyg_crysdiff.design.choosing import Caps
 from pyg_crysdiff.design.learning import FineTune, Learned
 from pyg_crysdiff.design.ledger import Ledger
@@ -301,6 +301,11 @@ def test_an_oracle_for_something_else_is_refused(tmp_path):
     oracle.names = ("gap",)
     with pytest.raises(ValueError, match="the oracle gives gap, and not energy"):
         run("nowhere.ckpt", tmp_path, oracle=oracle)
+
+
+def test_an_objective_with_the_name_of_a_column_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no objective can be called 'hit'"):
+        design("nowhere.ckpt", read_objectives(["hit=1:"]), ToyOracle(), 1, tmp_path)
 
 
 @pytest.mark.parametrize(
