@@ -80,8 +80,9 @@ def growth_warnings(
     for number, crystals in rounds.items():
         for symbol, share in element_shares(crystals).items():
             count = round(share * len(crystals))
-            if _grown(count, len(crystals), _first_share(symbol, base, first)):
-                worst[symbol] = max(worst.get(symbol, (0.0, 0)), (share, number))
+            grown = _grown(count, len(crystals), _first_share(symbol, base, first))
+            if grown and share > worst.get(symbol, (0.0, 0))[0]:
+                worst[symbol] = share, number
     shares = base or element_shares(first)
     return [
         f"{symbol} is in {share:.0%} of the crystals of round {number}, and in "
