@@ -88,7 +88,7 @@ def hits_figure(
     """
     figure = go.Figure()
     for k, (name, curve) in enumerate(baselines.items()):
-        _add_baseline(figure, name, curve, COLOURS[1:][k % (len(COLOURS) - 1)])
+        add_band(figure, name, curve, COLOURS[1:][k % (len(COLOURS) - 1)])
     figure.add_scatter(
         x=np.arange(len(counts)), y=counts, name="this run", mode="lines",
         line={"color": COLOURS[0], "width": 3, "shape": "hv"},
@@ -101,7 +101,7 @@ def hits_figure(
     return figure
 
 
-def _add_baseline(figure: go.Figure, name: str, curve: Curve, colour: str) -> None:
+def add_band(figure: go.Figure, name: str, curve: Curve, colour: str) -> None:
     """Add a line and the band around it, which goes with the line when that is switched off."""
     x, mean, low, high = np.asarray(curve, dtype=np.float64).reshape(-1, 4).T
     figure.add_scatter(

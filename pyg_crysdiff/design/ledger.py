@@ -239,6 +239,12 @@ class Ledger:
         rows = self._query(query)
         return {k: read_crystal(text) for k, text in rows if wanted is None or k in wanted}
 
+    def answer_facts(self, keys: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+        """Return where the numbers of answers come from, by key; None for all."""
+        wanted = None if keys is None else set(keys)
+        rows = self._query("SELECT key, facts FROM answers ORDER BY key")
+        return {k: json.loads(text) for k, text in rows if wanted is None or k in wanted}
+
     def candidates(self) -> pd.DataFrame:
         """Return a line for every crystal that was drawn.
 
