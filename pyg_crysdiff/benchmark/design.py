@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from pyg_crysdiff.benchmark.design_curves import (
@@ -38,7 +37,7 @@ from pyg_crysdiff.evaluation.lookup import has_value
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.known import Database
 from pyg_crysdiff.models import LoadedModel, load_checkpoint
-from pyg_crysdiff.platform import available_cores
+from pyg_crysdiff.parallel import available_cores
 from pyg_crysdiff.storage import only_writer, write_json
 from pyg_crysdiff.training import train
 
