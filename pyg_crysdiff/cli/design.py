@@ -23,7 +23,7 @@ from pyg_crysdiff.cli.sampling_options import (
 
 if TYPE_CHECKING:
     from pyg_crysdiff.data import Crystal
-    from pyg_crysdiff.design.learning import FineTune
+    from pyg_crysdiff.design.fine_tune_settings import FineTune
     from pyg_crysdiff.design.settings import DesignSettings
 
 EXAMPLE = """examples:
@@ -266,7 +266,7 @@ def _fine_tune(given: Sequence[str] | None) -> FineTune | None:
     """Return how the generator learns, of ``NAME=VALUE``; None where it does not."""
     if given is None:
         return None
-    from pyg_crysdiff.design.learning import FineTune  # noqa: PLC0415
+    from pyg_crysdiff.design.fine_tune_settings import FineTune  # noqa: PLC0415
 
     kinds: dict[str, Any] = {one.name: type(one.default) for one in fields(FineTune)}
     values: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from pyg_crysdiff.design.answers import Oracle
 from pyg_crysdiff.design.choosing import Caps
 from pyg_crysdiff.design.drawing import Request
 from pyg_crysdiff.design.filtering import Known, Valid
-from pyg_crysdiff.design.learning import FineTune
+from pyg_crysdiff.design.fine_tune_settings import FineTune
 from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.plain import objective_facts
 from pyg_crysdiff.diffusion.sampler import Sampler

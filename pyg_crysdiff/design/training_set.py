@@ -20,7 +20,7 @@ from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.models.checkpoint import LoadedModel
 
 if TYPE_CHECKING:
-    from pyg_crysdiff.design.learning import FineTune
+    from pyg_crysdiff.design.fine_tune_settings import FineTune
 
 FOUND_RANK = "found_rank"  # number of a data set by which found crystals are drawn more often
 

@@ -10,7 +10,8 @@ import pytest
 from pyg_crysdiff.data import read_crystals
 from pyg_crysdiff.design import Answer, design, evaluating, learning, read_objectives
 from pyg_crysdiff.design.choosing import Caps
-from pyg_crysdiff.design.learning import FineTune, Learned
+from pyg_crysdiff.design.fine_tune_settings import FineTune
+from pyg_crysdiff.design.learning import Learned
 from pyg_crysdiff.design.ledger import Ledger
 from pyg_crysdiff.design.outcome import status_lines
 from pyg_crysdiff.design.planning import hit_chances
