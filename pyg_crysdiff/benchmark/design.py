@@ -151,7 +151,8 @@ class _Benchmark:
             settings=self.task.settings(method, seed, self.settings.sampler, self.device),
             data=known,
             known=None if database is None else Database(database), control=self.task.control,
-            report=False, say=self.say, progress=self.progress,
+            about={"checkpoint": str(model.path), "data": self.settings.dataset}, report=False,
+            say=self.say, progress=self.progress,
         )  # fmt: skip
         counts = counts_of(found.ledger)
         return counts, {

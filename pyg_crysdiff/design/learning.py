@@ -59,6 +59,7 @@ def fine_tune(
     objectives: Sequence[Objective],
     *,
     settings: FineTune | None = None,
+    first: str | Path | None = None,
     seed: int = 0,
     out: str | Path,
     device: str | None = None,
@@ -72,8 +73,9 @@ def fine_tune(
     the model can be asked for need no selection: it learns their values, good and bad. By the other
     ones only crystals that meet them are taken, or the nearest to that where they are few. The new
     model is taken where its loss on found crystals that were held out is lower, by more than the
-    standard error, and that on original ones no more than a tolerance higher. Both see the same
-    noise. Who is held out is decided by the crystal itself, so that it stays so in all rounds.
+    standard error, and that on original ones no more than a tolerance higher than with the first
+    model of the run, so that many rounds do not forget in small steps. All see the same noise. Who
+    is held out is decided by the crystal itself, so that it stays so in all rounds.
 
     The same call goes on where an interrupted one stopped; what is finished is not repeated.
 
@@ -83,6 +85,7 @@ def fine_tune(
         found: Crystals that were evaluated, with values in ``info``; all so far.
         objectives: What is wanted.
         settings: How it learns.
+        first: The model with which the run began; None for ``model_file``.
         seed: Seed; of every round another one.
         out: Folder of this fine-tuning.
         device: Device; None for the best there is.
@@ -99,8 +102,10 @@ def fine_tune(
     made = TrainingSet.of(old, original, found, objectives, settings, seed)
     if lacking := made.lacking(settings.min_found, _FEWEST_HELD):
         return Learned(old.path, False, {**made.facts, "problem": lacking})
+    start = old if first is None else load_checkpoint(first, trusted=trusted)
     decides = {
         "model": old.digest,
+        "first": start.digest,
         "seed": seed,
         "settings": asdict(settings),
         "statistics": made.statistics.to_dict(),
@@ -113,7 +118,9 @@ def fine_tune(
         return Learned(out / _TRAINING / LAST if accepted else old.path, accepted, record["facts"])
 
     def make() -> Learned:
-        return _learned(old, made, settings, seed, out, device, precision, trusted, progress)
+        return _learned(
+            old, start.path, made, settings, seed, out, device, precision, trusted, progress
+        )
 
     return kept(out / "learned.json", read, make, partial(_note, key))
 
@@ -124,6 +131,7 @@ def _note(key: str, path: Path, learned: Learned) -> None:
 
 def _learned(
     old: LoadedModel,
+    first: Path,
     made: TrainingSet,
     settings: FineTune,
     seed: int,
@@ -143,14 +151,12 @@ def _learned(
     )  # fmt: skip
     trained = time.perf_counter() - started
     where = choose_device(device)
-    models = [load_checkpoint(p, where, trusted).model for p in (old.path, result.checkpoint)]
-    losses = {
-        name: [
-            crystal_losses(model, part, crystal_seed(seed, 0, f"held out {name}"), _DRAWS)
-            for model in models
-        ]
-        for name, part in made.held(_MOST_HELD).items()
-    }
+    losses: dict[str, list[NDArray[np.float64]]] = {}
+    for name, part in made.held(_MOST_HELD).items():
+        before = first if name == "original" else old.path
+        noise = crystal_seed(seed, 0, f"held out {name}")
+        models = [load_checkpoint(p, where, trusted).model for p in (before, result.checkpoint)]
+        losses[name] = [crystal_losses(model, part, noise, _DRAWS) for model in models]
     compared = {name: compare(before, after) for name, (before, after) in losses.items()}
     problem = verdict(compared, settings.tolerance)
     facts = {

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from pyg_crysdiff.design.filtering import Verdict
 
-_FREE = ("budget",)  # may change from one start to the next
+_FREE = ("budget", "about")  # may change from one start to the next
 _STATUS = (
     "CASE WHEN answers.key IS NULL THEN status WHEN problem = '' THEN 'answered' "
     "ELSE 'failed' END AS status"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,7 @@ def design(
     control: Control | None = None,
     trusted: Sequence[str] = (),
     wait: float | None = None,
+    about: Mapping[str, Any] | None = None,
     report: bool = True,
     say: Callable[[str], None] = log.info,
     progress: bool = False,
@@ -91,6 +92,8 @@ def design(
         control: Hard constraints.
         trusted: Packages besides this one whose conditioners the checkpoint may name.
         wait: Seconds between two looks at evaluations that are under way; None to leave off.
+        about: Names for the head of the report: ``checkpoint``, ``data``, ``known``, ``command``,
+            ``versions``. The name of a data set gives units.
         report: Write ``report.html`` after every round.
         say: Is given a line about each step.
         progress: Show progress bars.
@@ -108,11 +111,13 @@ def design(
     model = load_checkpoint(checkpoint, choose_device(settings.device), trusted)
     record = run_record(
         settings, checkpoint=model.digest, objectives=objectives, oracle=oracle, budget=budget,
-        data=data, known=known, control=control,
+        data=data, known=known, control=control, about=about,
     )  # fmt: skip
     with Ledger(out, record) as ledger:
         planner = Planner(settings, objectives, data, known, control, progress)
-        run = _Run(ledger, planner, oracle, budget, model, trusted, wait, report, say, progress)
+        run = _Run(
+            ledger, planner, oracle, budget, model, model.path, trusted, wait, report, say, progress
+        )
         finished = run.go()
         write_outcome(ledger, report=report)
         waiting = tuple(ledger.waiting())
@@ -163,6 +168,7 @@ class _Run:
     oracle: Oracle
     budget: int
     model: LoadedModel
+    first: Path
     trusted: Sequence[str]
     wait: float | None
     report: bool
@@ -244,6 +250,7 @@ class _Run:
                 found,
                 run.objectives,
                 settings=run.settings.fine_tune,
+                first=self.first,
                 seed=crystal_seed(run.settings.seed, number, "design learning"),
                 out=self._folder(number) / "model",
                 device=run.settings.device,

@@ -99,8 +99,7 @@ class Planner:
             lists = [[*self.data, *(known or ())]]
         self._filters = [Filter(one, **options) for one in lists if one is not None and len(one)]
         self._filters = self._filters or [Filter(None, **options)]
-        if settings.caps.element_growth is not None:
-            self._shares = base_shares(self.data, self.control)
+        self._shares = base_shares(self.data, self.control)
 
     def plan(
         self, number: int, count: int, model: LoadedModel, ledger: Ledger, folder: Path
@@ -159,6 +158,7 @@ class Planner:
             "best": choice.best,
             "predicted_hits": choice.hoped,
             "predictor": surrogate.facts(),
+            "data_shares": self._shares,
             "seconds": watch.seconds,
         }
         return Plan(facts, drawn, verdicts, choice.scores, choice.predicted, choice.chosen)

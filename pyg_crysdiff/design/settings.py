@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -115,6 +115,7 @@ def run_record(
     data: Sequence[Crystal] = (),
     known: Known = None,
     control: Control | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what decides a run, with digests in place of crystals and files.
 
@@ -127,6 +128,7 @@ def run_record(
         data: Labelled crystals.
         known: Known crystals.
         control: Hard constraints.
+        about: Names for people, which do not tell one run from another.
     """
     names = [objective.name for objective in objectives]
     return {
@@ -137,6 +139,7 @@ def run_record(
         "data": {"crystals": len(data), "digest": _digest(data, names)},
         "known": None if known is None else known_record(known),
         "control": control.describe() if control else None,
+        **({"about": dict(about)} if about else {}),
         **settings.describe(),
     }
 
