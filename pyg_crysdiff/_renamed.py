@@ -19,6 +19,7 @@ MOVED = {
     "benchmark.judges": "benchmark.evaluators",
     "benchmark.requests": "benchmark.target_sweep",
     "benchmark.run": "benchmark.optimisation",
+    "benchmark.structures": "pages.structures",
     "data.io": "data.writers",
     "data.named": "data.published",
     "data.parsed": "data.parse_cache",

@@ -12,8 +12,8 @@ from ase.data.colors import jmol_colors
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from pyg_crysdiff.benchmark.structures import with_images
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.pages.structures import with_images
 
 Array = NDArray[np.float64]
 TURN, TILT = 24.0, 13.0  # degrees: a to the right, c up, seen a little from the side and from above

@@ -26,14 +26,24 @@ MAY_USE = {
     "training": GENERATORS,
     "known": {"data"},
     "relaxation": {"data"},
+    "pages": {"data"},
     "evaluation": {"data", "known", "relaxation"},
     "property": GENERATORS | {"evaluation", "known", "training"},
     "sampling": GENERATORS | {"evaluation"},
     "design": GENERATORS
-    | {"evaluation", "known", "property", "relaxation", "sampling", "training"},
+    | {"evaluation", "known", "pages", "property", "relaxation", "sampling", "training"},
     "baselines": {"data", "evaluation"},
     "benchmark": GENERATORS
-    | {"baselines", "design", "evaluation", "property", "relaxation", "sampling", "training"},
+    | {
+        "baselines",
+        "design",
+        "evaluation",
+        "pages",
+        "property",
+        "relaxation",
+        "sampling",
+        "training",
+    },
     "adapters": {"diffusion", "nn"},
     "testing": {"data", "diffusion", "nn", "relaxation"},
     "cli": GENERATORS

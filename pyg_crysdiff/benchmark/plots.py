@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from pyg_crysdiff.evaluation.harness import Evaluation
 from pyg_crysdiff.evaluation.results import Results
+from pyg_crysdiff.pages.page import COLOURS
 from pyg_crysdiff.storage import replacing
 
 STYLE: Any = {
@@ -28,7 +29,6 @@ _PANELS = {
     "unique": "valid, different ones only",
     "best10": "best of ten candidates of a start",
 }
-COLOURS = ("#0b6e99", "#c2491d", "#4f7d2f", "#7b4fa3", "#a67c00", "#555555")
 
 
 def save_figure(figure: Figure, path: Path) -> None:

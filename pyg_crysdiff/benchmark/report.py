@@ -10,36 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from plotly.offline import get_plotlyjs
 
 from pyg_crysdiff.benchmark.row_settings import settings_text
-from pyg_crysdiff.benchmark.structures import structure_figure
 from pyg_crysdiff.benchmark.table import cell, columns_of, heading, warnings_of
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.harness import Evaluation
 from pyg_crysdiff.evaluation.results import Results, Row
+from pyg_crysdiff.pages.page import html_page
+from pyg_crysdiff.pages.structures import structure_figure
 from pyg_crysdiff.storage import write_text
 
 _SHOWN = 3  # structures per row
-_CSS = """
-:root { color-scheme: light; --line: #d9dde3; --soft: #f5f7f9; --ink: #1d2733; --mute: #5b6673; }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 1500px;
-  margin: 2rem auto; padding: 0 1.2rem; }
-h1 { font-size: 1.55rem; margin-bottom: .3rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-.mute { color: var(--mute); } .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .86rem; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
-td.num, th.num { text-align: right; font-variant-numeric: tabular-nums; }
-tr.kind td { background: var(--soft); font-weight: 600; } tr.published td { color: var(--mute); }
-small { color: var(--mute); display: block; font-size: .72rem; }
-td:first-child small { max-width: 26rem; white-space: normal; }
-img { max-width: 100%; } figure { margin: 1rem 0; } figcaption { color: var(--mute); }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(340px, 1fr)); gap: 1rem; }
-.card { border: 1px solid var(--line); border-radius: 6px; padding: .5rem .7rem; }
-details { margin: .4rem 0; } pre { background: var(--soft); padding: .8rem; overflow-x: auto; }
-dt { font-weight: 600; margin-top: .5rem; } dd { margin: 0; }
-"""
-
 
 _NOTES = {
     "": "Rates are fractions; small: 95 % bootstrap interval. SR all: share of all generated "
@@ -101,12 +82,7 @@ def write_report(
         "<h2>Settings</h2>",
         f"<pre>{html.escape(json.dumps(results.settings, indent=2))}</pre>",
     ]
-    page = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}'
-        f"</title><style>{_CSS}</style><script>{get_plotlyjs()}</script></head>"
-        f"<body>{''.join(parts)}</body></html>"
-    )
-    write_text(path, page)
+    write_text(path, html_page(title, parts))
 
 
 def _table(results: Results) -> str:

@@ -87,6 +87,7 @@ COLUMNS = {
     "crmse_any_struct": "cRMSE any str.",
 }
 _FOUND = "held_out_found@"  # and a number of draws
+_DESIGNED = "design_hits@"  # and a number of evaluations
 _LIMIT = re.compile(r"SR\d+")
 COUNTS = ("distinct_hits", "new_hits")
 
@@ -96,6 +97,8 @@ def columns_of(rows: Sequence[Row]) -> dict[str, str]:
     shown = {key for row in rows for key in row.shown()}
     found = sorted((int(key.removeprefix(_FOUND)), key) for key in shown if key.startswith(_FOUND))
     more = {key: f"held-out found in {draws:,}" for draws, key in found}
+    found = sorted((int(k.removeprefix(_DESIGNED)), k) for k in shown if k.startswith(_DESIGNED))
+    more |= {key: f"hits of {evaluations:,}" for evaluations, key in found}
     for key in sorted(key for key in shown if "@" in key):
         name, _, judge = key.partition("@")
         if name in _BY_JUDGE:
@@ -116,6 +119,8 @@ def cell(row: Row, key: str) -> str:
     estimate = row.shown().get(key)
     if estimate is None or not math.isfinite(estimate.value):
         return ""
+    if key.startswith(_DESIGNED):
+        return f"{estimate.value:.1f}"
     return f"{estimate.value:.0f}" if key in COUNTS else f"{estimate.value:.3f}"
 
 
@@ -126,6 +131,8 @@ def heading(results: Results) -> list[str]:
         f"{results.dataset}; split {results.split}: {s['num_train']} crystals train, "
         f"{s['num_reference']} test; seed {results.seed}"
     )
+    if results.task == "design":
+        return [data, *_designed(s)]
     looked_up = [s["lookup"]["text"]] if s.get("lookup") else _judged(s)
     if "evaluator" not in s:
         return [data, *looked_up]
@@ -136,6 +143,17 @@ def heading(results: Results) -> list[str]:
         f"property {s['property']}, target {s['target']:.6g}; {limits} ({s['thresholds_from']})",
         f"evaluator: {describe_predictor(card)}",
         *looked_up,
+    ]
+
+
+def _designed(settings: Mapping[str, Any]) -> list[str]:
+    """Return the lines on what a design benchmark searches for, and from what."""
+    design = settings["design"]
+    return [
+        f"wanted: {' and '.join(settings['wanted'])}; oracle: {settings['oracle']}",
+        f"known at the start: {settings['known_at_start']}; {design['budget']:,} evaluations, "
+        f"{design['seeds']} seeds; loops: {design['batch']} evaluations and {design['draws']:,} "
+        "draws a round; others: as many draws in one round",
     ]
 
 

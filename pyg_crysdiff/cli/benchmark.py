@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyg_crysdiff.cli import benchmark_sun
+from pyg_crysdiff.cli import benchmark_design, benchmark_sun
 from pyg_crysdiff.cli.benchmark_sampler import add_sampler, named_sampler
 from pyg_crysdiff.cli.ending import ending, say
 from pyg_crysdiff.cli.lists import named, names, numbers
@@ -33,6 +33,7 @@ _TASKS = {
     "prediction": "prediction",
     "requests": "requests",
     "sun": "sun",
+    "design": "design-benchmark",
 }
 _FILES = {"reconstruction": "match_rate.png", "prediction": "tables"}
 _USAGE = (
@@ -47,6 +48,7 @@ EXAMPLE = """examples:
   crysdiff benchmark --task reconstruction --dataset carbon24 --num-samples 200
   crysdiff benchmark --task prediction --dataset perov5 --models cds --candidates 20 --relax chgnet
   crysdiff benchmark --task sun --dataset mp20 --samples diffcsp=FILE --checkpoint cdi=mp20-cdi
+  crysdiff benchmark --task design --dataset perov5 --models cds --start 2000 --above 0.15
   crysdiff benchmark --task requests --dataset perov5 --checkpoint cds=perov5-cds --models ""
   crysdiff benchmark --dataset perov5 --baseline cdvae=CHECKOUT --baseline symat=CHECKOUT
 """
@@ -71,6 +73,8 @@ def run(args: argparse.Namespace) -> None:
 def _task(args: argparse.Namespace) -> Callable[..., Results | None]:
     if args.task == "sun":
         return partial(benchmark_sun.run, args)
+    if args.task == "design":
+        return partial(benchmark_design.run, args)
     from pyg_crysdiff.benchmark.optimisation import run_benchmark  # noqa: PLC0415
     from pyg_crysdiff.benchmark.prediction import run_prediction  # noqa: PLC0415
     from pyg_crysdiff.benchmark.reconstruction import run_reconstruction  # noqa: PLC0415
@@ -109,6 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for declare in (_data, _others, _training, add_sampler, _request, _choice, _judge, _tasks):
         declare(parser)
     benchmark_sun.add_arguments(parser)
+    benchmark_design.add_arguments(parser)
 
 
 def _data(parser: argparse.ArgumentParser) -> None:
@@ -214,7 +219,7 @@ def _tasks(parser: argparse.ArgumentParser) -> None:
         help="reconstruction: test crystals from their StructRepDiff representations; "
         "prediction: structures of test compositions; requests: requested versus achieved over "
         "the whole range, at several strengths of guidance; sun: stable, unique, novel crystals of "
-        "sample files and models (default: optimisation)",
+        "sample files and models; design: hits against evaluations (default: optimisation)",
     )  # fmt: skip
     add("--search", help="reconstruction: fast, thorough, dense or paper")
     add("--descriptor", help="reconstruction: graded, compact or paper")
@@ -233,13 +238,14 @@ def _settings(args: argparse.Namespace) -> Settings:
     from pyg_crysdiff.models.pretrained import find_checkpoint  # noqa: PLC0415
 
     sun = args.task == "sun"
+    ready = sun or (args.task == "design" and args.checkpoint)
     return Settings.resolve(
         args.dataset,
         out=args.out or Path("runs") / f"{_TASKS[args.task]}-{Path(args.dataset).stem}",
         data_root=args.data_root,
         split=args.split,
         properties=tuple(args.properties.split(",")) if args.properties else None,
-        models=() if sun and args.models is None else names(args.models),
+        models=() if ready and args.models is None else names(args.models),
         samples=named(args.samples),
         checkpoints=named(args.checkpoint, find_checkpoint),
         baselines=named(args.baseline),

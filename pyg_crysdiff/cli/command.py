@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a generator",
     "sample": "generate crystals from a checkpoint",
     "info": "tell what a checkpoint is and how it is sampled",
+    "design": "find crystals with wanted properties by as few evaluations as possible",
     "relax": "relax crystals with a potential",
     "select": "keep the best of many generated crystals",
     "hull": "make a convex hull of known crystals by a potential",
@@ -26,8 +27,8 @@ COMMANDS = {
     "benchmark": "train, sample, score and compare with published methods",
 }
 _COMPUTING = (
-    "train", "sample", "relax", "select", "hull", "evaluate", "index", "train-evaluator",
-    "benchmark",
+    "train", "sample", "design", "relax", "select", "hull", "evaluate", "index",
+    "train-evaluator", "benchmark",
 )  # fmt: skip
 _WITHOUT_ENGINE = ("train", "train-evaluator")  # Lightning starts their processes
 

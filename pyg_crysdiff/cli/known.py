@@ -1,14 +1,17 @@
-"""Known crystals of a look-up, from a data set or a file of one's own."""
+"""Known crystals, from a data set, a file of one's own or a database."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyg_crysdiff.cli.samples import read_samples
 from pyg_crysdiff.storage import user_path
 
 if TYPE_CHECKING:
     from pyg_crysdiff.data import Crystal, CrystalDataset
+    from pyg_crysdiff.known import Database
 
 _PARTS = ("train", "val", "test")
 
@@ -48,3 +51,28 @@ def known_parts(
     if first.property_name is None:
         raise ValueError(f"--lookup {name}: its crystals carry no numeric property to look up")
     return {part: dataset.crystals() for part, dataset in parts.items()}, first
+
+
+def known_crystals(name: str | None, options: dict[str, Any]) -> Sequence[Crystal] | Database:
+    """Return the crystals that nothing new may be.
+
+    Args:
+        name: Name of a data set (its train part), a file or folder, or a database of known
+            crystals; None for none.
+        options: Options of ``load_dataset`` for a data set with a name.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read.
+    """
+    from pyg_crysdiff.data import DATASETS, Crystal, load_dataset  # noqa: PLC0415
+    from pyg_crysdiff.known import Database  # noqa: PLC0415
+    from pyg_crysdiff.known.sources import is_database  # noqa: PLC0415
+
+    if name is None:
+        return []
+    if name in DATASETS:
+        return load_dataset(name, "train", **options).crystals()
+    if is_database(name):
+        return Database(name)
+    return [c for c in read_samples(name) if isinstance(c, Crystal)]

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyg_crysdiff.cli.data_options import add_data_options, data_options
 from pyg_crysdiff.cli.ending import say
+from pyg_crysdiff.cli.known import known_crystals
 from pyg_crysdiff.cli.numbers import count, finite, whole
 from pyg_crysdiff.cli.samples import read_samples
 
 if TYPE_CHECKING:
-    from pyg_crysdiff.data import Crystal
-    from pyg_crysdiff.known import Database
+    pass
 
 EXAMPLE = """examples:
   crysdiff select samples/samples.extxyz -n 100 --predictor predictor.safetensors --target -3.5
@@ -50,20 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_options(parser)
 
 
-def _known(args: argparse.Namespace) -> Sequence[Crystal] | Database:
-    from pyg_crysdiff.data import DATASETS, Crystal, load_dataset  # noqa: PLC0415
-    from pyg_crysdiff.known import Database  # noqa: PLC0415
-    from pyg_crysdiff.known.sources import is_database  # noqa: PLC0415
-
-    if args.new_to is None:
-        return []
-    if args.new_to in DATASETS:
-        return load_dataset(args.new_to, "train", **data_options(args)).crystals()
-    if is_database(args.new_to):
-        return Database(args.new_to)
-    return [c for c in read_samples(args.new_to) if isinstance(c, Crystal)]
-
-
 def run(args: argparse.Namespace) -> None:
     """Select, write selected.extxyz, cif/ and selected.csv, and say how many there are."""
     import pandas as pd  # noqa: PLC0415
@@ -78,8 +63,9 @@ def run(args: argparse.Namespace) -> None:
     read = {file: read_samples(file) for file in args.files}
     entries = [entry for found in read.values() for entry in found]
     origin = [(file, i) for file, found in read.items() for i in range(len(found))]
+    known = known_crystals(args.new_to, data_options(args))
     chosen = select(
-        entries, args.count, predictor, args.target, copies=args.copies, known=_known(args),
+        entries, args.count, predictor, args.target, copies=args.copies, known=known,
         progress=True,
     )  # fmt: skip
     if not chosen:

@@ -39,6 +39,8 @@ DEFINITIONS = {
     f" and all reference crystals. Source: {_CDVAE}, without its unseeded draw of 1,000.",
     "num_elements_emd": "1D Wasserstein distance of the number of different elements between all"
     f" valid crystals and all reference crystals. Source: {_CDVAE}.",
+    "design_hits": "Number of different hits: evaluated crystals that meet all objectives, known"
+    " ones not counted. Mean of the seeds; the ends are the least and the greatest seed.",
     "property_emd": "1D Wasserstein distance of the predicted property between all valid crystals"
     " and the same evaluator's predictions on the reference crystals.",
     "cov_recall": "Share of reference crystals whose nearest generated structure fingerprint and,"
@@ -166,6 +168,8 @@ def definition(key: str) -> str:
         KeyError: If there is no such metric.
     """
     name, _, suffix = key.partition("@")
+    if name == "design_hits":
+        return f"{DEFINITIONS[name]} Among the first {int(suffix):,} evaluations."
     if suffix.isdecimal():
         return f"{DEFINITIONS[name]} Among the first {int(suffix):,} samples."
     if name in SUN or name in _JUDGED:

@@ -42,6 +42,7 @@ __all__ = [
     "first_occurrences",
     "kinds",
     "known_groups",
+    "known_matches",
     "matcher",
     "matching_key",
     "novel",
@@ -112,13 +113,46 @@ def novel(
             crystals, known, cells=cells, num_workers=num_workers, progress=progress
         )
         return np.array([crystal is None for crystal in matched], dtype=bool)
-    keyed = cells.of(crystals)
+    found = known_matches(crystals, known, cells=cells, num_workers=num_workers, progress=progress)
+    return np.array([match is None for match in found], dtype=bool)
+
+
+def known_matches(
+    crystals: Sequence[Crystal],
+    known: Sequence[Crystal],
+    *,
+    cells: PrimitiveCells | None = None,
+    known_cells: PrimitiveCells | None = None,
+    num_workers: int | None = None,
+    progress: bool = False,
+) -> list[int | None]:
+    """Return for each crystal the place of a known crystal that it matches; None for none, (M,).
+
+    Nearest volumes are compared first, and the first match is taken.
+
+    Args:
+        crystals: Valid crystals. Only those of a formula that is known are reduced.
+        known: Known crystals; only those of a formula that occurs are reduced.
+        cells: See :func:`first_occurrences`.
+        known_cells: The same for the known crystals; None where one object keeps all.
+        num_workers: Processes; None for all cores.
+        progress: Show a progress bar.
+    """
+    cells = cells or PrimitiveCells(num_workers=num_workers, progress=progress)
+    formulas = {reduced_formula(crystal) for crystal in known}
+    places = [i for i, crystal in enumerate(crystals) if reduced_formula(crystal) in formulas]
+    keyed = cells.of([crystals[i] for i in places])
     groups = {
-        key: [_plain(structure) for _, structure in members]
-        for key, members in known_groups((key for key, _ in keyed), known, cells).items()
+        key: [(index, _plain(structure)) for index, structure in members]
+        for key, members in known_groups(
+            (key for key, _ in keyed), known, known_cells or cells
+        ).items()
     }
-    found = search_by_key(_new_ones, keyed, groups, num_workers=num_workers, progress=progress)
-    return np.array([new is not False for new in found], dtype=bool)
+    found = search_by_key(_matches, keyed, groups, num_workers=num_workers, progress=progress)
+    out: list[int | None] = [None] * len(crystals)
+    for i, match in zip(places, found, strict=True):
+        out[i] = match
+    return out
 
 
 def known_groups(
@@ -151,7 +185,10 @@ def _plain(structure: Structure) -> Crystal:
     return Crystal(structure.lattice.matrix, structure.frac_coords, numbers)
 
 
-def _new_ones(task: tuple[Key, list[Crystal], list[Structure]]) -> list[bool]:
-    compare, (_, cells, structures) = matcher(), task
-    known = [Cell(cell) for cell in cells]
-    return [first_match(compare, Cell(s), known) is None for s in structures]
+def _matches(
+    task: tuple[Key, list[tuple[int, Crystal]], list[Structure]],
+) -> list[int | None]:
+    compare, (_, members, structures) = matcher(), task
+    known = [Cell(cell) for _, cell in members]
+    found = [first_match(compare, Cell(s), known) for s in structures]
+    return [None if place is None else members[place][0] for place in found]

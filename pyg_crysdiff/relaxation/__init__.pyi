@@ -3,7 +3,7 @@ from .geometry import right_handed, rms_moved
 from .judges import Judge, find_judge
 from .potentials import Point, Potential
 from .records import Relaxation, RelaxSettings
-from .relaxing import relax, single_points
+from .relaxing import relax, relax_in_turn, single_points
 from .store import kept_folder
 from .summary import doubts, summarise
 
@@ -19,6 +19,7 @@ __all__ = [
     "kept_folder",
     "read_energies",
     "relax",
+    "relax_in_turn",
     "right_handed",
     "rms_moved",
     "single_points",

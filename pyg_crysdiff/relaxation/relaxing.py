@@ -52,20 +52,49 @@ def relax(
         ValueError: If there is no such judge.
         ModuleNotFoundError: If its package is missing.
     """
+    found = dict(
+        relax_in_turn(
+            crystals, judge, settings, cache_dir=cache_dir, num_workers=num_workers,
+            device=device, batch_atoms=batch_atoms, progress=progress,
+        )
+    )  # fmt: skip
+    return [found[i] for i in range(len(crystals))]
+
+
+def relax_in_turn(
+    crystals: Sequence[Crystal],
+    judge: str | Judge = "chgnet",
+    settings: RelaxSettings | None = None,
+    *,
+    cache_dir: Path | None = None,
+    num_workers: int | None = None,
+    device: str = "cpu",
+    batch_atoms: int | None = None,
+    progress: bool = False,
+) -> Iterator[tuple[int, Relaxation]]:
+    """Yield the place of every crystal and its record, as relaxations end; known ones first.
+
+    Arguments and errors are those of :func:`relax`. What was yielded is kept in ``cache_dir``.
+    """
     judge, settings = find_judge(judge), settings or RelaxSettings()
     store = RelaxationStore(cache_dir, judge, settings)
-    keys = [crystal.digest() for crystal in crystals]
-    known = store.read()
-    missing = {key: c for key, c in zip(keys, crystals, strict=True) if key not in known}
-    work, order = _Work(judge, settings, device, batch_atoms), list(missing)
+    known, missing = store.read(), dict[str, list[int]]()
+    for i, crystal in enumerate(crystals):
+        if (key := crystal.digest()) in known:
+            yield i, known[key].with_info_of(crystal)
+        else:
+            missing.setdefault(key, []).append(i)
+    order, work = list(missing), _Work(judge, settings, device, batch_atoms)
     engine, group = _engine(judge, device, num_workers, len(missing))
     label = f"relaxing with {judge.title}"
     with bar(label=label, total=len(missing), show=progress and bool(missing)) as shown:
-        for part in _ended(list(missing.values()), work, engine, group):
+        todo = [crystals[places[0]] for places in missing.values()]
+        for part in _ended(todo, work, engine, group):
             store.add({order[end.place]: end.record for end in part if end.final})
-            known |= {order[end.place]: end.record for end in part}
             shown.update(len(part))
-    return [known[key].with_info_of(c) for key, c in zip(keys, crystals, strict=True)]
+            for end in part:
+                for i in missing[order[end.place]]:
+                    yield i, end.record.with_info_of(crystals[i])
 
 
 def single_points(

@@ -84,6 +84,27 @@ def parse_formula(formula: str) -> dict[str, int]:
     return {symbol: int(amount) for symbol, amount in amounts.items()}
 
 
+def symbol_of(text: str) -> str:
+    """Return the chemical symbol that a text names.
+
+    Raises:
+        ValueError: If it names none.
+    """
+    text = text.strip()
+    if not Element.is_valid_symbol(text):
+        raise ValueError(f"{text!r} is no chemical element; give symbols such as Fe")
+    return text
+
+
+def system_of(text: str | None) -> list[str]:
+    """Return the symbols of a chemical system such as ``Li-Fe-O``; none of None.
+
+    Raises:
+        ValueError: If one is no chemical element.
+    """
+    return [] if text is None else [symbol_of(part) for part in re.split("[-,]", text)]
+
+
 def find_composition(
     allowed: Mask, elements: Sequence[int], rule: CompositionRule
 ) -> list[int] | None:

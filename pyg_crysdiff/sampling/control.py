@@ -7,11 +7,16 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pymatgen.core import Composition, Element
 
 from pyg_crysdiff._renamed import moved
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.formulas import reduced_formula
 from pyg_crysdiff.sampling.composition import (
     CompositionRule,
+    parse_formula,
+    symbol_of,
+    system_of,
 )
 
 Part = Literal["coordinates", "species", "lattice"]
@@ -92,6 +97,35 @@ class Control:
     def __bool__(self) -> bool:
         return self != Control()
 
+    def problem(self, crystal: Crystal) -> str | None:
+        """Return which constraint on the composition a crystal does not meet; None if it meets all.
+
+        Any of the formulas will do, in any multiple. What is kept of a template is not compared.
+
+        Raises:
+            ValueError: If a constraint names what is no element or formula.
+        """
+        has = {Element.from_Z(int(z)).symbol for z in np.unique(crystal.atomic_numbers)}
+        system = set(system_of(self.chemical_system))
+        allowed, forbidden, required = (
+            {symbol_of(s) for s in some} for some in (self.allowed, self.forbidden, self.required)
+        )
+        formulas = {Composition(parse_formula(f)).reduced_formula for f in self.formulas}
+        mine, numbers = reduced_formula(crystal), crystal.atomic_numbers
+        barred = (has - allowed if allowed else set()) | (has & forbidden)
+        wrong = {
+            f"{mine} is none of {', '.join(sorted(formulas))}": formulas and mine not in formulas,
+            f"its elements are {_listed(has)}, not {_listed(system)}": system and has != system,
+            f"{_listed(barred)} must not occur": barred,
+            f"{_listed(required - has)} must occur": required - has,
+            f"{len(has)} is not the number of elements asked for": not CompositionRule(
+                num_elements=self.num_elements
+            ).accepts(numbers),
+        }
+        if found := next((text for text, is_so in wrong.items() if is_so), None):
+            return found
+        return None if self.rule.accepts(numbers) else f"{mine} is not valid under SMACT"
+
     def describe(self, index: int | None = None) -> dict[str, Any]:
         """Return plain data for provenance; without what is not asked for.
 
@@ -109,6 +143,10 @@ class Control:
                 "keep": list(self.template.keep),
             }
         return plain
+
+
+def _listed(symbols: set[str]) -> str:
+    return " ".join(sorted(symbols))
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,6 @@ batch become the :class:`pyg_crysdiff.diffusion.inpainting.Inpainting` of the re
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pymatgen.core import Composition, Element
 
-from pyg_crysdiff.sampling.composition import find_composition, parse_formula
+from pyg_crysdiff.sampling.composition import (
+    find_composition,
+    parse_formula,
+    symbol_of,
+    system_of,
+)
 from pyg_crysdiff.sampling.control import Control
 
 Mask = NDArray[np.bool_]
@@ -175,7 +179,7 @@ class Planner:
             if only:
                 may &= np.isin(np.arange(len(may)), [self._class(s) for s in only])
         # An element that the model cannot make anyway is no mistake in a list of forbidden ones.
-        forbidden = [Element(s).symbol for s in map(_symbol, self.control.forbidden)]
+        forbidden = [Element(s).symbol for s in map(symbol_of, self.control.forbidden)]
         may &= ~np.isin(self.symbols, forbidden)
         wanted = set(self.must) | set(self.template_classes)
         if clash := [self.symbols[c] for c in sorted(wanted) if not may[c]]:
@@ -195,11 +199,10 @@ class Planner:
                 )
 
     def _system(self) -> list[str]:
-        system = self.control.chemical_system
-        return [] if system is None else [_symbol(s) for s in re.split("[-,]", system)]
+        return system_of(self.control.chemical_system)
 
     def _class(self, symbol: str) -> int:
-        symbol = _symbol(symbol)
+        symbol = symbol_of(symbol)
         if symbol not in self.symbols:
             raise ValueError(
                 f"{symbol} does not occur in the training set of the model; it knows "
@@ -216,10 +219,3 @@ class Planner:
     def _formula(self, index: int) -> str:
         amounts = parse_formula(self.control.formulas[index % len(self.counts)])
         return Composition(amounts).reduced_formula
-
-
-def _symbol(text: str) -> str:
-    text = text.strip()
-    if not Element.is_valid_symbol(text):
-        raise ValueError(f"{text!r} is no chemical element; give symbols such as Fe")
-    return text

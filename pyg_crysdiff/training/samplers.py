@@ -77,7 +77,10 @@ def with_focus(dataset: Sequence[Data], rows: Tensor) -> tuple[list[Data], Tenso
 
 
 def focused_rows(
-    dataset: Sequence[Data], properties: Sequence[str], focus: Mapping[str, Any]
+    dataset: Sequence[Data],
+    properties: Sequence[str],
+    focus: Mapping[str, Any],
+    numbers: Sequence[str] = (),
 ) -> Tensor:
     """Return the rows of a data set at one end of a property, of those whose value is known.
 
@@ -86,7 +89,8 @@ def focused_rows(
         properties: The conditioning properties.
         focus: ``end`` (``lowest`` or ``highest``), ``part`` (how much of the set that end is,
             above 0 and at most 1), ``share`` (of the training that goes there, 0 to 1), and
-            ``property`` where there are several.
+            ``property`` where there are several, or it is another number of the data set.
+        numbers: All numbers of the data set.
 
     Raises:
         ValueError: If a field is missing, unknown or out of its range.
@@ -95,8 +99,9 @@ def focused_rows(
     if not fields <= set(focus) <= fields | {"property"}:
         raise ValueError(f"focus needs {sorted(fields)} and perhaps property, got {dict(focus)}")
     name = focus.get("property", properties[0] if len(properties) == 1 else None)
-    if name not in properties:
-        raise ValueError(f"focus.property must be one of {list(properties)}, got {name!r}")
+    if name not in (*properties, *numbers):
+        possible = list(dict.fromkeys([*properties, *numbers]))
+        raise ValueError(f"focus.property must be one of {possible}, got {name!r}")
     if focus["end"] not in ("lowest", "highest"):
         raise ValueError(f"focus.end must be lowest or highest, got {focus['end']!r}")
     if not (0 < focus["part"] <= 1 and 0 <= focus["share"] <= 1):

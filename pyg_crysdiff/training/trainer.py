@@ -74,6 +74,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     base: str | Path | None = None,
     stop_after: float | None = None,
+    statistics: DataStatistics | None = None,
 ) -> FitResult:
     """Train a model, or go on with the run that ``out_dir`` holds.
 
@@ -96,6 +97,8 @@ def train(
         stop_after: Minutes of wall time, loading of the data included, after which this call leaves
             off at an epoch's end; the same call goes on then. Not a part of the run, other than
             ``budget_minutes``.
+        statistics: What the model is to remember of its data, where the training set is a part of
+            them alone; None for the statistics of the training set.
 
     Raises:
         ValueError: If the folder holds a run of another configuration or on other data, another
@@ -115,7 +118,9 @@ def train(
     if sets is not None:
         config = {**config, "data": named(*sets)}
     with writing(out_dir):
-        return _train(config, out_dir, sets, start, (PACKAGE, *trusted), progress, callbacks)
+        return _train(
+            config, out_dir, sets, start, (PACKAGE, *trusted), progress, callbacks, statistics
+        )
 
 
 def _train(
@@ -126,6 +131,7 @@ def _train(
     trusted: Sequence[str],
     progress: bool,
     callbacks: Sequence[Callback],
+    statistics: DataStatistics | None,
 ) -> FitResult:
     check_config(out_dir, config)
     device = choose_device(config["device"])
@@ -133,17 +139,17 @@ def _train(
     places = located(config, base)
     train_set, val_set = sets or load_data(places["data"], trusted)
     properties = conditions(train_set, val_set, config["properties"])
+    focus = config.get("focus")
     check_data(out_dir, config, {"train": train_set, "val": val_set}, properties, base)
     if (facts := ended(out_dir, config)) is not None:
         return FitResult(**{**facts, "checkpoint": out_dir / facts["checkpoint"]})
-    statistics = DataStatistics.from_dataset(train_set, properties)
+    statistics = statistics or DataStatistics.from_dataset(train_set, properties)
     train_set = _share(train_set, config.get("train_fraction", 1.0), int(config["seed"]))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(config["seed"]))
         model, origin = new_model(places, statistics, trusted)
     card = _card(train_set, properties, config, origin)
-    focus = config.get("focus")
-    rows = focused_rows(train_set, properties, focus) if focus else None
+    rows = focused_rows(train_set, properties, focus, train_set.property_names) if focus else None
     train_data, val_data = model.prepare(train_set, val_set, progress)
     batches = CrystalData(
         train_data,

@@ -14,12 +14,14 @@ SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
 QUICK = {
     "own_property.py": ["--epochs", "1"],
     "constrained_design.py": ["--candidates", "8", "--keep", "2"],
+    "design_loop.py": ["--budget", "8", "--batch", "4", "--draws", "8"],
     "score_samples.py": [],
     "workflow.py": ["--num-samples", "2"],
 }
 SAYS = {
     "own_property.py": "requested",
     "constrained_design.py": "the best",
+    "design_loop.py": "hits in 8 evaluations",
     "score_samples.py": "uniqueness",
     "workflow.py": "relaxed with",
 }

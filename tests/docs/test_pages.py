@@ -19,7 +19,7 @@ def load_runner():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", ["quickstart", "own_data", "extending", "several_machines", "drop_in"]
+    "page", ["quickstart", "own_data", "design", "extending", "several_machines", "drop_in"]
 )
 def test_page(page, tmp_path, monkeypatch):
     if page == "several_machines":

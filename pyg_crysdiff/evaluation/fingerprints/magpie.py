@@ -53,6 +53,15 @@ def _element_table() -> NDArray[np.float64]:
 
 
 @cache
+def standard_element_table() -> NDArray[np.float64]:
+    """Magpie's 22 properties by atomic number, (119, 22): mean 0, variance 1 over H to Pu."""
+    table = _element_table()
+    usual = table[1:95]
+    found: NDArray[np.float64] = (table - usual.mean(0)) / usual.std(0)
+    return found
+
+
+@cache
 def _scaling() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     raw = json.loads(_SCALING.read_text(encoding="utf-8"))
     return np.array(raw["means"]), np.array(raw["stds"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from itertools import product
 
 import numpy as np
@@ -10,6 +11,18 @@ from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 
 from pyg_crysdiff.data.crystal import Crystal
+
+ON_DEMAND = """
+const seen = new IntersectionObserver(entries => entries.forEach(entry => {
+  const place = entry.target;
+  if (!entry.isIntersecting) { if (place._fullLayout) Plotly.purge(place); return; }
+  const figure = JSON.parse(place.dataset.figure);
+  const how = {displayModeBar: false, responsive: true};
+  Plotly.newPlot(place, figure.data, figure.layout, how).catch(() => {});  // purged meanwhile
+}));
+document.querySelectorAll("div.cell").forEach(place => seen.observe(place));
+"""
+_CONFIG = {"displayModeBar": False}
 
 
 def structure_figure(crystal: Crystal, height: int = 300) -> str:
@@ -21,6 +34,28 @@ def structure_figure(crystal: Crystal, height: int = 300) -> str:
         crystal: A structurally valid crystal.
         height: Height in pixels.
     """
+    text: str = _figure(crystal, height).to_html(
+        full_html=False, include_plotlyjs=False, config=_CONFIG
+    )
+    return text
+
+
+def structure_on_demand(crystal: Crystal, height: int = 300) -> str:
+    """Return the same figure, drawn while it is in view; :data:`ON_DEMAND` must be on the page.
+
+    Browsers draw about 16 figures in 3D at a time, and blank the oldest of more.
+
+    Args:
+        crystal: A structurally valid crystal.
+        height: Height in pixels.
+    """
+    figure = _figure(crystal, height)
+    figure.update_layout(template="none")
+    data = html.escape(figure.to_json(), quote=True)
+    return f'<div class="cell" style="height:{height}px" data-figure="{data}"></div>'
+
+
+def _figure(crystal: Crystal, height: int) -> go.Figure:
     traces = [_cell(crystal.lattice)]
     frac, numbers = with_images(crystal)
     positions = frac @ crystal.lattice
@@ -53,10 +88,7 @@ def structure_figure(crystal: Crystal, height: int = 300) -> str:
             "camera": {"eye": eye, "projection": {"type": "orthographic"}},
         },
     )  # fmt: skip
-    text: str = figure.to_html(
-        full_html=False, include_plotlyjs=False, config={"displayModeBar": False}
-    )
-    return text
+    return figure
 
 
 def _cell(lattice: np.ndarray) -> go.Scatter3d:

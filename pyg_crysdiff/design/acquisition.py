@@ -1,0 +1,119 @@
+"""How much the evaluation of a candidate promises."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from pyg_crysdiff.design.objectives import Objective
+
+KINDS = ("improvement", "bound", "mean", "random")
+_LEAST = 1e-12
+_TIE = 1e-6  # weight of the probability among candidates that are equally good otherwise
+
+Predicted = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+
+def acquisition(
+    kind: str,
+    objectives: Sequence[Objective],
+    predicted: Predicted,
+    best: Mapping[str, float],
+    kappa: float = 2.0,
+) -> NDArray[np.float64]:
+    """Return the order of preference of candidates, (M,); higher is better.
+
+    The numbers of a candidate count as normal and independent.
+
+    * ``improvement``: the product over the objectives of the probability that the bounds are met
+      and, where the lower or the higher is the better, of the expected improvement over the best
+      value so far (Jones et al. 1998, eq. 15; Gardner et al. 2014 for the product).
+    * ``bound``: how near the most favourable value within ``kappa`` standard deviations comes to
+      what is wanted.
+    * ``mean``: the same of the predicted value itself.
+    * ``random``: the order in which they were drawn.
+
+    Args:
+        kind: One of these.
+        objectives: What is wanted.
+        predicted: Name to mean and standard deviation, each (M,). NaN, of what cannot be
+            predicted, comes last.
+        best: Best value so far of objectives with a direction, by name; may lack some.
+        kappa: Standard deviations of ``bound``.
+
+    Raises:
+        ValueError: If there is no such kind.
+        KeyError: If an objective has no prediction.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"acquisition must be one of {', '.join(KINDS)}, got {kind!r}")
+    if kind == "random":
+        count = len(next(iter(predicted.values()))[0]) if predicted else 0
+        return -np.arange(count, dtype=np.float64)
+    if kind == "improvement":
+        parts = [_improvement(o, *predicted[o.name], best.get(o.name)) for o in objectives]
+        scores = np.prod(parts, 0)
+    else:
+        width = kappa if kind == "bound" else 0.0
+        parts = [_optimism(o, *predicted[o.name], width) for o in objectives]
+        chances = np.prod([chance(o, *predicted[o.name]) for o in objectives], 0)
+        scores = np.sum(parts, 0) + _TIE * chances
+    return np.where(np.isfinite(scores), scores, -math.inf)
+
+
+def chance(
+    objective: Objective, mean: NDArray[np.float64], std: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the probability that normal variables lie within the bounds, (M,)."""
+    spread = np.maximum(std, _LEAST)
+    found: NDArray[np.float64] = norm.cdf((objective.high - mean) / spread) - norm.cdf(
+        (objective.low - mean) / spread
+    )
+    return found
+
+
+def expected_improvement(
+    objective: Objective,
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
+    best: float,
+) -> NDArray[np.float64]:
+    """Return by how much normal variables are expected to be better than the best so far, (M,)."""
+    spread = np.maximum(std, _LEAST)
+    better = objective.direction * (mean - best)
+    z = better / spread
+    found: NDArray[np.float64] = better * norm.cdf(z) + spread * norm.pdf(z)
+    return np.maximum(found, 0.0)
+
+
+def _improvement(
+    objective: Objective,
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
+    best: float | None,
+) -> NDArray[np.float64]:
+    found = chance(objective, mean, std)
+    if objective.direction:
+        usual = np.nanmedian(mean) if np.isfinite(mean).any() else 0.0
+        start = float(usual) if best is None or not math.isfinite(best) else best
+        found = found * expected_improvement(objective, mean, std, start)
+    return found
+
+
+def _optimism(
+    objective: Objective,
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
+    width: float,
+) -> NDArray[np.float64]:
+    """Return what is missing of the bounds, negative, and the direction's gain, in their spread."""
+    scale = float(np.nanstd(mean)) if np.isfinite(mean).any() else 1.0
+    nearest = np.clip(mean, objective.low, objective.high)
+    reach = np.clip(nearest, mean - width * std, mean + width * std)
+    missing = objective.shortfall(reach)
+    gain = objective.direction * mean + abs(objective.direction) * width * std
+    return (gain - missing) / max(scale, _LEAST)

@@ -1,0 +1,181 @@
+"""A predictor of one number with its uncertainty: an ensemble of Gaussian processes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm, spearmanr
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Kernel, Matern, WhiteKernel
+
+MEMBERS = 4
+_SHARE = 0.5  # of the features that a member sees
+_TUNED = 500  # crystals from which the kernel's numbers are found
+_CHECKED = 500  # most crystals that are held out
+_FAR = 5.0  # standard deviations; features beyond are cut
+_WIDE = 10.0  # interquartile ranges from the median; values beyond are cut
+LEVELS = (0.5, 0.8, 0.95)
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Gaussian processes on random halves of the features.
+
+    Each has a Matern kernel (nu = 5/2) beside a linear one, so that it goes on beyond the values
+    that it has seen, and noise (Rasmussen and Williams, Gaussian Processes for Machine Learning,
+    eqs. 2.25 and 4.17). The mean of the ensemble is that of its members; its variance is the mean
+    of their variances and the variance of their means, times the square of ``scale``.
+
+    Attributes:
+        members: Features and process of each.
+        centre: Mean of the features, (F,).
+        spread: Their standard deviation, (F,).
+        scale: What the standard deviations are multiplied with, from held-out crystals.
+        facts: Number of crystals, error and calibration on the held-out ones; JSON-able.
+    """
+
+    members: tuple[tuple[NDArray[np.int64], GaussianProcessRegressor], ...]
+    centre: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    scale: float
+    facts: dict[str, Any]
+
+    @classmethod
+    def fit(
+        cls, rows: NDArray[np.float64], values: NDArray[np.float64], *, seed: int = 0
+    ) -> Ensemble:
+        """Fit to crystals whose value is known.
+
+        A fifth of them (at most 500, seeded) is held out first: the processes without them give
+        error and scale. Then all are learnt.
+
+        Args:
+            rows: Features, (M, F), finite.
+            values: Values, (M,), finite.
+            seed: Seed of the halves and of what is held out.
+        """
+        rng = np.random.default_rng(seed)
+        values = _cut(values)
+        centre, spread = rows.mean(0), rows.std(0) + 1e-9
+        standard = _standard(rows, centre, spread)
+        kernels = _kernels(standard, values, rng)
+        order = rng.permutation(len(rows))
+        held, kept = np.split(order, [min(_CHECKED, max(5, len(rows) // 5))])
+        trial = _members(kernels, standard[kept], values[kept])
+        mean, std = _together(trial, standard[held])
+        off = np.abs(values[held] - mean) / std
+        # By the 80 % point: the tails of the errors are longer than those of a normal distribution.
+        scale = float(np.clip(np.quantile(off, 0.8) / norm.ppf(0.9), 0.3, 5.0))
+        facts = {
+            "values": len(values),
+            "held_out": len(held),
+            "scale": round(scale, 4),
+            **agreement(values[held], mean, std * scale),
+        }
+        return cls(_members(kernels, standard, values), centre, spread, scale, facts)
+
+    def predict(self, rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and standard deviation, each (M,); NaN where a feature is."""
+        mean, std = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
+        usable = np.isfinite(rows).all(1)
+        if usable.any():
+            standard = _standard(rows[usable], self.centre, self.spread)
+            mean[usable], std[usable] = _together(self.members, standard)
+        return mean, std * self.scale
+
+
+def agreement(
+    values: NDArray[np.float64], mean: NDArray[np.float64], std: NDArray[np.float64]
+) -> dict[str, Any]:
+    """Return how predictions agree with values, as JSON can hold it.
+
+    Args:
+        values: True values, (M,).
+        mean: Predicted values, (M,).
+        std: Their standard deviations, (M,).
+
+    Returns:
+        ``mae``, ``rmse``, ``rank_correlation`` (Spearman), and ``coverage``: for the central 50,
+        80 and 95 % intervals of normal distributions the share of values that lie within.
+    """
+    ok = np.isfinite(values) & np.isfinite(mean) & np.isfinite(std)
+    if not ok.any():
+        return {"mae": None, "rmse": None, "rank_correlation": None, "coverage": {}}
+    off = values[ok] - mean[ok]
+    within = np.abs(off)[:, None] <= std[ok][:, None] * norm.ppf([(1 + p) / 2 for p in LEVELS])
+    varied = ok.sum() > 2 and np.ptp(values[ok]) > 0 and np.ptp(mean[ok]) > 0
+    rank = float(spearmanr(values[ok], mean[ok])[0]) if varied else None
+    return {
+        "mae": float(np.abs(off).mean()),
+        "rmse": float(np.sqrt((off**2).mean())),
+        "rank_correlation": rank,
+        "coverage": {f"{p:.0%}": float(x) for p, x in zip(LEVELS, within.mean(0), strict=True)},
+    }
+
+
+def _cut(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Cut values so far out that they would rule the fit, as the energy of a broken crystal."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    wide = _WIDE * max(float(high - low), 1e-9 * max(1.0, abs(float(middle))))
+    return np.clip(values, middle - wide, middle + wide)
+
+
+def _standard(
+    rows: NDArray[np.float64], centre: NDArray[np.float64], spread: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return np.clip((rows - centre) / spread, -_FAR, _FAR)
+
+
+def _kernels(
+    rows: NDArray[np.float64], values: NDArray[np.float64], rng: np.random.Generator
+) -> list[tuple[NDArray[np.int64], Kernel]]:
+    """Return features and tuned kernel of each member, found from some of the crystals."""
+    found = []
+    for _ in range(MEMBERS):
+        count = max(1, round(_SHARE * rows.shape[1]))
+        seen = np.sort(rng.permutation(rows.shape[1])[:count])
+        some = rng.permutation(len(rows))[:_TUNED]
+        kernel = (
+            ConstantKernel(1.0, (1e-3, 1e3)) * Matern(15.0, (1.0, 300.0), nu=2.5)
+            + ConstantKernel(0.01, (1e-6, 10.0)) * DotProduct(1.0, "fixed")
+            + WhiteKernel(0.05, (1e-5, 1.0))
+        )
+        process = GaussianProcessRegressor(kernel, normalize_y=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a number at its bound is fine
+            process.fit(rows[np.ix_(some, seen)], values[some])
+        found.append((seen, process.kernel_))
+    return found
+
+
+def _members(
+    kernels: Sequence[tuple[NDArray[np.int64], Kernel]],
+    rows: NDArray[np.float64],
+    values: NDArray[np.float64],
+) -> tuple[tuple[NDArray[np.int64], GaussianProcessRegressor], ...]:
+    return tuple(
+        (
+            seen,
+            GaussianProcessRegressor(kernel, optimizer=None, normalize_y=True).fit(
+                rows[:, seen], values
+            ),
+        )
+        for seen, kernel in kernels
+    )
+
+
+def _together(
+    members: Sequence[tuple[NDArray[np.int64], GaussianProcessRegressor]],
+    rows: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return mean and standard deviation of a mixture of the members' predictions."""
+    found = [process.predict(rows[:, seen], return_std=True) for seen, process in members]
+    means = np.array([mean for mean, _ in found])
+    variance = np.mean([std**2 for _, std in found], 0) + means.var(0)
+    return means.mean(0), np.sqrt(variance)

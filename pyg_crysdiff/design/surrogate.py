@@ -1,0 +1,127 @@
+"""Predictors of all wanted numbers, learnt from data and from what was evaluated so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.design.ensemble import Ensemble
+from pyg_crysdiff.design.features import features
+from pyg_crysdiff.design.objectives import Objective
+
+FEWEST = 20  # values from which a number is predicted
+MOST = 3000  # values that a predictor learns; its time grows with the third power
+
+Predicted = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+
+
+class Surrogate:
+    """An :class:`Ensemble` for every number.
+
+    Args:
+        ensembles: By name.
+        counts: Number of known values by name, also of those without a predictor.
+        rows: Keeps the features of crystals that were seen, by digest.
+    """
+
+    def __init__(
+        self,
+        ensembles: Mapping[str, Ensemble],
+        counts: Mapping[str, int],
+        rows: dict[str, NDArray[np.float64]] | None = None,
+    ) -> None:
+        self.ensembles, self.counts = dict(ensembles), dict(counts)
+        self._rows = {} if rows is None else rows
+
+    @classmethod
+    def fit(
+        cls,
+        crystals: Sequence[Crystal],
+        values: Mapping[str, NDArray[np.float64]],
+        *,
+        seed: int = 0,
+        objectives: Sequence[Objective] = (),
+        rows: dict[str, NDArray[np.float64]] | None = None,
+    ) -> Surrogate:
+        """Learn what is known.
+
+        Of more than 3,000 values half are those nearest to the objective, the others a random
+        part of the rest.
+
+        Args:
+            crystals: Crystals, (M,).
+            values: Name to values, (M,); NaN where none is known. A name with fewer than 20 gets
+                no predictor.
+            seed: Seed.
+            objectives: What is wanted.
+            rows: Features by digest, from an earlier round; added to.
+        """
+        kept = {} if rows is None else rows
+        wanted = {objective.name: objective for objective in objectives}
+        found, counts = {}, {}
+        for name, given in values.items():
+            known = np.flatnonzero(np.isfinite(given))
+            counts[name] = len(known)
+            if len(known) < FEWEST:
+                continue
+            used = _nearest(known, given, wanted.get(name), seed)
+            table = _features([crystals[i] for i in used], kept)
+            usable = np.isfinite(table).all(1)
+            if usable.sum() >= FEWEST:
+                found[name] = Ensemble.fit(table[usable], given[used][usable], seed=seed)
+        return cls(found, counts, kept)
+
+    def predict(
+        self, crystals: Sequence[Crystal]
+    ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Return mean and standard deviation, each (M,), for every number with a predictor."""
+        if not self.ensembles:
+            return {}
+        table = _features(crystals, self._rows)
+        return {name: ensemble.predict(table) for name, ensemble in self.ensembles.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """Return for every number what is known of its predictor, as JSON can hold it."""
+        return {
+            name: self.ensembles[name].facts | {"known": count}
+            if name in self.ensembles
+            else {"known": count, "problem": f"fewer than {FEWEST} values: no predictor yet"}
+            for name, count in self.counts.items()
+        }
+
+
+def _nearest(
+    known: NDArray[np.int64],
+    values: NDArray[np.float64],
+    objective: Objective | None,
+    seed: int,
+) -> NDArray[np.int64]:
+    """Return at most :data:`MOST` of the known ones, in order."""
+    if len(known) <= MOST:
+        return known
+    order = np.random.default_rng(seed).permutation(known)
+    if objective is not None:
+        near = order[np.argsort(_distance(objective, values[order]), kind="stable")[: MOST // 2]]
+        rest = order[~np.isin(order, near)]
+        order = np.concatenate([near, rest])
+    return np.sort(order[:MOST])
+
+
+def _distance(objective: Objective, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    if objective.bounded:
+        return objective.shortfall(values)
+    return -objective.direction * values
+
+
+def _features(
+    crystals: Sequence[Crystal], kept: dict[str, NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    digests = [crystal.digest() for crystal in crystals]
+    new = {d: c for d, c in zip(digests, crystals, strict=True) if d not in kept}
+    if new:
+        kept.update(zip(new, features(list(new.values())), strict=True))
+    return np.array([kept[digest] for digest in digests])
