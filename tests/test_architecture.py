@@ -38,6 +38,7 @@ MAY_USE = {
         "baselines",
         "design",
         "evaluation",
+        "known",
         "pages",
         "property",
         "relaxation",

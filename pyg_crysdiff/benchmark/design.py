@@ -148,7 +148,8 @@ class _Benchmark:
         database = self.task.known
         found = design(
             model.path, self.objectives, self.oracle, self.task.budget, folder,
-            settings=self.task.settings(method, seed, self.device), data=known,
+            settings=self.task.settings(method, seed, self.settings.sampler, self.device),
+            data=known,
             known=None if database is None else Database(database), control=self.task.control,
             report=False, say=self.say, progress=self.progress,
         )  # fmt: skip

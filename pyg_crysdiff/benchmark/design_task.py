@@ -14,6 +14,7 @@ from pyg_crysdiff.design.drawing import Request
 from pyg_crysdiff.design.learning import FineTune
 from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.settings import DesignSettings
+from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.evaluation.lookup import has_value
 from pyg_crysdiff.sampling import Control
 
@@ -45,6 +46,7 @@ class DesignTask:
         fine_tune: How the generator learns.
         growth: The brake on elements of the braked loop, and of all methods where ``brake``.
         brake: Whether all methods that choose have the brake.
+        per_composition: Most chosen crystals of one reduced formula; None for any number.
         control: Hard constraints of all draws.
         known: Database of further crystals that count as known.
         timeout: Most seconds of a function or program for a crystal.
@@ -63,6 +65,7 @@ class DesignTask:
     fine_tune: FineTune = field(default_factory=FineTune)
     growth: float = 2.0
     brake: bool = False
+    per_composition: int | None = 1
     control: Control | None = None
     known: Path | None = None
     timeout: float = 3600.0
@@ -81,23 +84,28 @@ class DesignTask:
         """Rounds of a loop."""
         return -(-self.budget // self.batch)
 
-    def settings(self, method: str, seed: int, device: str | None) -> DesignSettings:
+    def settings(
+        self, method: str, seed: int, sampler: Sampler, device: str | None
+    ) -> DesignSettings:
         """Return how a method goes about it.
 
         Args:
             method: One of the methods but random known-like crystals.
             seed: Its seed.
+            sampler: Steps of the generator.
             device: Device of the generator.
         """
         chooses = method not in ("unconditional", "conditional", "unchosen learning loop")
         one_shot = method in ONE_SHOT
-        caps = Caps(element_growth=self.growth if self.brake and chooses else None)
+        growth = self.growth if self.brake and chooses else None
+        caps = Caps(self.per_composition, element_growth=growth)
         found = DesignSettings(
             batch=self.budget if one_shot else self.batch,
             draws=self.draws * self.rounds if one_shot else self.draws,
             acquisition="improvement" if chooses else "random",
             caps=caps,
             guidance=self.guidance,
+            sampler=sampler,
             fine_tune=self.fine_tune if "learning" in method else None,
             seed=seed,
             device=device,
@@ -110,7 +118,7 @@ class DesignTask:
         if method in ("mean loop", "bound loop"):
             return replace(found, acquisition=method.removesuffix(" loop"), kappa=1.0)
         if method == "braked loop":
-            return replace(found, caps=Caps(element_growth=self.growth))
+            return replace(found, caps=Caps(self.per_composition, element_growth=self.growth))
         return found
 
 

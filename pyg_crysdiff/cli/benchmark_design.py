@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyg_crysdiff.cli.lists import names
-from pyg_crysdiff.cli.numbers import count, share
+from pyg_crysdiff.cli.numbers import count, share, whole
 
 if TYPE_CHECKING:
     from pyg_crysdiff.benchmark.settings import Settings
@@ -48,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "learning loop (default: the first six)",
     )  # fmt: skip
     add(
+        "--per-composition", type=whole, default=1,
+        help="most chosen of one reduced formula; 0: any number (default: 1)",
+    )  # fmt: skip
+    add(
         "--brake", action="store_true",
         help="in all rounds that choose no element has more than twice its share in the data",
     )  # fmt: skip
@@ -74,6 +78,7 @@ def run(args: argparse.Namespace, settings: Settings, say: Callable[[str], None]
         above=args.above,
         guidance=1.5 if args.guidance is None else args.guidance,
         brake=args.brake,
+        per_composition=args.per_composition or None,
         control=Control(allowed=allowed) if allowed else None,
         known=_database(args.known),
     )

@@ -73,6 +73,17 @@ def evaluated(
     }
 
 
+def outcomes(ledger: Ledger) -> tuple[list[Crystal], list[Crystal]]:
+    """Return the crystals whose evaluation brought numbers, and those where it failed.
+
+    Both as they were drawn, in the order of choice.
+    """
+    table = ledger.evaluations().sort_values("key")
+    drawn = ledger.crystals(table["key"])
+    ok = table["problem"] == ""
+    return [drawn[key] for key in table["key"][ok]], [drawn[key] for key in table["key"][~ok]]
+
+
 def number_of(crystal: Crystal, name: str) -> float:
     """Return a value that a crystal carries; NaN where it is missing or no number."""
     value: Any = crystal.info.get(name)

@@ -17,6 +17,7 @@ from pyg_crysdiff.evaluation.validity import structural_problem
 from pyg_crysdiff.parallel import parallel_map
 
 CUTOFF = 6.0  # A
+NUMBERS = 6 * 22 + 8 * 22 + 13
 _SHELLS = (1.15, 1.6)  # outer edges, in distances of the nearest neighbour
 _EDGE = 0.05  # over which the weight of a neighbour falls, in the same unit
 
@@ -36,13 +37,13 @@ def features(crystals: Sequence[Crystal], *, num_workers: int | None = None) -> 
         num_workers: Processes; None for all cores.
     """
     rows = parallel_map(_row, crystals, num_workers=num_workers, progress=False, serial_below=2000)
-    return np.array(rows).reshape(len(crystals), -1)
+    return np.array(rows).reshape(len(crystals), NUMBERS)
 
 
 def _row(crystal: Crystal) -> NDArray[np.float64]:
     table = standard_element_table()
     if structural_problem(crystal) is not None:
-        return np.full(6 * 22 + 8 * table.shape[1] + 13, np.nan)
+        return np.full(NUMBERS, np.nan)
     center, other, length = _pairs(crystal)
     of_atom = table[crystal.atomic_numbers]
     nearest = np.full(len(crystal), CUTOFF)

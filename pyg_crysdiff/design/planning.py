@@ -17,7 +17,7 @@ from pyg_crysdiff.data.formulas import anonymous_formula, reduced_formula
 from pyg_crysdiff.design.acquisition import acquisition, chance
 from pyg_crysdiff.design.choosing import choose_batch, element_shares
 from pyg_crysdiff.design.drawing import draw, requests_for
-from pyg_crysdiff.design.evidence import best_values, labelled
+from pyg_crysdiff.design.evidence import best_values, labelled, outcomes
 from pyg_crysdiff.design.filtering import Filter, Known, Verdict
 from pyg_crysdiff.design.ledger import Ledger
 from pyg_crysdiff.design.ledger_tables import Predicted
@@ -121,9 +121,11 @@ class Planner:
         with watch("predictor"):
             crystals, values = labelled(names, self.data, ledger)
             seed = crystal_seed(self.settings.seed, number, "design predictor")
+            answered, failed = outcomes(ledger)
             surrogate = Surrogate.fit(
-                crystals, values, seed=seed, objectives=self.objectives, rows=self._rows
-            )
+                crystals, values, seed=seed, objectives=self.objectives, rows=self._rows,
+                answered=answered, failed=failed,
+            )  # fmt: skip
         asked = requests_for(self.objectives, model, self.settings.requests)
         requests = [self.settings.filled(request) for request in asked]
         seen = [*ledger.crystals().values(), *ledger.relaxed().values()]
@@ -190,6 +192,9 @@ class Planner:
             scores = _in_order(some)
         else:
             scores = acquisition(kind, known, predicted, best, self.settings.kappa)
+        chances = surrogate.answer_chances(some)
+        if kind == "improvement":  # what fails brings none
+            scores = scores * chances
         caps = self.settings.caps
         taken = Counter(reduced_formula(crystal) for crystal in ledger.crystals().values())
         order = choose_batch(
@@ -204,7 +209,7 @@ class Planner:
         )
         hoped = None
         if len(known) == len(self.objectives):
-            hoped = float(np.nansum(hit_chances(self.objectives, predicted)[order]))
+            hoped = float(np.nansum((hit_chances(self.objectives, predicted) * chances)[order]))
         return _Choice(
             kind,
             best,

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.design.ensemble import Ensemble
-from pyg_crysdiff.design.features import features
+from pyg_crysdiff.design.failing import AnswerChance
+from pyg_crysdiff.design.features import NUMBERS, features
 from pyg_crysdiff.design.objectives import Objective
 
 FEWEST = 20  # values from which a number is predicted
@@ -26,6 +27,7 @@ class Surrogate:
         ensembles: By name.
         counts: Number of known values by name, also of those without a predictor.
         rows: Keeps the features of crystals that were seen, by digest.
+        answering: Tells what may fail.
     """
 
     def __init__(
@@ -33,8 +35,10 @@ class Surrogate:
         ensembles: Mapping[str, Ensemble],
         counts: Mapping[str, int],
         rows: dict[str, NDArray[np.float64]] | None = None,
+        answering: AnswerChance | None = None,
     ) -> None:
         self.ensembles, self.counts = dict(ensembles), dict(counts)
+        self.answering = answering or AnswerChance()
         self._rows = {} if rows is None else rows
 
     @classmethod
@@ -46,6 +50,8 @@ class Surrogate:
         seed: int = 0,
         objectives: Sequence[Objective] = (),
         rows: dict[str, NDArray[np.float64]] | None = None,
+        answered: Sequence[Crystal] = (),
+        failed: Sequence[Crystal] = (),
     ) -> Surrogate:
         """Learn what is known.
 
@@ -59,6 +65,8 @@ class Surrogate:
             seed: Seed.
             objectives: What is wanted.
             rows: Features by digest, from an earlier round; added to.
+            answered: Crystals whose evaluation brought a number.
+            failed: Crystals whose evaluation failed.
         """
         kept = {} if rows is None else rows
         wanted = {objective.name: objective for objective in objectives}
@@ -73,7 +81,14 @@ class Surrogate:
             usable = np.isfinite(table).all(1)
             if usable.sum() >= FEWEST:
                 found[name] = Ensemble.fit(table[usable], given[used][usable], seed=seed)
-        return cls(found, counts, kept)
+        known_to = [_finite(_features(some, kept)) for some in (answered, failed)]
+        return cls(found, counts, kept, AnswerChance.fit(*known_to, seed=seed))
+
+    def answer_chances(self, crystals: Sequence[Crystal]) -> NDArray[np.float64]:
+        """Return the probability that an evaluation succeeds, (M,); 1 where nothing is known."""
+        if self.answering.trees is None:
+            return np.ones(len(crystals))
+        return self.answering.predict(_features(crystals, self._rows))
 
     def predict(
         self, crystals: Sequence[Crystal]
@@ -124,4 +139,8 @@ def _features(
     new = {d: c for d, c in zip(digests, crystals, strict=True) if d not in kept}
     if new:
         kept.update(zip(new, features(list(new.values())), strict=True))
-    return np.array([kept[digest] for digest in digests])
+    return np.array([kept[digest] for digest in digests]).reshape(len(digests), NUMBERS)
+
+
+def _finite(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    return rows[np.isfinite(rows).all(1)]

@@ -6,6 +6,7 @@ from scipy.stats import norm
 
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.design.ensemble import Ensemble, agreement
+from pyg_crysdiff.design.failing import AnswerChance
 from pyg_crysdiff.design.features import features
 from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.surrogate import Surrogate
@@ -135,3 +136,14 @@ def test_surrogate_keeps_the_nearest_of_many(monkeypatch):
     seen = {c.digest() for c in crystals if c.digest() in rows}
     assert len(seen) == 24
     assert {c.digest() for c in crystals[-12:]} <= seen
+
+
+def test_what_fails_is_learnt():
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(300, 6))
+    fails = rows[:, 0] > 0.5
+    found = AnswerChance.fit(rows[:200][~fails[:200]], rows[:200][fails[:200]], seed=1)
+    chances = found.predict(rows[200:])
+    assert chances[~fails[200:]].mean() > 0.8
+    assert chances[fails[200:]].mean() < 0.5
+    assert (AnswerChance.fit(rows[:200], rows[:9]).predict(rows) == 1).all()  # too few to learn
