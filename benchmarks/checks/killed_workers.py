@@ -1,13 +1,10 @@
 """Kill a worker with -9 in the middle of relaxations: are the records those of one process?
 
-    python benchmarks/checks/killed_workers.py --judge chgnet --num 24
+    python benchmarks/checks/killed_workers.py --judge chgnet --num 48
 
 The crystals are shaken ones of the demo set. They are relaxed by one process, and by two workers
 of a local Dask cluster, of a Dask scheduler started by hand, and by two processes; each time a
 worker is killed once the first results are on disk. Prints a line for each.
-
-The one process takes the crystals in the same groups as the workers do. A network computes in
-single precision, so that its energies depend in the last digits on what else is in a batch.
 """
 
 import argparse
@@ -104,7 +101,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--judge", default="ase:pyg_crysdiff.testing.potential.PairCalculator")
-    parser.add_argument("--num", type=int, default=24)
+    parser.add_argument("--num", type=int, default=48)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--engines", nargs="+", default=["dask", "hand", "processes"])
     given = parser.parse_args()
@@ -114,7 +111,7 @@ def main() -> None:
         return [r.to_dict() for r in relax(crystals, given.judge, settings, cache_dir=folder)]
 
     began = time.perf_counter()
-    with using_engine("processes:1"):
+    with using_engine("serial"):
         alone = relaxed(None)
     converged = sum(record["converged"] for record in alone)
     seconds = time.perf_counter() - began

@@ -22,7 +22,7 @@ from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.benchmark.sun_samples import SampleSet, sample_sets
 from pyg_crysdiff.benchmark.sun_settings import SunSettings
 from pyg_crysdiff.data import Crystal
-from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, describe
+from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, valid_crystals
 from pyg_crysdiff.evaluation.hull import HullFile
 from pyg_crysdiff.evaluation.known_phases import (
     bias_of,
@@ -120,13 +120,11 @@ class _Leaderboard:
 
     def _valid(self) -> list[Crystal]:
         """Return the valid crystals of all sets, which are the ones that are relaxed."""
-        checks = Protocol(
-            uniqueness=False, space_groups=False, num_workers=self.sun.num_workers,
-            progress=self.progress, validity=self.sun.validity,
-        )  # fmt: skip
         every = [entry for each in self.sets for entry in each.entries]
-        flags = describe(every, checks, None)["valid"]
-        return [c for c, ok in zip(every, flags, strict=True) if ok and isinstance(c, Crystal)]
+        return valid_crystals(
+            every, validity=self.sun.validity, num_workers=self.sun.num_workers,
+            progress=self.progress,
+        )  # fmt: skip
 
     def _known(self) -> list[Crystal]:
         """Return the known crystals of all parts of the data set."""

@@ -129,21 +129,16 @@ def judge_lines(facts: Mapping[str, Any]) -> list[str]:
 
 def relax_part(args: argparse.Namespace, files: Sequence[NamedFile], protocol: Protocol) -> None:
     """Relax one part of the valid crystals of all files."""
-    from pyg_crysdiff.data import Crystal  # noqa: PLC0415
-    from pyg_crysdiff.evaluation.harness import Protocol, describe  # noqa: PLC0415
+    from pyg_crysdiff.evaluation.harness import valid_crystals  # noqa: PLC0415
     from pyg_crysdiff.evaluation.stability import relax_shard  # noqa: PLC0415
 
     if protocol.stability is None:
         raise ValueError("--shard splits the relaxations: it needs --stability")
     shard = parse_shard(args.shard)
     phases = [*protocol.reference, *protocol.train]
-    checks = Protocol(
-        uniqueness=False, space_groups=False, num_workers=protocol.num_workers,
-        validity=protocol.validity,
-    )  # fmt: skip
     for file in files:
-        entries = read_samples(file.path)
-        flags = describe(entries, checks, None)["valid"]
-        valid = [c for c, ok in zip(entries, flags, strict=True) if ok and isinstance(c, Crystal)]
+        valid = valid_crystals(
+            read_samples(file.path), validity=protocol.validity, num_workers=protocol.num_workers
+        )
         relaxed = relax_shard(valid, phases, protocol.stability, shard, progress=True)
         say(f"{file.name}: part {args.shard}, {relaxed} crystals relaxed")

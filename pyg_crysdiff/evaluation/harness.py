@@ -12,9 +12,9 @@ from typing import Any
 
 from pyg_crysdiff.evaluation.definitions import VALID_STRUCTURE, definition
 from pyg_crysdiff.evaluation.protocol import TASKS, Entry, Evaluation, Protocol
-from pyg_crysdiff.evaluation.table import describe
+from pyg_crysdiff.evaluation.table import describe, valid_crystals
 
-__all__ = ["TASKS", "Entry", "Evaluation", "Protocol", "describe", "evaluate"]
+__all__ = ["TASKS", "Entry", "Evaluation", "Protocol", "describe", "evaluate", "valid_crystals"]
 
 
 def evaluate(

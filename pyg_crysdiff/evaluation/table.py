@@ -72,6 +72,29 @@ def describe(
     return table
 
 
+def valid_crystals(
+    samples: Sequence[Entry],
+    *,
+    validity: str = "cdvae",
+    num_workers: int | None = None,
+    progress: bool = False,
+) -> list[Crystal]:
+    """Return the crystals that an evaluation without COV calls valid: those that judges relax.
+
+    Args:
+        samples: Entries of a sample file.
+        validity: As in :class:`Protocol`.
+        num_workers: As in :class:`Protocol`.
+        progress: Show progress.
+    """
+    checks = Protocol(
+        validity=validity, num_workers=num_workers, progress=progress,
+        uniqueness=False, space_groups=False,
+    )  # fmt: skip
+    flags = describe(samples, checks, None)["valid"]
+    return [c for c, ok in zip(samples, flags, strict=True) if ok and isinstance(c, Crystal)]
+
+
 def _known(
     samples: Sequence[Entry], usable: Sequence[bool], protocol: Protocol, cells: PrimitiveCells
 ) -> dict[str, list]:

@@ -14,8 +14,8 @@ from pyg_crysdiff.relaxation.judges import Judge, find_judge
 from pyg_crysdiff.relaxation.records import Relaxation, RelaxSettings
 from pyg_crysdiff.relaxation.store import RelaxationStore
 
-_CHUNK, _GPU_CHUNK = 8, 500  # most crystals that a worker takes at a time
-_FEWEST_CHUNKS = 16  # of a small piece of work, so that all workers have something to do
+# Crystals that are relaxed together, wherever: a network in single precision rounds by its batch.
+_GROUP, _GPU_GROUP = 16, 500
 
 
 def relax(
@@ -85,11 +85,11 @@ def relax_in_turn(
         else:
             missing.setdefault(key, []).append(i)
     order, work = list(missing), _Work(judge, settings, device, batch_atoms)
-    engine, chunk = _engine(device, num_workers, len(missing))
+    engine, group = _engine(judge, device, num_workers, len(missing))
     label = f"relaxing with {judge.title}"
     with bar(label=label, total=len(missing), show=progress and bool(missing)) as shown:
         todo = [crystals[places[0]] for places in missing.values()]
-        for part in _ended(todo, work, engine, chunk):
+        for part in _ended(todo, work, engine, group):
             store.add({order[end.place]: end.record for end in part if end.final})
             shown.update(len(part))
             for end in part:
@@ -118,29 +118,30 @@ def single_points(
     )  # fmt: skip
 
 
-def _engine(device: str, num_workers: int | None, count: int) -> tuple[Engine, int]:
-    """Return where crystals are relaxed, and how many a worker takes at a time."""
+def _engine(judge: Judge, device: str, num_workers: int | None, count: int) -> tuple[Engine, int]:
+    """Return where crystals are relaxed, and how many together."""
+    chosen = chosen_engine()
     if device != "cpu":  # one process holds the device, unless somebody asked for more
-        return chosen_engine() or Serial(), _GPU_CHUNK
-    engine = current_engine(num_workers)
-    return (Serial() if count < 2 else engine), min(_CHUNK, max(1, count // _FEWEST_CHUNKS))
+        return (Serial(), max(1, count)) if chosen is None else (chosen, _GPU_GROUP)
+    group = 1 if judge.cpu_atoms == 1 else _GROUP
+    alone = count < 2 or (chosen is None and count <= group)  # not worth a process
+    return Serial() if alone else current_engine(num_workers), group
 
 
 def _ended(
-    crystals: Sequence[Crystal], work: _Work, engine: Engine, chunk: int
+    crystals: Sequence[Crystal], work: _Work, engine: Engine, group: int
 ) -> Iterator[Sequence[Ended]]:
     """Yield relaxations as they end, many or one at a time."""
-    if not crystals:
-        return  # nor is the potential loaded
-    if isinstance(engine, Serial):
-        for end in work.each(crystals):
-            yield [end]
-        return
-    suspects: list[int] = []  # of chunks that failed, with one crystal that is to blame
-    for size, places in ((chunk, range(len(crystals))), (1, suspects)):
+    suspects: list[int] = []  # of groups that failed, with one crystal that is to blame
+    for size, places in ((group, range(len(crystals))), (1, suspects)):
         parts = [places[start : start + size] for start in range(0, len(places), size)]
+        if isinstance(engine, Serial):
+            for part in parts:
+                for end in work.each([crystals[i] for i in part]):
+                    yield [end._replace(place=part[end.place])]
+            continue
         items = [[crystals[i] for i in part] for part in parts]
-        patience = Patience(killing=1 if size > 1 else 3)  # of a chunk each is tried again
+        patience = Patience(killing=1 if size > 1 else 3)  # of a group each is tried again
         for number, found in engine.run(work, items, patience=patience):
             part = parts[number]
             if not isinstance(found, Failed):

@@ -14,6 +14,7 @@ from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.engine import using_engine
 from pyg_crysdiff.relaxation import Relaxation, RelaxSettings, relax
 from pyg_crysdiff.relaxation.judges import Judge
+from pyg_crysdiff.relaxation.potentials import Point
 from pyg_crysdiff.testing.potential import PairPotential, toy_judge
 
 SETTINGS = RelaxSettings(steps=15)
@@ -41,17 +42,15 @@ def dying(folder: Path) -> Judge:
     return replace(toy_judge(), load=f"{__name__}:DyingPotential", options=(str(folder),))
 
 
+def alloy(rng: np.random.Generator) -> Crystal:
+    sites = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    cell = 3.7 * (np.eye(3) + 0.05 * rng.normal(size=(3, 3)))
+    return Crystal(cell, sites + 0.05 * rng.normal(size=(4, 3)), [79, 29, 29, 29])
+
+
 @pytest.fixture
 def crystals(rng) -> list[Crystal]:
-    sites = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
-    return [
-        Crystal(
-            3.7 * (np.eye(3) + 0.05 * rng.normal(size=(3, 3))),
-            sites + 0.05 * rng.normal(size=(4, 3)),
-            [79, 29, 29, 29],
-        )
-        for _ in range(20)
-    ]
+    return [alloy(rng) for _ in range(20)]
 
 
 def plain(records: list[Relaxation]) -> list[dict]:
@@ -69,6 +68,27 @@ def test_a_killed_worker_changes_no_record(spec, crystals, tmp_path):
     assert plain(found) == plain(alone)
     again = relax(crystals, dying(tmp_path), SETTINGS, cache_dir=tmp_path / "cache")
     assert plain(again) == plain(alone)  # kept; nothing is computed
+
+
+class RoundingPotential(PairPotential):
+    """Rounds by its batch, as a network in single precision does."""
+
+    def __call__(self, crystals):
+        digits = 6 + sum(map(len, crystals)) % 3
+        return [
+            Point(p.energy, p.forces.round(digits), p.stress.round(digits))
+            for p in super().__call__(crystals)
+        ]
+
+
+@pytest.mark.parametrize("spec", ["serial", "processes:2", "processes:3"])
+def test_a_potential_that_rounds_by_its_batch_says_the_same_everywhere(spec, rng):
+    judge = replace(toy_judge(), load=f"{__name__}:RoundingPotential", cpu_atoms=20)
+    many = [alloy(rng) for _ in range(40)]
+    alone = plain(relax(many, judge, SETTINGS, num_workers=0))
+    assert alone != plain(relax(many, judge, SETTINGS, num_workers=0, batch_atoms=4))
+    with using_engine(spec):
+        assert plain(relax(many, judge, SETTINGS)) == alone
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 from pyg_crysdiff.data import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.cache import scored
 from pyg_crysdiff.evaluation.definitions import DEFINITIONS, definition
-from pyg_crysdiff.evaluation.harness import Protocol, evaluate
+from pyg_crysdiff.evaluation.harness import Protocol, evaluate, valid_crystals
 from pyg_crysdiff.evaluation.metrics import set_metrics, success_rates
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.evaluation.table import evenly
@@ -296,3 +296,18 @@ def test_validity_by_the_structure_alone_does_not_ask_for_neutral_compositions(t
     assert "not asked" not in found["cdvae"].definitions["valid"]
     with pytest.raises(ValueError, match="validity must be one of"):
         Protocol(validity="none")
+
+
+def test_the_crystals_that_judges_relax_are_those_that_an_evaluation_calls_valid():
+    entries = [
+        BrokenEntry(0, "unreadable text"),
+        rock_salt(),
+        rock_salt(numbers=(2, 8)),
+        Crystal(np.eye(3) * 4, [[0, 0, 0], [0.01, 0, 0]], [11, 17]),
+    ]
+    for validity, expected in (("cdvae", [1]), ("structure", [1, 2])):
+        found = valid_crystals(entries, validity=validity, num_workers=0)
+        assert [i for i, e in enumerate(entries) if any(e is c for c in found)] == expected
+        assert len(found) == len(expected)
+        table = evaluate(entries, Protocol(validity=validity, **options())).table
+        assert np.flatnonzero(table["valid"]).tolist() == expected
