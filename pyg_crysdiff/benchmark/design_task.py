@@ -13,6 +13,7 @@ from pyg_crysdiff.design.choosing import Caps
 from pyg_crysdiff.design.drawing import Request
 from pyg_crysdiff.design.learning import FineTune
 from pyg_crysdiff.design.objectives import Objective
+from pyg_crysdiff.design.oracles.find import Spec
 from pyg_crysdiff.design.settings import DesignSettings
 from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.evaluation.lookup import has_value
@@ -53,7 +54,7 @@ class DesignTask:
     """
 
     objectives: tuple[Objective, ...] = ()
-    oracles: tuple[str, ...] = ()
+    oracles: tuple[Spec, ...] = ()
     budget: int = 500
     batch: int = 50
     draws: int = 1000
