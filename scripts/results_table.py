@@ -3,6 +3,7 @@
     python scripts/results_table.py --add carbon24=runs/benchmark-carbon24/results.json
     python scripts/results_table.py --add perov5=seed0/results.json,seed1/results.json
     python scripts/results_table.py --add-sun mp20-chgnet=runs/benchmark-mp20-sun/results.json
+    python scripts/results_table.py --add-design perov5-cold=runs/cold/results.json
     python scripts/results_table.py          # tables anew from benchmarks/results/*.json
 
 ``--add`` keeps a copy of a run's results.json in ``benchmarks/results/``, with the folders of the
@@ -12,7 +13,8 @@ and the highest value. What follows the first dash of a name, as in ``carbon24-f
 the head of its table, which leaves the published rows to the first one.
 
 ``--add-sun`` keeps the leaderboard of a ``--task sun`` run in ``benchmarks/results/sun/``; its
-table has an interval beside every rate.
+table has an interval beside every rate. ``--add-design`` keeps a ``--task design`` run in
+``benchmarks/results/design/``; its table has the least and the greatest seed beside every number.
 
 A table has the columns of the benchmark's own (``pyg_crysdiff.benchmark.table``) that one of its
 rows has, and the settings of every row. Published rates stand in the columns of their own
@@ -36,8 +38,10 @@ from pyg_crysdiff.evaluation.results import Estimate, Results, Row
 ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "benchmarks" / "results"
 KEPT_SUN = KEPT / "sun"
+KEPT_DESIGN = KEPT / "design"
 BEGIN, END = "<!-- success rates: made by scripts/results_table.py -->", "<!-- end of table -->"
 BEGIN_SUN = "<!-- leaderboard: made by scripts/results_table.py -->"
+BEGIN_DESIGN = "<!-- design: made by scripts/results_table.py -->"
 _SUN = (  # of the many columns of a leaderboard
     "sun_at_hull", "msun", "sun_at_hull_plausible", "msun_plausible", "far_below_hull",
     "metastable", "novel_of_all", "msun_submitted", "msun_on_target_plausible",
@@ -73,11 +77,12 @@ def tables() -> str:
     return "\n\n".join(_table(found, name.partition("-")[2]) for name, found in runs.items())
 
 
-def keep_sun(name: str, path: Path) -> None:
-    """Copy the results.json of a leaderboard without the folders of the machine."""
+def keep_in(folder: Path, name: str, path: Path) -> None:
+    """Copy the results.json of a run without the folders of the machine."""
     found = Results.load(path)
     _forget_folders(found)
-    found.save(KEPT_SUN / f"{name}.json")
+    folder.mkdir(parents=True, exist_ok=True)
+    found.save(folder / f"{name}.json")
 
 
 def sun_tables() -> str:
@@ -100,6 +105,40 @@ def _sun_table(results: Results) -> str:
         cells = [_sun_cell(shown[key]) if key in shown else "" for key in keys]
         lines.append(f"| {' | '.join([row.method, *cells, str(row.details['num_samples'])])} |")
     return "\n".join(lines)
+
+
+def design_tables() -> str:
+    """Return one table per kept design benchmark."""
+    found = sorted(KEPT_DESIGN.glob("*.json"))
+    return "\n\n".join(_design_table(Results.load(path)) for path in found)
+
+
+def _design_table(results: Results) -> str:
+    columns, design = columns_of(results.rows), results.settings["design"]
+    title = (
+        f"{results.dataset}; known: {results.settings['known_at_start']}; {design['seeds']} seeds"
+    )
+    heads = [title, *columns.values(), "drawn", "failed", "minutes"]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for row in results.rows:
+        found, runs = row.shown(), row.details["runs"]
+        cells = [_design_cell(found[key]) if key in found else "" for key in columns]
+        means = [_mean_of(runs, key) for key in ("drawn", "failed", "seconds")]
+        minutes = "" if means[2] is None else f"{means[2] / 60:.0f}"
+        counts = ["" if mean is None else f"{mean:,.0f}" for mean in means[:2]]
+        lines.append(f"| {' | '.join([row.method, *cells, *counts, minutes])} |")
+    return "\n".join(lines)
+
+
+def _design_cell(found: Estimate) -> str:
+    if found.low is None or found.high is None or found.low == found.high:
+        return f"{found.value:.0f}"
+    return f"{found.value:.0f} ({found.low:.0f}-{found.high:.0f})"
+
+
+def _mean_of(runs: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    values = [run[key] for run in runs if key in run]
+    return sum(values) / len(values) if values else None
 
 
 def _sun_cell(found: Estimate) -> str:
@@ -220,16 +259,19 @@ def main() -> None:
     )
     parser.add_argument("--add", action="append", default=[], metavar="NAME=FILE[,FILE]")
     parser.add_argument("--add-sun", action="append", default=[], metavar="NAME=FILE")
+    parser.add_argument("--add-design", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md")
     args = parser.parse_args()
     for pair in args.add:
         name, _, file = pair.partition("=")
         keep(name, [Path(part) for part in file.split(",")])
-    for pair in args.add_sun:
-        name, _, file = pair.partition("=")
-        keep_sun(name, Path(file))
+    for folder, pairs in ((KEPT_SUN, args.add_sun), (KEPT_DESIGN, args.add_design)):
+        for pair in pairs:
+            name, _, file = pair.partition("=")
+            keep_in(folder, name, Path(file))
     write(args.page, tables())
     write(args.page, sun_tables(), BEGIN_SUN)
+    write(args.page, design_tables(), BEGIN_DESIGN)
 
 
 if __name__ == "__main__":

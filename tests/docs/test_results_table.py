@@ -116,10 +116,34 @@ def test_a_leaderboard_has_an_interval_beside_every_rate(script, tmp_path, monke
     Results("Set", "official", 0, rows=[row], task="sun", settings=settings).save(
         tmp_path / "r.json"
     )
-    script.keep_sun("set", tmp_path / "r.json")
+    script.keep_in(script.KEPT_SUN, "set", tmp_path / "r.json")
     assert "/home" not in (tmp_path / "sun" / "set.json").read_text()
     assert script.sun_tables().splitlines() == [
         "| Set, chgnet 0.3.0 and sevennet 0 | S.U.N. | novel | crystals |",
         "|---|---|---|---|",
         "| mine | .200 (.15-.25) | .900 (.80-1.00) | 250 |",
     ]
+
+
+def test_a_table_of_the_design_benchmark(script, tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "KEPT_DESIGN", tmp_path / "kept" / "design")
+    runs = [
+        {"drawn": 1000, "failed": 3, "seconds": 90},
+        {"drawn": 1100, "failed": 4, "seconds": 150},
+    ]
+    metrics = {"design_hits@50": Estimate(7.5, 7.0, 8.0), "design_hits@500": Estimate(120.0)}
+    rows = [
+        Row("loop", "measured", "this run", metrics, {"runs": runs}),
+        Row("random", "measured", "this run", metrics, {"runs": [{"seed": 0}]}),
+    ]
+    settings = {"known_at_start": "20 crystals", "design": {"seeds": 2}}
+    Results("Set", "official", 0, rows=rows, settings=settings, task="design").save(
+        tmp_path / "r.json"
+    )
+    script.keep_in(script.KEPT_DESIGN, "set", tmp_path / "r.json")
+    lines = script.design_tables().splitlines()
+    assert lines[0] == (
+        "| Set; known: 20 crystals; 2 seeds | hits of 50 | hits of 500 | drawn | failed | minutes |"
+    )
+    assert lines[2] == "| loop | 8 (7-8) | 120 | 1,050 | 4 | 2 |"
+    assert lines[3] == "| random | 8 (7-8) | 120 |  |  |  |"
