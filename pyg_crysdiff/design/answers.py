@@ -40,6 +40,10 @@ class Oracle(Protocol):
 
     An evaluation that fails is an answer with a problem. An exception says that none can be made
     at all, such as a missing package.
+
+    An oracle may also have an attribute ``own_scale``: names of numbers that cannot be compared
+    with values of the same name in a user's data, such as energies above a hull of its own. These
+    values are not learnt from then.
     """
 
     @property

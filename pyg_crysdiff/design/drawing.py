@@ -65,6 +65,10 @@ def requests_for(
     these are. A model that learns from what was found knows more values afterwards, and is asked
     for more. Objectives that the model does not know leave it free.
 
+    A model that is asked for few values gives the same crystals again and again. So where training
+    values lie within the bounds, half of the draws ask for those beside them: the nearest 5 % of the
+    training values outside, or for an interval with two ends, one that is 5 % wider at both.
+
     Args:
         objectives: What is wanted.
         model: The model; its statistics tell what it knows.
@@ -74,7 +78,8 @@ def requests_for(
         return list(given)
     known = model.model.statistics.properties
     wanted = {o.name: _asked(o, known[o.name]) for o in objectives if o.name in known}
-    return [Request(wanted or None)]
+    beside = {o.name: _beside(o, known[o.name]) for o in objectives if o.name in known}
+    return [Request(wanted or None), *([Request(beside)] if beside != wanted else [])]
 
 
 def _asked(objective: Objective, known: PropertyStatistics) -> Interval:
@@ -90,6 +95,20 @@ def _asked(objective: Objective, known: PropertyStatistics) -> Interval:
         high = min(high, max(lowest[1], low))
     elif objective.direction > 0:
         low = max(low, min(highest[0], high))
+    return low, high
+
+
+def _beside(objective: Objective, known: PropertyStatistics) -> Interval:
+    """Return the interval beside the one that is asked for; the same where there is none."""
+    asked = _asked(objective, known)
+    if objective.direction or objective.high < known.minimum or objective.low > known.maximum:
+        return asked
+    low = known.quantile(max(0.0, known.share_below(asked[0]) - END))
+    high = known.quantile(min(1.0, known.share_below(asked[1]) + END))
+    if asked[0] <= known.minimum and high > asked[1]:
+        return asked[1], high
+    if asked[1] >= known.maximum and low < asked[0]:
+        return low, asked[0]
     return low, high
 
 

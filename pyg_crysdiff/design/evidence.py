@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.design.answers import Oracle
 from pyg_crysdiff.design.ledger import Ledger
 from pyg_crysdiff.design.objectives import Objective
 
@@ -71,6 +72,27 @@ def evaluated(
         name: table[name].to_numpy(dtype=np.float64) if name in columns else missing
         for name in names
     }
+
+
+def comparable(data: Sequence[Crystal], oracle: Oracle) -> tuple[list[Crystal], list[str]]:
+    """Return data without the values that an oracle measures on a scale of its own.
+
+    Args:
+        data: Crystals with values in ``info``.
+        oracle: With the names in ``own_scale``, if it has that.
+
+    Returns:
+        The data, and the names that some of it had.
+    """
+    own = set(getattr(oracle, "own_scale", ()))
+    left = sorted(own & {name for crystal in data for name in crystal.info})
+    if not left:
+        return list(data), []
+    rows = [
+        replace(c, info={name: value for name, value in c.info.items() if name not in own})
+        for c in data
+    ]
+    return rows, left
 
 
 def outcomes(ledger: Ledger) -> tuple[list[Crystal], list[Crystal]]:

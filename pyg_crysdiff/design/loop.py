@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.design.answers import Oracle
 from pyg_crysdiff.design.evaluating import close_last, evaluate
-from pyg_crysdiff.design.evidence import evaluated
+from pyg_crysdiff.design.evidence import comparable, evaluated
 from pyg_crysdiff.design.filtering import Known
 from pyg_crysdiff.design.ledger import Ledger
 from pyg_crysdiff.design.ledger_tables import COLUMNS
@@ -109,6 +109,12 @@ def design(
     settings = settings or DesignSettings()
     _check(settings, objectives, oracle, budget, data, wait)
     model = load_checkpoint(checkpoint, choose_device(settings.device), trusted)
+    data, left_out = comparable(data, oracle)
+    if left_out:
+        say(
+            f"{', '.join(left_out)} of the data is not learnt from: the oracle measures it on a "
+            "scale of its own"
+        )
     record = run_record(
         settings, checkpoint=model.digest, objectives=objectives, oracle=oracle, budget=budget,
         data=data, known=known, control=control, about=about,

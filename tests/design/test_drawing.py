@@ -24,8 +24,7 @@ def known(model):
 
 
 def asked(model, *texts):
-    (request,) = requests_for(read_objectives(texts), model)
-    return request.target
+    return requests_for(read_objectives(texts), model)[0].target
 
 
 def test_interval_is_cut_to_what_the_model_knows(model, known):
@@ -34,6 +33,22 @@ def test_interval_is_cut_to_what_the_model_knows(model, known):
     assert asked(model, f"energy={middle!r}:") == {"energy": (middle, known.maximum)}
     inside = (known.quantile(0.4), known.quantile(0.6))
     assert asked(model, f"energy={inside[0]!r}:{inside[1]!r}") == {"energy": inside}
+
+
+def beside(model, text):
+    """What the second half of the draws asks for."""
+    _, second = requests_for(read_objectives([text]), model)
+    return second.target["energy"]
+
+
+def test_half_of_the_draws_ask_beside_the_interval(model, known):
+    low, high = known.quantile(0.4), known.quantile(0.6)
+    assert beside(model, f"energy=:{low!r}") == pytest.approx((low, known.quantile(0.45)))
+    assert beside(model, f"energy={high!r}:") == pytest.approx((known.quantile(0.55), high))
+    wider = (known.quantile(0.35), known.quantile(0.65))
+    assert beside(model, f"energy={low!r}:{high!r}") == pytest.approx(wider)
+    for text in (f"energy=:{known.maximum + 1}", f"energy=:{known.minimum - 1}", "energy=min"):
+        assert len(requests_for(read_objectives([text]), model)) == 1
 
 
 def test_nearest_end_where_the_interval_lies_beyond(model, known):

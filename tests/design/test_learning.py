@@ -80,7 +80,7 @@ def test_model_that_helps_is_taken_and_knows_the_found_range(learned, model_file
     assert q.minimum == pytest.approx(lowest)
     assert q.maximum == pytest.approx(p.maximum)
     assert (q.mean, q.std) == (p.mean, p.std)  # the units of the network
-    (request,) = requests_for(GOAL, load_checkpoint(found.checkpoint))
+    request, _ = requests_for(GOAL, load_checkpoint(found.checkpoint))
     assert request.target["energy"] == (pytest.approx(lowest), pytest.approx(0.7))
 
 

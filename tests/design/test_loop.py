@@ -333,3 +333,17 @@ def test_the_chance_of_a_hit_is_that_of_the_normal_distribution(rng):
     share = ((drawn["a"] > 0) & (drawn["a"] < 1) & (drawn["b"] < 2)).mean(axis=0)
     assert hit_chances(objectives, predicted) == pytest.approx(share, abs=0.005)
     assert hit_chances(WANTED, {"energy": (rng.normal(size=2), rng.random(2))}).shape == (2,)
+
+
+class OwnScale(ToyOracle):
+    """Measures the energy from a zero of its own."""
+
+    own_scale = ("energy",)
+
+
+def test_values_of_another_scale_are_not_learnt(checkpoint, tmp_path):
+    found, lines = run(checkpoint, tmp_path / "run", 4, OwnScale())
+    assert lines[0].startswith("energy of the data is not learnt from")
+    assert found.ledger.rounds()[0]["predictor"]["energy"]["known"] == 0
+    found, lines = run(checkpoint, tmp_path / "other", 4)
+    assert found.ledger.rounds()[0]["predictor"]["energy"]["known"] == 24

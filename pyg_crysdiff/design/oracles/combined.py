@@ -44,6 +44,11 @@ class CombinedOracle:
                 oracle, key, asked = value["of"]
                 self._given[oracle, key, asked] = _read(value)
 
+    @property
+    def own_scale(self) -> tuple[str, ...]:
+        """Numbers of an own scale, of all of them (:class:`pyg_crysdiff.design.Oracle`)."""
+        return tuple(name for o in self._oracles for name in getattr(o, "own_scale", ()))
+
     def ask(self, crystals: Mapping[str, Crystal]) -> Iterator[tuple[str, Answer]]:
         """See :class:`pyg_crysdiff.design.Oracle`."""
         under_way = {key: _Way(crystal) for key, crystal in crystals.items()}

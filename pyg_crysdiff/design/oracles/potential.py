@@ -80,6 +80,11 @@ class PotentialOracle:
         }  # fmt: skip
 
     @property
+    def own_scale(self) -> tuple[str, ...]:
+        """Numbers that cannot be compared with those of other potentials, hulls or DFT."""
+        return tuple(name for name in (ENERGY, ABOVE) if name in self.names)
+
+    @property
     def identity(self) -> str:
         """Potential and version, when a relaxation ends, and digest of the hull."""
         hull = "no hull" if self._file is None else f"hull {self._hull_digest[:16]}"
