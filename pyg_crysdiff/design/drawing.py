@@ -66,8 +66,8 @@ def requests_for(
     for more. Objectives that the model does not know leave it free.
 
     A model that is asked for few values gives the same crystals again and again. So where training
-    values lie within the bounds, half of the draws ask for those beside them: the nearest 5 % of the
-    training values outside, or for an interval with two ends, one that is 5 % wider at both.
+    values lie within the bounds, half of the draws ask for those beside them: the nearest 5 % of
+    the training values outside, or for an interval with two ends, one that is 5 % wider at both.
 
     Args:
         objectives: What is wanted.
