@@ -76,6 +76,16 @@ def chance(
     return found
 
 
+def hit_chances(objectives: Sequence[Objective], predicted: Predicted) -> NDArray[np.float64]:
+    """Return the predicted probability, shape (M,), that a crystal meets all objectives.
+
+    The numbers count as normally distributed and independent of each other.
+    """
+    chances = [chance(objective, *predicted[objective.name]) for objective in objectives]
+    found: NDArray[np.float64] = np.prod(chances, axis=0)
+    return found
+
+
 def expected_improvement(
     objective: Objective,
     mean: NDArray[np.float64],

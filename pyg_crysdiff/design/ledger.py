@@ -226,6 +226,11 @@ class Ledger:
         """Return chosen crystals as they were drawn, by key; None for all."""
         return self._crystals("candidates", keys)
 
+    def left(self) -> list[Crystal]:
+        """Return the candidates that were not chosen, of all rounds; equal ones once."""
+        query = "SELECT crystal FROM candidates WHERE status = 'left' GROUP BY digest ORDER BY id"
+        return [read_crystal(text) for (text,) in self._query(query)]
+
     def relaxed(self, keys: Iterable[str] | None = None) -> dict[str, Crystal]:
         """Return the relaxed crystals, by key, of those that the oracle relaxed; None for all."""
         return self._crystals("answers", keys)

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.formulas import anonymous_formula, reduced_formula
-from pyg_crysdiff.design.acquisition import acquisition, chance
+from pyg_crysdiff.design.acquisition import acquisition, hit_chances
 from pyg_crysdiff.design.choosing import choose_batch, element_shares
 from pyg_crysdiff.design.drawing import draw, requests_for
 from pyg_crysdiff.design.evidence import best_values, labelled, outcomes
 from pyg_crysdiff.design.filtering import Filter, Known, Verdict
 from pyg_crysdiff.design.ledger import Ledger
-from pyg_crysdiff.design.ledger_tables import Predicted
 from pyg_crysdiff.design.objectives import Objective
+from pyg_crysdiff.design.pool import left_over
 from pyg_crysdiff.design.settings import DesignSettings
 from pyg_crysdiff.design.surrogate import Surrogate
 from pyg_crysdiff.design.watch import Watch
@@ -40,7 +40,8 @@ class Plan:
 
     Attributes:
         facts: Seconds of each part, numbers of crystals, requests, predictor.
-        crystals: All that were drawn, M of them.
+        crystals: All that were drawn, and the chosen ones of those that earlier rounds left over; M
+            of them.
         verdicts: What became of each in the filter.
         scores: Of the acquisition, shape (M,).
         predicted: Name to means and standard deviations, each of shape (M,).
@@ -106,7 +107,8 @@ class Planner:
     ) -> Plan:
         """Draw, filter and choose the crystals of a round.
 
-        Where there are too few candidates more are drawn, up to :data:`DRAWINGS` times.
+        Chosen is among what was drawn and what earlier rounds have left over. Where there are too
+        few candidates more are drawn, up to :data:`DRAWINGS` times.
 
         Args:
             number: Of the round, from 1.
@@ -118,16 +120,19 @@ class Planner:
         watch = Watch()
         names = [objective.name for objective in self.objectives]
         with watch("predictor"):
-            crystals, values = labelled(names, self.data, ledger)
+            known, values = labelled(names, self.data, ledger)
             seed = crystal_seed(self.settings.seed, number, "design predictor")
             answered, failed = outcomes(ledger)
             surrogate = Surrogate.fit(
-                crystals, values, seed=seed, objectives=self.objectives, rows=self._rows,
+                known, values, seed=seed, objectives=self.objectives, rows=self._rows,
                 answered=answered, failed=failed,
             )  # fmt: skip
         asked = requests_for(self.objectives, model, self.settings.requests)
         requests = [self.settings.filled(request) for request in asked]
         seen = [*ledger.crystals().values(), *ledger.relaxed().values()]
+        best = best_values(self.objectives, ledger)
+        with watch("choose"):
+            old = left_over(ledger, surrogate, self.objectives, self.settings, best, count)
         drawn: list[Crystal] = []
         for drawing in range(DRAWINGS):
             with watch("draw"):
@@ -143,16 +148,19 @@ class Planner:
                     progress=self.progress,
                 )
             with watch("filter"):
-                verdicts = self._judge(drawn, seen)
+                crystals = [*drawn, *old]
+                verdicts = self._judge(crystals, seen)
             with watch("choose"):
-                choice = self._choose(drawn, verdicts, surrogate, ledger, count)
+                choice = self._choose(crystals, verdicts, surrogate, ledger, count, best)
             if len(choice.chosen) == count:
                 break
+        again = sorted(place for place in choice.chosen if place >= len(drawn))
         facts = {
             "generator": model.digest,
             "requests": [request.describe() for request in requests],
             "drawn": len(drawn),
-            "candidates": sum(verdict.status == "candidate" for verdict in verdicts),
+            "candidates": sum(v.status == "candidate" for v in verdicts[: len(drawn)]),
+            "left_over": len(again),
             "chosen": len(choice.chosen),
             "acquisition": choice.kind,
             "best": choice.best,
@@ -161,7 +169,7 @@ class Planner:
             "data_shares": self._shares,
             "seconds": watch.seconds,
         }
-        return Plan(facts, drawn, verdicts, choice.scores, choice.predicted, choice.chosen)
+        return choice.plan(facts, crystals, verdicts, [*range(len(drawn)), *again])
 
     def _judge(self, crystals: Sequence[Crystal], seen: Sequence[Crystal]) -> list[Verdict]:
         """Judge crystals by the data, and what is left by the database."""
@@ -180,6 +188,7 @@ class Planner:
         surrogate: Surrogate,
         ledger: Ledger,
         count: int,
+        best: dict[str, float],
     ) -> _Choice:
         """Score the candidates, and choose among them under the caps."""
         places = [i for i, verdict in enumerate(verdicts) if verdict.status == "candidate"]
@@ -187,7 +196,6 @@ class Planner:
         predicted = surrogate.predict(some) if some else {}
         known = [objective for objective in self.objectives if objective.name in predicted]
         kind = self.settings.acquisition if known else "random"
-        best = best_values(self.objectives, ledger)
         if kind == "random":
             scores = _in_order(some)
         else:
@@ -234,15 +242,23 @@ class _Choice:
     chosen: dict[int, int]
     hoped: float | None
 
-
-def hit_chances(objectives: Sequence[Objective], predicted: Predicted) -> NDArray[np.float64]:
-    """Return the predicted probability, shape (M,), that a crystal meets all objectives.
-
-    The numbers count as normally distributed and independent of each other.
-    """
-    chances = [chance(objective, *predicted[objective.name]) for objective in objectives]
-    found: NDArray[np.float64] = np.prod(chances, axis=0)
-    return found
+    def plan(
+        self,
+        facts: dict[str, Any],
+        crystals: Sequence[Crystal],
+        verdicts: Sequence[Verdict],
+        kept: Sequence[int],
+    ) -> Plan:
+        """Return the plan of a round that keeps these places."""
+        where = {place: new for new, place in enumerate(kept)}
+        return Plan(
+            facts,
+            [crystals[i] for i in kept],
+            [verdicts[i] for i in kept],
+            self.scores[list(kept)],
+            {k: (mean[list(kept)], std[list(kept)]) for k, (mean, std) in self.predicted.items()},
+            {where[place]: rank for place, rank in self.chosen.items()},
+        )
 
 
 def base_shares(data: Sequence[Crystal], control: Control | None) -> dict[int, float] | None:

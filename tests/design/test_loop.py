@@ -9,12 +9,12 @@ import pytest
 
 from pyg_crysdiff.data import read_crystals
 from pyg_crysdiff.design import Answer, design, evaluating, learning, read_objectives
+from pyg_crysdiff.design.acquisition import hit_chances
 from pyg_crysdiff.design.choosing import Caps
 from pyg_crysdiff.design.fine_tune_settings import FineTune
 from pyg_crysdiff.design.learning import Learned
 from pyg_crysdiff.design.ledger import Ledger
 from pyg_crysdiff.design.outcome import status_lines
-from pyg_crysdiff.design.planning import hit_chances
 from pyg_crysdiff.sampling import Control
 from tests.design.loop_toys import (
     SETTINGS,
@@ -50,7 +50,8 @@ def test_rounds_up_to_the_budget(whole):
     rounds = found.ledger.rounds()
     assert [one["state"] for one in rounds] == ["closed"] * 3
     assert [one["counts"].get("failed", 0) for one in rounds] == [1, 0, 0]
-    assert all(sum(one["counts"].values()) == one["drawn"] for one in rounds)
+    for one in rounds:  # chosen ones of earlier rounds stand beside those that were drawn
+        assert sum(one["counts"].values()) == one["drawn"] + one["left_over"]
     assert len({digest for *_, digest in story(folder)}) == 10
     assert lines[0].startswith("round 1: 12 drawn, ")
     assert ", 4 chosen (predicted hits " in lines[0]
@@ -201,8 +202,9 @@ def test_without_values_the_first_round_takes_them_as_drawn(checkpoint, tmp_path
     assert "4 chosen (in the order of drawing)" in lines[0]
     table = found.ledger.candidates()
     chosen = table[table["key"].notna()].sort_values("rank")["place"].tolist()
-    fit = table.loc[~table["status"].isin(["invalid", "twice"]), "place"].tolist()
-    assert chosen == fit[:4]
+    fit = table[~table["status"].isin(["invalid", "twice"])]
+    turn = fit.groupby("request").cumcount()  # both requests in turn
+    assert chosen == fit["place"][turn.sort_values(kind="stable").index].tolist()[:4]
 
 
 def test_generators_that_were_accepted_draw_from_then_on(checkpoint, tmp_path, monkeypatch):
@@ -347,3 +349,17 @@ def test_values_of_another_scale_are_not_learnt(checkpoint, tmp_path):
     assert found.ledger.rounds()[0]["predictor"]["energy"]["known"] == 0
     found, lines = run(checkpoint, tmp_path / "other", 4)
     assert found.ledger.rounds()[0]["predictor"]["energy"]["known"] == 24
+
+
+def test_what_was_left_over_is_chosen_when_it_is_the_best(checkpoint, tmp_path):
+    """Drawn in round 1 and not chosen, some of it comes before what is drawn later."""
+    found, _ = run(checkpoint, tmp_path / "run", 16)
+    rounds = found.ledger.rounds()
+    assert rounds[0]["left_over"] == 0
+    assert sum(one["left_over"] for one in rounds) > 0
+    table = found.ledger.candidates()
+    again = table[(table["place"] >= 12) & (table["round"] > 1)]
+    assert len(again) == sum(one["left_over"] for one in rounds)
+    assert again["key"].notna().all()
+    digests = [digest for *_, digest in story(tmp_path / "run")]
+    assert len(set(digests)) == len(digests) == 16  # nothing is evaluated twice
