@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Composition, Element
+from scipy.optimize import linprog
 
 from pyg_crysdiff.data.archives import read_file
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.storage import file_digest, replacing
 
 _MOST_LISTED = 10  # elements of a system whose subsystems are listed; more are searched for
+_MOST_ELEMENTS = 7  # of a system whose whole hull is made
 _FACTS = ("judge", "settings", "scheme", "source")
 
 
@@ -56,6 +58,8 @@ class Hull:
         system = _system(composition)
         if not self.knows(system):
             return float("nan")
+        if len(system) > _MOST_ELEMENTS:
+            return _lowest_mixture(self._inside(system), composition)
         if system not in self._diagrams:
             self._diagrams[system] = PhaseDiagram(self._inside(system))
         return float(self._diagrams[system].get_hull_energy_per_atom(composition))
@@ -74,6 +78,18 @@ class Hull:
             sizes = range(1, len(system) + 1)
             parts = [frozenset(p) for n in sizes for p in combinations(sorted(system), n)]
         return [entry for part in parts for entry in self._by_system.get(part, ())]
+
+
+def _lowest_mixture(entries: Sequence[PDEntry], composition: Composition) -> float:
+    """Return the energy of the hull at one composition, eV/atom, by linear programming.
+
+    A whole hull takes a time that grows exponentially with the number of elements; this does not.
+    """
+    elements = list(composition.elements)
+    shares = np.array([[e.composition.get_atomic_fraction(x) for e in entries] for x in elements])
+    wanted = np.array([composition.get_atomic_fraction(x) for x in elements])
+    energies = np.array([entry.energy_per_atom for entry in entries])
+    return float(linprog(energies, A_eq=shares, b_eq=wanted).fun)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 from pymatgen.analysis.phase_diagram import PDEntry
-from pymatgen.core import Composition
+from pymatgen.core import Composition, Element
 from pymatgen.entries.computed_entries import ComputedEntry
 
 from pyg_crysdiff.data import Crystal
@@ -81,6 +81,29 @@ def test_a_system_of_many_elements_sees_all_its_subsystems():
     expected = (9 * -1.0 + 2 * -2.0) / 11
     assert hull.energy_above(crystal(*numbers), 0.0) == pytest.approx(-expected)
     assert hull.energy_above(crystal(*numbers[:8]), 0.0) == pytest.approx((6 + 4) / 8)
+
+
+def test_linear_programming_gives_the_energy_of_the_hull(monkeypatch):
+    """In systems of many elements; here it is held against pymatgen's hull of few."""
+    rng = np.random.default_rng(0)
+    elements = ["Li", "O", "Fe", "S"]
+    entries = [PDEntry(Composition(x), float(rng.normal())) for x in elements]
+    for _ in range(25):
+        amounts = dict(zip(elements, rng.integers(0, 4, 4) + np.eye(4, dtype=int)[0], strict=True))
+        composition = Composition(amounts)
+        entries.append(PDEntry(composition, float(rng.normal(-1)) * composition.num_atoms))
+    asked = [Composition(dict(zip(elements, x, strict=True))) for x in rng.integers(1, 9, (20, 4))]
+    whole = [Hull(entries).energy_at(one) for one in asked]
+    monkeypatch.setattr("pyg_crysdiff.evaluation.hull._MOST_ELEMENTS", 1)
+    assert [Hull(entries).energy_at(one) for one in asked] == pytest.approx(whole, abs=1e-8)
+
+
+def test_a_system_of_twenty_elements_takes_no_time():
+    elements = [Element.from_Z(z).symbol for z in range(3, 23)]
+    entries = [PDEntry(Composition(x), -1.0) for x in elements]
+    entries.append(PDEntry(Composition("LiNa"), -6.0))
+    found = Hull(entries).energy_at(Composition(dict.fromkeys(elements, 1)))
+    assert found == pytest.approx((-6.0 - 18.0) / 20)
 
 
 def test_a_hull_file_comes_back_as_it_was(tmp_path):
