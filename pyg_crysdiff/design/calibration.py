@@ -9,26 +9,11 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from pyg_crysdiff.design.agreement import LEVELS, coverage
 from pyg_crysdiff.design.curves import with_unit
 from pyg_crysdiff.pages.page import COLOURS
 
-WIDTHS = {50: 0.67449, 80: 1.28155, 95: 1.95996}  # of central normal intervals, in deviations
-_LEVELS = tuple(f"{percent}%" for percent in WIDTHS)
 Array = NDArray[np.float64]
-
-
-def coverage(values: Array, means: Array, stds: Array) -> dict[int, float]:
-    """Return which share of values lies in the central 50, 80 and 95 % of what was predicted.
-
-    Calibrated predictions have shares of .50, .80 and .95.
-
-    Args:
-        values: Evaluated values, (M,).
-        means: Predicted means, (M,).
-        stds: Predicted standard deviations of a normal distribution, (M,).
-    """
-    off = np.abs(values - means)
-    return {percent: float(np.mean(off <= z * stds)) for percent, z in WIDTHS.items()}
 
 
 def calibration_rows(
@@ -88,7 +73,7 @@ def held_out_rows(rounds: Sequence[Mapping[str, Any]], name: str) -> list[list[s
                 f"{facts.get('values', 0):,}",
                 f"{facts.get('held_out', 0):,}",
                 f"{facts['mae']:.4g}",
-                *(f"{shares[level]:.0%}" if level in shares else "" for level in _LEVELS),
+                *(f"{shares[level]:.0%}" if level in shares else "" for level in LEVELS),
             ]
         )
     return rows

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.formulas import anonymous_formula
+from pyg_crysdiff.evaluation.distribution import space_group
+
 
 @dataclass(frozen=True)
 class Caps:
@@ -94,3 +98,12 @@ def element_shares(elements: Sequence[Collection[int]]) -> dict[int, float]:
     """Return the share of crystals that hold each element."""
     found = Counter(z for each in elements for z in set(each))
     return {z: number / len(elements) for z, number in found.items()}
+
+
+def prototype(crystal: Crystal) -> str:
+    """Return anonymous formula and number of the space group, e.g. ``ABC3 221``.
+
+    The space group is that of spglib with a tolerance of 0.1 Angstrom.
+    """
+    group = space_group(crystal) if crystal.is_finite and crystal.reducible else 1
+    return f"{anonymous_formula(crystal)} {group}"

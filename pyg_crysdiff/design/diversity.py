@@ -11,8 +11,8 @@ from ase.data import chemical_symbols
 from scipy.stats import binom
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.data.formulas import anonymous_formula, reduced_formula
-from pyg_crysdiff.evaluation.distribution import space_group
+from pyg_crysdiff.data.formulas import reduced_formula
+from pyg_crysdiff.design.choosing import prototype
 
 GROWTH = 2.0  # times its first share at which an element's share is named
 _FEWEST = 5  # crystals with an element below which its share says nothing
@@ -26,15 +26,6 @@ def element_shares(crystals: Sequence[Crystal]) -> dict[str, float]:
         chemical_symbols[z] for crystal in crystals for z in set(crystal.atomic_numbers.tolist())
     )
     return {symbol: n / len(crystals) for symbol, n in counts.most_common()}
-
-
-def prototype(crystal: Crystal) -> str:
-    """Return anonymous formula and number of the space group, e.g. ``ABC3 221``.
-
-    The space group is that of spglib with a tolerance of 0.1 Angstrom.
-    """
-    group = space_group(crystal) if crystal.is_finite and crystal.reducible else 1
-    return f"{anonymous_formula(crystal)} {group}"
 
 
 def diversity_rows(rounds: Mapping[int, Sequence[Crystal]]) -> list[list[str]]:

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, spearmanr
+from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Kernel, Matern, WhiteKernel
+
+from pyg_crysdiff.design.agreement import agreement
 
 MEMBERS = 4
 _SHARE = 0.5  # of the features that a member sees
@@ -20,7 +22,6 @@ _TUNED = 500  # crystals from which the kernel's numbers are found
 _CHECKED = 500  # most crystals that are held out
 _FAR = 5.0  # standard deviations; features beyond are cut
 _WIDE = 10.0  # interquartile ranges from the median; values beyond are cut
-LEVELS = (0.5, 0.8, 0.95)
 
 
 @dataclass(frozen=True)
@@ -88,35 +89,6 @@ class Ensemble:
             standard = _standard(rows[usable], self.centre, self.spread)
             mean[usable], std[usable] = _together(self.members, standard)
         return mean, std * self.scale
-
-
-def agreement(
-    values: NDArray[np.float64], mean: NDArray[np.float64], std: NDArray[np.float64]
-) -> dict[str, Any]:
-    """Return how predictions agree with values, as JSON can hold it.
-
-    Args:
-        values: True values, (M,).
-        mean: Predicted values, (M,).
-        std: Their standard deviations, (M,).
-
-    Returns:
-        ``mae``, ``rmse``, ``rank_correlation`` (Spearman), and ``coverage``: for the central 50,
-        80 and 95 % intervals of normal distributions the share of values that lie within.
-    """
-    ok = np.isfinite(values) & np.isfinite(mean) & np.isfinite(std)
-    if not ok.any():
-        return {"mae": None, "rmse": None, "rank_correlation": None, "coverage": {}}
-    off = values[ok] - mean[ok]
-    within = np.abs(off)[:, None] <= std[ok][:, None] * norm.ppf([(1 + p) / 2 for p in LEVELS])
-    varied = ok.sum() > 2 and np.ptp(values[ok]) > 0 and np.ptp(mean[ok]) > 0
-    rank = float(spearmanr(values[ok], mean[ok])[0]) if varied else None
-    return {
-        "mae": float(np.abs(off).mean()),
-        "rmse": float(np.sqrt((off**2).mean())),
-        "rank_correlation": rank,
-        "coverage": {f"{p:.0%}": float(x) for p, x in zip(LEVELS, within.mean(0), strict=True)},
-    }
 
 
 def _cut(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.data.formulas import anonymous_formula, reduced_formula
+from pyg_crysdiff.data.formulas import reduced_formula
 from pyg_crysdiff.design.acquisition import acquisition, hit_chances
-from pyg_crysdiff.design.choosing import choose_batch, element_shares
+from pyg_crysdiff.design.choosing import choose_batch, element_shares, prototype
 from pyg_crysdiff.design.drawing import draw, requests_for
 from pyg_crysdiff.design.evidence import best_values, labelled, outcomes
 from pyg_crysdiff.design.filtering import Filter, Known, Verdict
@@ -26,7 +26,6 @@ from pyg_crysdiff.design.settings import DesignSettings
 from pyg_crysdiff.design.surrogate import Surrogate
 from pyg_crysdiff.design.watch import Watch
 from pyg_crysdiff.diffusion.noise import crystal_seed
-from pyg_crysdiff.evaluation.distribution import space_group
 from pyg_crysdiff.known.database import Database
 from pyg_crysdiff.models.checkpoint import LoadedModel
 from pyg_crysdiff.sampling.control import Control
@@ -208,7 +207,7 @@ class Planner:
         order = choose_batch(
             scores,
             [reduced_formula(crystal) for crystal in some],
-            [_prototype(c) for c in some] if caps.per_prototype else [""] * len(some),
+            [prototype(c) for c in some] if caps.per_prototype else [""] * len(some),
             [set(crystal.atomic_numbers.tolist()) for crystal in some],
             count,
             caps,
@@ -288,7 +287,3 @@ def _spread(values: NDArray[np.float64], places: Sequence[int], count: int) -> N
     out = np.full(count, math.nan)
     out[list(places)] = values
     return out
-
-
-def _prototype(crystal: Crystal) -> str:
-    return f"{anonymous_formula(crystal)}, {space_group(crystal)}"

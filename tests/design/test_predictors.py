@@ -5,7 +5,8 @@ import pytest
 from scipy.stats import norm
 
 from pyg_crysdiff.data import Crystal
-from pyg_crysdiff.design.ensemble import Ensemble, agreement
+from pyg_crysdiff.design.agreement import agreement
+from pyg_crysdiff.design.ensemble import Ensemble
 from pyg_crysdiff.design.failing import AnswerChance
 from pyg_crysdiff.design.features import features
 from pyg_crysdiff.design.objectives import Objective

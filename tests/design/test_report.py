@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from pyg_crysdiff.design import Answer
-from pyg_crysdiff.design.calibration import calibration_rows, coverage, held_out_rows
+from pyg_crysdiff.design.agreement import coverage
+from pyg_crysdiff.design.calibration import calibration_rows, held_out_rows
 from pyg_crysdiff.design.curves import best_so_far, hit_counts, read_baselines, zoom_to
 from pyg_crysdiff.design.diversity import element_shares, growth_warnings
 from pyg_crysdiff.design.ledger import Ledger
@@ -83,9 +84,9 @@ def test_coverage_of_a_normal_predictor():
     means = rng.normal(size=20_000)
     values = means + rng.normal(0, 0.3, 20_000)
     shares = coverage(values, means, np.full(20_000, 0.3))
-    assert [shares[p] for p in (50, 80, 95)] == pytest.approx([0.5, 0.8, 0.95], abs=0.015)
+    assert list(shares.values()) == pytest.approx([0.5, 0.8, 0.95], abs=0.015)
     too_sure = coverage(values, means, np.full(20_000, 0.1))
-    assert too_sure[95] < 0.55
+    assert too_sure["95%"] < 0.55
 
 
 def test_calibration_by_round_leaves_out_what_has_no_prediction():
