@@ -1,14 +1,13 @@
 """Novelty against a database in an evaluation, and in a selection."""
 
 import json
-from argparse import Namespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from pyg_crysdiff.cli import main
-from pyg_crysdiff.cli.select import _known as known_of
+from pyg_crysdiff.cli.known import known_crystals
 from pyg_crysdiff.data import Crystal, load_dataset
 from pyg_crysdiff.data.writers import write_extxyz
 from pyg_crysdiff.evaluation import Protocol, evaluate
@@ -116,6 +115,6 @@ def test_none_that_is_known_is_selected(crystals, database):
     chosen = select(crystals, 12, Volume(), 0.0, known=database)
     assert chosen == select(crystals, 12, Volume(), 0.0, known=crystals[:8])
     assert set(chosen) <= set(range(8, 12))
-    args = Namespace(new_to=str(database.path))
-    assert select(crystals, 12, Volume(), 0.0, known=known_of(args)) == chosen
+    known = known_crystals(str(database.path), {})
+    assert select(crystals, 12, Volume(), 0.0, known=known) == chosen
     assert chosen
