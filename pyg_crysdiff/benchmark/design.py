@@ -144,7 +144,6 @@ class _Benchmark:
             return random_counts(pool, self.objectives, self.task.budget, seed), {"seed": seed}
         model, trained = self._generator(seed, known, words)
         folder = self.settings.out / "runs" / f"{file_stem(method)}-seed{seed}"
-        started = time.perf_counter()
         database = self.task.known
         found = design(
             model.path, self.objectives, self.oracle, self.task.budget, folder,
@@ -158,7 +157,6 @@ class _Benchmark:
         return counts, {
             "seed": seed,
             "folder": str(folder.relative_to(self.settings.out)),
-            "seconds": round(time.perf_counter() - started, 1),
             "checkpoint": model.digest,
             **trained,
             **_told(found.ledger),
@@ -247,6 +245,7 @@ def _told(ledger: Ledger) -> dict[str, Any]:
     learnt = [one["learning"]["accepted"] for one in rounds if one.get("learning")]
     return {
         "rounds": len(rounds),
+        "seconds": round(sum(sum(one.get("seconds", {}).values()) for one in rounds), 1),
         "drawn": sum(one["drawn"] for one in rounds),
         "candidates": sum(one["candidates"] for one in rounds),
         "failed": int((table["problem"] != "").sum()),
