@@ -115,9 +115,9 @@ def design_tables() -> str:
 
 def _design_table(results: Results) -> str:
     columns, design = columns_of(results.rows), results.settings["design"]
-    title = (
-        f"{results.dataset}; known: {results.settings['known_at_start']}; {design['seeds']} seeds"
-    )
+    wanted, count = " and ".join(results.settings["wanted"]), design["seeds"]
+    known = results.settings["known_at_start"]
+    title = f"{results.dataset}, {wanted}; known: {known}; {count} seed{'s' * (count > 1)}"
     heads = [title, *columns.values(), "drawn", "failed", "minutes"]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in results.rows:

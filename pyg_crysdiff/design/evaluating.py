@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.design.answers import Answer, Oracle
@@ -15,7 +15,13 @@ from pyg_crysdiff.design.oracles.combined import title_of
 from pyg_crysdiff.design.watch import Watch
 from pyg_crysdiff.progress import bar
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from pyg_crysdiff.design.filtering import Verdict
+
 Say = Callable[[str], None]
+Judge = Callable[[Sequence[Crystal], Sequence[Crystal]], "list[Verdict]"]
 
 
 def evaluate(
@@ -88,13 +94,16 @@ def _sound(answer: Answer) -> Answer:
 
 
 def close_last(
-    ledger: Ledger, say: Say, seconds: Mapping[str, float] | None = None
+    ledger: Ledger, say: Say, judge: Judge, seconds: Mapping[str, float] | None = None
 ) -> dict[str, Any] | None:
     """Close the last round, all of whose answers are there, and return what is known of it.
+
+    What relaxed to a known crystal, or to one that was found before, is no hit.
 
     Args:
         ledger: Holds it.
         say: Is told what the round has brought.
+        judge: Tells of relaxed crystals, given those that were found before, what is not new.
         seconds: Of parts of the round, to be added to those that the ledger holds.
     """
     rounds = ledger.rounds()
@@ -104,11 +113,16 @@ def close_last(
     if last["state"] == "closed":
         return last
     table = ledger.evaluations()
-    mine = table[table["round"] == last["round"]]
+    mine = table["round"] == last["round"]
+    became = _no_longer_new(ledger, table[table["hit"] & mine], table[table["hit"] & ~mine], judge)
+    table["hit"] &= ~table["key"].isin(became)
+    mine = table[mine]
+    facts = {"hits": int(mine["hit"].sum()), "relaxed_to": became}
     ledger.close_round(
-        last["round"],
-        {"hits": int(mine["hit"].sum()), "seconds": {**last.get("seconds", {}), **(seconds or {})}},
+        last["round"], {**facts, "seconds": {**last.get("seconds", {}), **(seconds or {})}}
     )
+    if became:
+        say(f"round {last['round']}: {len(became)} relaxed to crystals that are not new")
     if len(mine):
         failed = int((mine["problem"] != "").sum())
         say(
@@ -117,3 +131,19 @@ def close_last(
             "so far"
         )
     return last
+
+
+def _no_longer_new(
+    ledger: Ledger, hits: pd.DataFrame, before: pd.DataFrame, judge: Judge
+) -> dict[str, str]:
+    """Return key and verdict of hits whose relaxed crystal is known or was found before."""
+    relaxed = ledger.relaxed(hits["key"])
+    if not relaxed:
+        return {}
+    seen = list(ledger.relaxed(before["key"]).values())
+    verdicts = judge(list(relaxed.values()), seen)
+    return {
+        key: verdict.status
+        for key, verdict in zip(relaxed, verdicts, strict=True)
+        if verdict.status in ("known", "seen", "twice")
+    }

@@ -266,14 +266,18 @@ class Ledger:
         """Return a line for every answer, in the order in which they came.
 
         Columns: ``key``, ``round``, ``order`` (from 1), ``formula``, ``problem``, ``seconds``,
-        ``hit``, one for each number by its name, and what was predicted before:
-        ``predicted_NAME``, ``std_NAME``. What is missing is NaN.
+        ``hit``, ``relaxed_to`` (``known``, ``seen`` or ``twice`` where the relaxed crystal is not
+        new), one for each number by its name, and what was predicted before: ``predicted_NAME``,
+        ``std_NAME``. What is missing is NaN.
         """
         query = (
             "SELECT answers.key, round, formula, problem, numbers, facts, predicted FROM answers "
             "JOIN candidates ON candidates.key = answers.key ORDER BY answers.number"
         )
-        return evaluation_table(self.objectives, self._query(query))
+        became: dict[str, str] = {}
+        for (text,) in self._query("SELECT facts FROM rounds ORDER BY number"):
+            became |= json.loads(text).get("relaxed_to", {})
+        return evaluation_table(self.objectives, self._query(query), became)
 
     def models(self) -> list[dict[str, Any]]:
         """Return the models of every round: what drew, what predicted, what was learned."""

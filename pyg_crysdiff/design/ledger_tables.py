@@ -24,7 +24,7 @@ CANDIDATE, LEFT, CHOSEN = "candidate", "left", "chosen"
 Predicted = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 Row = tuple[Any, ...]
 # Columns of every table of evaluations, which no number can be called.
-COLUMNS = ("key", "round", "order", "formula", "problem", "seconds", "hit")
+COLUMNS = ("key", "round", "order", "formula", "problem", "seconds", "hit", "relaxed_to")
 
 
 def candidate_rows(
@@ -72,12 +72,16 @@ def table_of(rows: Sequence[Row], names: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame.from_records(rows, columns=list(names))
 
 
-def evaluation_table(objectives: Sequence[Objective], rows: Sequence[Row]) -> pd.DataFrame:
+def evaluation_table(
+    objectives: Sequence[Objective], rows: Sequence[Row], relaxed_to: Mapping[str, str]
+) -> pd.DataFrame:
     """Return a line for every answer.
 
     Args:
         objectives: They decide what is a hit, and have a column each.
         rows: Key, round, formula, problem, and as JSON: numbers, facts, and what was predicted.
+        relaxed_to: Key to what a crystal became that is not new any more: ``known``, ``seen`` or
+            ``twice``. It is no hit.
     """
     table = table_of([row[:4] for row in rows], ["key", "round", "formula", "problem"])
     values, facts, predicted = ([json.loads(row[k]) for row in rows] for k in (4, 5, 6))
@@ -90,7 +94,9 @@ def evaluation_table(objectives: Sequence[Objective], rows: Sequence[Row]) -> pd
         if name not in COLUMNS
     }
     # No number of a failed evaluation counts, whatever an oracle puts beside the problem.
-    table["hit"] = hits(objectives, columns) & (table["problem"] == "").to_numpy(dtype=bool)
+    table["relaxed_to"] = [relaxed_to.get(key, "") for key in table["key"]]
+    good = (table["problem"] == "") & (table["relaxed_to"] == "")
+    table["hit"] = hits(objectives, columns) & good.to_numpy(dtype=bool)
     for name in dict.fromkeys(name for one in predicted for name in one):
         pairs = [one.get(name, (None, None)) for one in predicted]
         for k, column in enumerate((f"predicted_{name}", f"std_{name}")):

@@ -189,7 +189,7 @@ class _Run:
                 self.ledger, self.oracle, self.wait, self.say, progress=self.progress, watch=watch
             ):
                 return False
-            last = close_last(self.ledger, self.say, watch.seconds)
+            last = close_last(self.ledger, self.say, self.planner.judge, watch.seconds)
             if last is not None and not last["chosen"]:
                 self.say(
                     f"no new crystal among the {last['drawn']:,} drawn in round {last['round']}: "

@@ -25,7 +25,10 @@ def write_outcome(ledger: Ledger, *, report: bool = True) -> None:
         if not (path := folder / "hits" / f"{key}.cif").exists():
             write_text(path, crystal_to_cif(crystals[key]))
     write_extxyz([crystals[key] for key in table["key"]], folder / "hits.extxyz")
-    write_text(folder / "hits.csv", table.drop(columns=["hit", "problem"]).to_csv(index=False))
+    write_text(
+        folder / "hits.csv",
+        table.drop(columns=["hit", "problem", "relaxed_to"]).to_csv(index=False),
+    )
     if report:
         from pyg_crysdiff.design.report import write_report  # noqa: PLC0415  (imports plotly)
 

@@ -148,7 +148,7 @@ class Planner:
                 )
             with watch("filter"):
                 crystals = [*drawn, *old]
-                verdicts = self._judge(crystals, seen)
+                verdicts = self.judge(crystals, seen)
             with watch("choose"):
                 choice = self._choose(crystals, verdicts, surrogate, ledger, count, best)
             if len(choice.chosen) == count:
@@ -170,8 +170,13 @@ class Planner:
         }
         return choice.plan(facts, crystals, verdicts, [*range(len(drawn)), *again])
 
-    def _judge(self, crystals: Sequence[Crystal], seen: Sequence[Crystal]) -> list[Verdict]:
-        """Judge crystals by the data, and what is left by the database."""
+    def judge(self, crystals: Sequence[Crystal], seen: Sequence[Crystal]) -> list[Verdict]:
+        """Judge crystals by the data, and what is left by the database.
+
+        Args:
+            crystals: As drawn, or as relaxed.
+            seen: Crystals that were evaluated before.
+        """
         first, *more = self._filters
         verdicts = first.judge(crystals, seen)
         for judge in more:

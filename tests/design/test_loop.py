@@ -4,10 +4,11 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from pyg_crysdiff.data import read_crystals
+from pyg_crysdiff.data import Crystal, read_crystals
 from pyg_crysdiff.design import Answer, design, evaluating, learning, read_objectives
 from pyg_crysdiff.design.acquisition import hit_chances
 from pyg_crysdiff.design.choosing import Caps
@@ -15,6 +16,7 @@ from pyg_crysdiff.design.fine_tune_settings import FineTune
 from pyg_crysdiff.design.learning import Learned
 from pyg_crysdiff.design.ledger import Ledger
 from pyg_crysdiff.design.outcome import status_lines
+from pyg_crysdiff.evaluation.validity import structural_problem
 from pyg_crysdiff.sampling import Control
 from tests.design.loop_toys import (
     SETTINGS,
@@ -363,3 +365,28 @@ def test_what_was_left_over_is_chosen_when_it_is_the_best(checkpoint, tmp_path):
     assert again["key"].notna().all()
     digests = [digest for *_, digest in story(tmp_path / "run")]
     assert len(set(digests)) == len(digests) == 16  # nothing is evaluated twice
+
+
+class RelaxingOracle(ToyOracle):
+    """Everything meets the bound; every third relaxes to a known crystal, every third to one."""
+
+    def ask(self, crystals):
+        one = Crystal(np.eye(3) * 4, np.array([[0, 0, 0], [0.5, 0.5, 0.5]]), np.array([6, 8]))
+        known = next(c for c in toy_data() if structural_problem(c) is None)
+        for key, _ in super().ask(crystals):
+            became = [known, one, crystals[key]][int(key) % 3]
+            yield key, Answer({"energy": 0.0}, "", became)
+
+
+def test_what_relaxes_to_a_known_or_found_crystal_is_no_hit(checkpoint, tmp_path):
+    found, lines = run(checkpoint, tmp_path, 10, RelaxingOracle(forwards=True))
+    table = found.evaluated
+    number = table["key"].astype(int)
+    assert set(table["relaxed_to"][number % 3 == 0]) == {"known"}
+    same = table["relaxed_to"][number % 3 == 1].tolist()  # of numbers 1, 4, 7 and 10
+    assert same == ["", "twice", "seen", "seen"]
+    assert set(table["relaxed_to"][number % 3 == 2]) == {""}
+    assert table["hit"].tolist() == (table["relaxed_to"] == "").tolist()
+    assert len(found.hits) == table["hit"].sum() == 4
+    assert sum(one["hits"] for one in found.ledger.rounds()) == 4
+    assert "round 1: 2 relaxed to crystals that are not new" in lines

@@ -136,14 +136,15 @@ def test_a_table_of_the_design_benchmark(script, tmp_path, monkeypatch):
         Row("loop", "measured", "this run", metrics, {"runs": runs}),
         Row("random", "measured", "this run", metrics, {"runs": [{"seed": 0}]}),
     ]
-    settings = {"known_at_start": "20 crystals", "design": {"seeds": 2}}
+    settings = {"known_at_start": "20 crystals", "design": {"seeds": 2}, "wanted": ["e=:1"]}
     Results("Set", "official", 0, rows=rows, settings=settings, task="design").save(
         tmp_path / "r.json"
     )
     script.keep_in(script.KEPT_DESIGN, "set", tmp_path / "r.json")
     lines = script.design_tables().splitlines()
     assert lines[0] == (
-        "| Set; known: 20 crystals; 2 seeds | hits of 50 | hits of 500 | drawn | failed | minutes |"
+        "| Set, e=:1; known: 20 crystals; 2 seeds | hits of 50 | hits of 500 | drawn | failed | "
+        "minutes |"
     )
     assert lines[2] == "| loop | 8 (7-8) | 120 | 1,050 | 4 | 2 |"
     assert lines[3] == "| random | 8 (7-8) | 120 |  |  |  |"
