@@ -13,6 +13,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
+from pyg_crysdiff.storage import sqlite
+
 LEDGER = "ledger.sqlite"
 APPLICATION = 0x43584453  # "CXDS"
 SCHEMA = 1
@@ -63,8 +65,9 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=_BUSY)
         try:
             connection.isolation_level = None
-            if _number(connection, "schema_version") == 0:
-                _make_tables(connection)
+            if sqlite.pragma(connection, "schema_version") == 0:
+                with sqlite.transaction(connection):
+                    sqlite.make_tables(connection, _TABLES, APPLICATION, SCHEMA)
             _check_is_ours(connection, path)
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA journal_mode = WAL")  # stays as it is where that fails
@@ -72,15 +75,6 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
-
-
-def _make_tables(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    for statement in _TABLES.split(";\n"):
-        connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {APPLICATION}")
-    connection.execute(f"PRAGMA user_version = {SCHEMA}")
-    connection.execute("COMMIT")
 
 
 def close_for_good(connection: sqlite3.Connection) -> None:
@@ -94,15 +88,8 @@ def close_for_good(connection: sqlite3.Connection) -> None:
 @contextmanager
 def transaction(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
     """Keep all that is written in a block, or nothing of it."""
-    with _named(path):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+    with _named(path), sqlite.transaction(connection):
+        yield
 
 
 @contextmanager
@@ -130,7 +117,7 @@ def _readable(path: Path) -> sqlite3.Connection:
         name = f"file:{quote(str(path.absolute()))}?mode=ro{option}"
         connection = sqlite3.connect(name, uri=True, timeout=_BUSY, isolation_level=None)
         try:
-            _number(connection, "schema_version")  # touches the file
+            sqlite.pragma(connection, "schema_version")  # touches the file
         except sqlite3.OperationalError as error:
             connection.close()
             is_closed = error.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN"))
@@ -144,14 +131,10 @@ def _readable(path: Path) -> sqlite3.Connection:
     raise AssertionError("one of the two returns or raises")
 
 
-def _number(connection: sqlite3.Connection, pragma: str) -> int:
-    return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
-
-
 def _check_is_ours(connection: sqlite3.Connection, path: Path) -> None:
-    if _number(connection, "application_id") != APPLICATION:
+    if sqlite.pragma(connection, "application_id") != APPLICATION:
         raise ValueError(f"{path} is an SQLite file of another program, and no ledger of a design")
-    if (version := _number(connection, "user_version")) != SCHEMA:
+    if (version := sqlite.pragma(connection, "user_version")) != SCHEMA:
         raise ValueError(
             f"{path} has version {version} of the ledger's tables, and this release reads version "
             f"{SCHEMA}: update pyg_crysdiff"
@@ -161,20 +144,13 @@ def _check_is_ours(connection: sqlite3.Connection, path: Path) -> None:
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
     """Turn SQLite's errors into ones that name the file and say what to do."""
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise  # of our own making
-    except sqlite3.DatabaseError as error:
-        name = getattr(error, "sqlite_errorname", "")
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise ValueError(f"{path} is in use by another process; try again") from error
-        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
-            raise PermissionError(
-                f"{path} cannot be opened ({error}): it or its folder may not be written to"
-            ) from error
-        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
-            raise OSError(f"{path}: {error}") from error
-        raise ValueError(
-            f"{path} is damaged ({error}): copy it again, or choose another output folder"
-        ) from error
+    own: sqlite3.IntegrityError | None = None
+    with sqlite.named_errors(
+        path, busy="is in use", damaged="copy it again, or choose another output folder"
+    ):
+        try:
+            yield
+        except sqlite3.IntegrityError as error:  # of our own making
+            own = error
+    if own is not None:
+        raise own

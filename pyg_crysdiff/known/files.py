@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
+
+from pyg_crysdiff.storage.sqlite import make_tables, named_errors, pragma, transaction
 
 APPLICATION = 0x43585442  # "CXTB"
 SCHEMA = 1
@@ -62,11 +64,8 @@ def make_file(path: Path) -> None:
     with _named(path), closing(sqlite3.connect(path, timeout=_BUSY)) as connection:
         connection.isolation_level = None
         connection.execute("BEGIN IMMEDIATE")  # one of several that start at once makes the tables
-        if _number(connection, "schema_version") == 0:
-            for statement in _TABLES.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA}")
+        if pragma(connection, "schema_version") == 0:
+            make_tables(connection, _TABLES, APPLICATION, SCHEMA)
         connection.execute("COMMIT")
         _check_is_ours(connection, path)
 
@@ -97,14 +96,8 @@ def writing(path: Path) -> Iterator[sqlite3.Connection]:
         connection.isolation_level = None
         _check_is_ours(connection, path)
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             yield connection
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
 
 
 def _readable(path: Path) -> sqlite3.Connection:
@@ -115,7 +108,7 @@ def _readable(path: Path) -> sqlite3.Connection:
         if error.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
             # A writer was killed: only who may write can take back the half of its transaction.
             with closing(sqlite3.connect(path, timeout=_BUSY)) as connection:
-                _number(connection, "schema_version")
+                pragma(connection, "schema_version")
             return _opened(path, "mode=ro")
         if error.sqlite_errorname in ("SQLITE_PROTOCOL", "SQLITE_IOERR_LOCK", "SQLITE_NOLFS"):
             return _opened(path, "mode=ro&nolock=1")  # a file system without locks
@@ -126,15 +119,11 @@ def _opened(path: Path, options: str) -> sqlite3.Connection:
     place = quote(str(path.absolute()))
     connection = sqlite3.connect(f"file:{place}?{options}", uri=True, timeout=_BUSY)
     try:
-        _number(connection, "schema_version")  # touches the file
+        pragma(connection, "schema_version")  # touches the file
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _number(connection: sqlite3.Connection, pragma: str) -> int:
-    return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
 
 
 def is_sqlite(path: Path) -> bool:
@@ -158,35 +147,24 @@ def _check_is_sqlite(path: Path) -> None:
 
 
 def _check_is_ours(connection: sqlite3.Connection, path: Path) -> None:
-    if _number(connection, "application_id") != APPLICATION:
+    if pragma(connection, "application_id") != APPLICATION:
         raise ValueError(
             f"{path} is an SQLite file of another program, and no database of known crystals "
             "(crysdiff index makes them); it was left as it is"
         )
-    if (version := _number(connection, "user_version")) != SCHEMA:
+    if (version := pragma(connection, "user_version")) != SCHEMA:
         raise ValueError(
             f"{path} has version {version} of the tables of known crystals, and this release reads "
             f"version {SCHEMA}: update pyg_crysdiff, or make the database anew with crysdiff index"
         )
 
 
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ones that name the file and say what to do."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        name = getattr(error, "sqlite_errorname", "")
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            raise ValueError(f"{path} is being written by another process; try again") from error
-        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
-            raise PermissionError(
-                f"{path} cannot be opened ({error}): it or its folder may not be written to, or "
-                "the process that wrote it was killed; whoever may write there runs crysdiff index "
-                f"{path} once"
-            ) from error
-        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
-            raise OSError(f"{path}: {error}") from error
-        raise ValueError(
-            f"{path} is damaged ({error}): copy it again, or make it anew with crysdiff index"
-        ) from error
+def _named(path: Path) -> AbstractContextManager[None]:
+    """Let SQLite's errors name the file and say what to do."""
+    return named_errors(
+        path,
+        busy="is being written",
+        unwritable=", or the process that wrote it was killed; whoever may write there runs "
+        f"crysdiff index {path} once",
+        damaged="copy it again, or make it anew with crysdiff index",
+    )

@@ -9,6 +9,7 @@ second process never leaves half a file behind.
 - ``keeping``: results that are made once, and folders that belong to one run.
 - ``digests``: whether files or settings are still the same.
 - ``locks``: one writer per folder.
+- ``sqlite``: what SQLite files share.
 - ``names``: names of files.
 """
 
