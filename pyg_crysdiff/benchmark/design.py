@@ -38,6 +38,9 @@ from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.known import Database
 from pyg_crysdiff.models import LoadedModel, load_checkpoint
 from pyg_crysdiff.parallel import available_cores
+from pyg_crysdiff.platform import choose_device
+from pyg_crysdiff.property.judges import find_evaluator
+from pyg_crysdiff.property.model import PropertyModel
 from pyg_crysdiff.storage import only_writer, write_json
 from pyg_crysdiff.training import train
 
@@ -111,6 +114,14 @@ class _Benchmark:
             )
         return LookupOracle(self.parts, names)
 
+    @cached_property
+    def predictors(self) -> list[PropertyModel]:
+        """Trained models from which the choice starts."""
+        found = [find_evaluator(one, self.data.train) for one in self.task.predictors]
+        for one in found:
+            one.network.to(choose_device(self.device))
+        return found
+
     def run(self) -> Results:
         curves: dict[str, list[Counts]] = defaultdict(list)
         facts: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -150,6 +161,7 @@ class _Benchmark:
             settings=self.task.settings(method, seed, self.settings.sampler, self.device),
             data=known,
             known=None if database is None else Database(database), control=self.task.control,
+            predictors=self.predictors if self.task.chooses(method) else (),
             about={"checkpoint": str(model.path), "data": self.settings.dataset}, report=False,
             say=self.say, progress=self.progress,
         )  # fmt: skip

@@ -50,6 +50,8 @@ class DesignTask:
         per_composition: Most chosen crystals of one reduced formula; None for any number.
         control: Hard constraints of all draws.
         known: Database of further crystals that count as known.
+        predictors: Trained property models from which all methods that choose start, as
+            :func:`pyg_crysdiff.property.judges.find_evaluator` names them.
         timeout: Most seconds of a function or program for a crystal.
     """
 
@@ -69,6 +71,7 @@ class DesignTask:
     per_composition: int | None = 1
     control: Control | None = None
     known: Path | None = None
+    predictors: tuple[str, ...] = ()
     timeout: float = 3600.0
 
     def __post_init__(self) -> None:
@@ -85,6 +88,11 @@ class DesignTask:
         """Rounds of a loop."""
         return -(-self.budget // self.batch)
 
+    @staticmethod
+    def chooses(method: str) -> bool:
+        """Whether a method orders the draws by a predictor."""
+        return method not in (RANDOM, "unconditional", "conditional", "unchosen learning loop")
+
     def settings(
         self, method: str, seed: int, sampler: Sampler, device: str | None
     ) -> DesignSettings:
@@ -96,7 +104,7 @@ class DesignTask:
             sampler: Steps of the generator.
             device: Device of the generator.
         """
-        chooses = method not in ("unconditional", "conditional", "unchosen learning loop")
+        chooses = self.chooses(method)
         one_shot = method in ONE_SHOT
         growth = self.growth if self.brake and chooses else None
         caps = Caps(self.per_composition, element_growth=growth)

@@ -48,6 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "learning loop (default: the first six)",
     )  # fmt: skip
     add(
+        "--given-predictor", action="append", default=[], metavar="MODEL",
+        help="as --predictor of crysdiff design; repeated",
+    )  # fmt: skip
+    add(
         "--per-composition", type=whole, default=1,
         help="most chosen of one reduced formula; 0: any number (default: 1)",
     )  # fmt: skip
@@ -81,6 +85,7 @@ def run(args: argparse.Namespace, settings: Settings, say: Callable[[str], None]
         per_composition=args.per_composition or None,
         control=Control(allowed=allowed) if allowed else None,
         known=_database(args.known),
+        predictors=tuple(args.given_predictor),
     )
     return run_design(settings, task, say)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pyg_crysdiff.data import Crystal
     from pyg_crysdiff.design.fine_tune_settings import FineTune
     from pyg_crysdiff.design.settings import DesignSettings
+    from pyg_crysdiff.property.model import PropertyModel
 
 EXAMPLE = """examples:
   crysdiff design --checkpoint perov5-cds --target heat_ref=:0.44 --oracle lookup:perov5:val,test \\
@@ -112,6 +113,7 @@ def run(args: argparse.Namespace) -> None:
         data=data,
         known=known_crystals(args.known, data_options(args)) or None,
         control=control,
+        predictors=_predictors(args),
         trusted=args.trust,
         wait=args.wait,
         about=_about(args),
@@ -124,11 +126,25 @@ def run(args: argparse.Namespace) -> None:
     )
 
 
+def _predictors(args: argparse.Namespace) -> list[PropertyModel]:
+    if not args.predictor:
+        return []
+    from pyg_crysdiff.data import DATASETS  # noqa: PLC0415
+    from pyg_crysdiff.platform import choose_device  # noqa: PLC0415
+    from pyg_crysdiff.property.judges import find_evaluator  # noqa: PLC0415
+
+    found = [find_evaluator(one, DATASETS.get(args.data)) for one in args.predictor]
+    for one in found:
+        one.network.to(choose_device(args.device))
+    return found
+
+
 def _about(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the report calls things by."""
     from pyg_crysdiff import __version__  # noqa: PLC0415
 
     named = {name: getattr(args, name) for name in ("checkpoint", "data", "known")}
+    named["predictor"] = ", ".join(args.predictor) or None
     found = {name: str(value) for name, value in named.items() if value is not None}
     versions = f"pyg_crysdiff {__version__}"
     return {**found, "command": " ".join(["crysdiff", *sys.argv[1:]]), "versions": versions}

@@ -30,6 +30,12 @@ def add_known(parser: argparse.ArgumentParser) -> None:
 def add_choice(parser: argparse.ArgumentParser) -> None:
     """Declare options: which crystals are evaluated."""
     add = parser.add_argument_group("which crystals are evaluated").add_argument
+    add(
+        "--predictor", action="append", default=[], metavar="MODEL",
+        help="trained property model of a wanted number, from which the choice starts: a file of "
+        "crysdiff train-evaluator, a name such as perov5-predictor, cdvae:perov5; repeat for "
+        "several (default: all is learnt from --data and the evaluations)",
+    )  # fmt: skip
     add("--batch", type=count, default=50, help="evaluations in a round (default: 50)")
     add("--draws", type=count, default=2000, help="crystals drawn for a round (default: 2000)")
     add(

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyg_crysdiff.cli.samples import read_samples
-from pyg_crysdiff.storage import user_path
 
 if TYPE_CHECKING:
     from pyg_crysdiff.data import Crystal, CrystalDataset
     from pyg_crysdiff.known import Database
-
-_PARTS = ("train", "val", "test")
 
 
 def known_parts(
@@ -22,8 +18,7 @@ def known_parts(
     """Open all parts of a data set, or a file whose crystals carry the property.
 
     Args:
-        name: Name of a data set; a folder that is split by files; or another file or folder with
-            a property, which is one part called ``known``.
+        name: What :func:`pyg_crysdiff.data.parts.open_parts` reads, as ``perov5`` or a file.
         options: Options of ``load_dataset`` for a data set with a name.
 
     Returns:
@@ -33,20 +28,12 @@ def known_parts(
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read, or has no numeric property.
     """
-    from pyg_crysdiff.data import load_dataset  # noqa: PLC0415  (imports PyG)
-    from pyg_crysdiff.data.names import DATASET_NAMES  # noqa: PLC0415
-    from pyg_crysdiff.data.splits import split_files  # noqa: PLC0415
+    from pyg_crysdiff.data.parts import open_parts  # noqa: PLC0415  (imports PyG)
 
-    if name in DATASET_NAMES:
-        parts = {part: load_dataset(name, part, **options) for part in _PARTS}
-    elif not user_path(name).exists():
-        raise FileNotFoundError(
-            f"--lookup {name}: neither a data set ({', '.join(DATASET_NAMES)}) nor a file"
-        )
-    elif files := split_files(Path(user_path(name))):
-        parts = {part: load_dataset(name, part) for part in _PARTS if part in files}
-    else:
-        parts = {"known": load_dataset(name, "all")}
+    try:
+        parts = open_parts(name, **options)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"--lookup: {error}") from error
     first = next(iter(parts.values()))
     if first.property_name is None:
         raise ValueError(f"--lookup {name}: its crystals carry no numeric property to look up")

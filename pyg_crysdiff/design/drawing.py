@@ -112,11 +112,6 @@ def _beside(objective: Objective, known: PropertyStatistics) -> Interval:
     return low, high
 
 
-def round_seed(seed: int, number: int) -> int:
-    """Return the seed of the draws of one round of a run."""
-    return crystal_seed(seed, number, "design round")
-
-
 def draw(
     model: LoadedModel | str | Path,
     count: int,
@@ -139,7 +134,7 @@ def draw(
         model: The model, or its checkpoint.
         count: Number of crystals.
         requests: How it is asked.
-        seed: Seed, such as :func:`round_seed` makes.
+        seed: Seed.
         out: Folder; a request leaves its crystals in ``request0``, ``request1`` ...
         control: Hard constraints.
         device: Device; None for the best there is.

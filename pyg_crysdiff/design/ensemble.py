@@ -17,11 +17,12 @@ from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Kernel,
 from pyg_crysdiff.design.agreement import agreement
 
 MEMBERS = 4
+FEWEST = 20  # values from which a number is predicted
 _SHARE = 0.5  # of the features that a member sees
 _TUNED = 500  # crystals from which the kernel's numbers are found
 _CHECKED = 500  # most crystals that are held out
 _FAR = 5.0  # standard deviations; features beyond are cut
-_WIDE = 10.0  # interquartile ranges from the median; values beyond are cut
+_WIDE = 10.0  # interquartile ranges of the different values; what is further out is cut
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,13 @@ class Ensemble:
 
 
 def _cut(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cut values so far out that they would rule the fit, as the energy of a broken crystal."""
-    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-    wide = _WIDE * max(float(high - low), 1e-9 * max(1.0, abs(float(middle))))
+    """Cut values so far out that they would rule the fit, as the energy of a broken crystal.
+
+    A value that most crystals share, as the gap of metals, says nothing of the spread.
+    """
+    low, high = np.quantile(np.unique(values), [0.25, 0.75])
+    middle = float(np.median(values))
+    wide = _WIDE * max(float(high - low), 1e-9 * max(1.0, abs(middle)))
     return np.clip(values, middle - wide, middle + wide)
 
 

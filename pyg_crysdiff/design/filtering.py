@@ -178,21 +178,3 @@ class Filter:
 def _name(crystal: Crystal) -> str:
     """Return the identifier of a crystal, or its formula."""
     return str(crystal.info.get("material_id") or reduced_formula(crystal))
-
-
-def judge_candidates(
-    crystals: Sequence[Crystal | BrokenEntry],
-    *,
-    valid: Valid = "structure",
-    known: Known = None,
-    seen: Sequence[Crystal] = (),
-    control: Control | None = None,
-    num_workers: int | None = None,
-    progress: bool = False,
-) -> list[Verdict]:
-    """Judge the crystals of one round; arguments of :class:`Filter` and its :meth:`Filter.judge`.
-
-    A run of several rounds makes one :class:`Filter`, which keeps the cells of known crystals.
-    """
-    judge = Filter(known, valid=valid, control=control, num_workers=num_workers, progress=progress)
-    return judge.judge(crystals, seen)

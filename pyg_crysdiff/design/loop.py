@@ -13,6 +13,7 @@ from pyg_crysdiff.design.answers import Oracle
 from pyg_crysdiff.design.evaluating import close_last, evaluate
 from pyg_crysdiff.design.evidence import comparable, evaluated
 from pyg_crysdiff.design.filtering import Known
+from pyg_crysdiff.design.given import GivenPredictor, model_identity
 from pyg_crysdiff.design.ledger import Ledger
 from pyg_crysdiff.design.ledger_tables import COLUMNS
 from pyg_crysdiff.design.objectives import Objective
@@ -21,6 +22,7 @@ from pyg_crysdiff.design.planning import Planner
 from pyg_crysdiff.design.settings import DesignSettings, run_record
 from pyg_crysdiff.design.watch import Watch
 from pyg_crysdiff.diffusion.noise import crystal_seed
+from pyg_crysdiff.evaluation.predictor import PropertyPredictor
 from pyg_crysdiff.models.checkpoint import LoadedModel, load_checkpoint
 from pyg_crysdiff.platform import choose_device
 from pyg_crysdiff.sampling.control import Control
@@ -63,6 +65,7 @@ def design(
     data: Sequence[Crystal] = (),
     known: Known = None,
     control: Control | None = None,
+    predictors: Sequence[PropertyPredictor] = (),
     trusted: Sequence[str] = (),
     wait: float | None = None,
     about: Mapping[str, Any] | None = None,
@@ -90,6 +93,8 @@ def design(
             one of them, and a generator that learns goes over them again.
         known: Further crystals, or a database, that no candidate may be.
         control: Hard constraints.
+        predictors: Trained models of wanted numbers, from which the choice starts; what they get
+            wrong is learnt from the evaluations. For the other numbers all is learnt in the run.
         trusted: Packages besides this one whose conditioners the checkpoint may name.
         wait: Seconds between two looks at evaluations that are under way; None to leave off.
         about: Names for the head of the report: ``checkpoint``, ``data``, ``known``, ``command``,
@@ -104,10 +109,12 @@ def design(
     Raises:
         FileNotFoundError: If there is no such checkpoint.
         ValueError: If an argument is out of range, the oracle does not give what is wanted, a
-            request cannot be met, or the folder holds another run or is being written.
+            request cannot be met, a given predictor does not fit, or the folder holds another run
+            or is being written.
     """
     settings = settings or DesignSettings()
     _check(settings, objectives, oracle, budget, data, wait)
+    given = _given(predictors, objectives, oracle)
     model = load_checkpoint(checkpoint, choose_device(settings.device), trusted)
     data, left_out = comparable(data, oracle)
     if left_out:
@@ -117,10 +124,10 @@ def design(
         )
     record = run_record(
         settings, checkpoint=model.digest, objectives=objectives, oracle=oracle, budget=budget,
-        data=data, known=known, control=control, about=about,
+        data=data, known=known, control=control, predictors=predictors, about=about,
     )  # fmt: skip
     with Ledger(out, record) as ledger:
-        planner = Planner(settings, objectives, data, known, control, progress)
+        planner = Planner(settings, objectives, data, known, control, progress, given)
         run = _Run(
             ledger, planner, oracle, budget, model, model.path, trusted, wait, report, say, progress
         )
@@ -163,6 +170,28 @@ def _check(
             "a generator that learns goes over its training data again, so that it forgets "
             "nothing: give data, or leave fine_tune out"
         )
+
+
+def _given(
+    predictors: Sequence[PropertyPredictor], objectives: Sequence[Objective], oracle: Oracle
+) -> dict[str, GivenPredictor]:
+    """Return given predictors by name, after a look at whether they fit."""
+    found: dict[str, GivenPredictor] = {}
+    names = [objective.name for objective in objectives]
+    for one in map(GivenPredictor, predictors):
+        if one.name not in names:
+            raise ValueError(
+                f"a predictor of {one.name} is given, but wanted is {', '.join(names)}"
+            )
+        if one.name in found:
+            raise ValueError(f"two predictors of {one.name} are given: leave one out")
+        if model_identity(one.model) in oracle.identity:
+            raise ValueError(
+                f"the predictor of {one.name} is the oracle itself: who chooses must not be who "
+                "judges. Leave the predictor out, or name another one"
+            )
+        found[one.name] = one
+    return found
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pyg_crysdiff.design.choosing import choose_batch, element_shares, prototype
 from pyg_crysdiff.design.drawing import draw, requests_for
 from pyg_crysdiff.design.evidence import best_values, labelled, outcomes
 from pyg_crysdiff.design.filtering import Filter, Known, Verdict
+from pyg_crysdiff.design.given import GivenPredictor
 from pyg_crysdiff.design.ledger import Ledger
 from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.pool import left_over
@@ -76,6 +77,7 @@ class Planner:
         known: Further crystals that no candidate may be.
         control: Hard constraints.
         progress: Show progress bars.
+        given: Trained predictors, by the name of the number.
     """
 
     settings: DesignSettings
@@ -84,6 +86,7 @@ class Planner:
     known: Known = None
     control: Control | None = None
     progress: bool = False
+    given: Mapping[str, GivenPredictor] = field(default_factory=dict)
     _filters: list[Filter] = field(init=False)
     _shares: dict[int, float] | None = field(init=False, default=None)
     _rows: dict[str, NDArray[np.float64]] = field(init=False, default_factory=dict)  # features
@@ -124,7 +127,7 @@ class Planner:
             answered, failed = outcomes(ledger)
             surrogate = Surrogate.fit(
                 known, values, seed=seed, objectives=self.objectives, rows=self._rows,
-                answered=answered, failed=failed,
+                answered=answered, failed=failed, given=self.given,
             )  # fmt: skip
         asked = requests_for(self.objectives, model, self.settings.requests)
         requests = [self.settings.filled(request) for request in asked]

@@ -13,9 +13,11 @@ from pyg_crysdiff.design.choosing import Caps
 from pyg_crysdiff.design.drawing import Request
 from pyg_crysdiff.design.filtering import Known, Valid
 from pyg_crysdiff.design.fine_tune_settings import FineTune
+from pyg_crysdiff.design.given import model_identity
 from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.plain import objective_facts
 from pyg_crysdiff.diffusion.sampler import Sampler
+from pyg_crysdiff.evaluation.predictor import PropertyPredictor
 from pyg_crysdiff.known.database import Database
 from pyg_crysdiff.sampling.control import Control
 from pyg_crysdiff.sampling.request import NumAtoms
@@ -115,6 +117,7 @@ def run_record(
     data: Sequence[Crystal] = (),
     known: Known = None,
     control: Control | None = None,
+    predictors: Sequence[PropertyPredictor] = (),
     about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what decides a run, with digests in place of crystals and files.
@@ -128,6 +131,7 @@ def run_record(
         data: Labelled crystals.
         known: Known crystals.
         control: Hard constraints.
+        predictors: Trained predictors that are given.
         about: Names for people, which do not tell one run from another.
     """
     names = [objective.name for objective in objectives]
@@ -139,9 +143,15 @@ def run_record(
         "data": {"crystals": len(data), "digest": _digest(data, names)},
         "known": None if known is None else known_record(known),
         "control": control.describe() if control else None,
+        **({"predictors": given_record(predictors)} if predictors else {}),
         **({"about": dict(about)} if about else {}),
         **settings.describe(),
     }
+
+
+def given_record(predictors: Sequence[PropertyPredictor]) -> dict[str, str]:
+    """Return the digest of each given predictor, by the name of its number."""
+    return {one.property_name: model_identity(one) for one in predictors}
 
 
 def known_record(known: Sequence[Crystal] | Database) -> dict[str, Any]:

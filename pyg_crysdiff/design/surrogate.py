@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.design.ensemble import Ensemble
+from pyg_crysdiff.design.ensemble import FEWEST, Ensemble
 from pyg_crysdiff.design.failing import AnswerChance
 from pyg_crysdiff.design.features import NUMBERS, features
+from pyg_crysdiff.design.given import Corrected, GivenPredictor
 from pyg_crysdiff.design.objectives import Objective
 
-FEWEST = 20  # values from which a number is predicted
 MOST = 3000  # values that a predictor learns; its time grows with the third power
 
 Predicted = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
 class Surrogate:
-    """An :class:`Ensemble` for every number.
+    """An :class:`Ensemble` for every number, or a given predictor that is corrected by one.
 
     Args:
         ensembles: By name.
@@ -32,7 +32,7 @@ class Surrogate:
 
     def __init__(
         self,
-        ensembles: Mapping[str, Ensemble],
+        ensembles: Mapping[str, Ensemble | Corrected],
         counts: Mapping[str, int],
         rows: dict[str, NDArray[np.float64]] | None = None,
         answering: AnswerChance | None = None,
@@ -52,6 +52,7 @@ class Surrogate:
         rows: dict[str, NDArray[np.float64]] | None = None,
         answered: Sequence[Crystal] = (),
         failed: Sequence[Crystal] = (),
+        given: Mapping[str, GivenPredictor] | None = None,
     ) -> Surrogate:
         """Learn what is known.
 
@@ -59,7 +60,7 @@ class Surrogate:
         part of the rest.
 
         Args:
-            crystals: Crystals, (M,).
+            crystals: Crystals, (M,): labelled ones, then the answered ones.
             values: Name to values, (M,); NaN where none is known. A name with fewer than 20 gets
                 no predictor.
             seed: Seed.
@@ -67,20 +68,32 @@ class Surrogate:
             rows: Features by digest, from an earlier round; added to.
             answered: Crystals whose evaluation brought a number.
             failed: Crystals whose evaluation failed.
+            given: Trained predictors by name; they need no values.
+
+        Raises:
+            ValueError: If the error of a given predictor cannot be told.
         """
         kept = {} if rows is None else rows
         wanted = {objective.name: objective for objective in objectives}
-        found, counts = {}, {}
-        for name, given in values.items():
-            known = np.flatnonzero(np.isfinite(given))
+        found: dict[str, Ensemble | Corrected] = {}
+        counts = {}
+        for name, those in values.items():
+            known = np.flatnonzero(np.isfinite(those))
             counts[name] = len(known)
+            if given and name in given:
+                first = len(crystals) - len(answered)
+                found[name] = Corrected.fit(
+                    given[name], (crystals[:first], those[:first]), (answered, those[first:]),
+                    _features(answered, kept), seed=seed,
+                )  # fmt: skip
+                continue
             if len(known) < FEWEST:
                 continue
-            used = _nearest(known, given, wanted.get(name), seed)
+            used = _nearest(known, those, wanted.get(name), seed)
             table = _features([crystals[i] for i in used], kept)
             usable = np.isfinite(table).all(1)
             if usable.sum() >= FEWEST:
-                found[name] = Ensemble.fit(table[usable], given[used][usable], seed=seed)
+                found[name] = Ensemble.fit(table[usable], those[used][usable], seed=seed)
         known_to = [_finite(_features(some, kept)) for some in (answered, failed)]
         return cls(found, counts, kept, AnswerChance.fit(*known_to, seed=seed))
 
@@ -97,7 +110,10 @@ class Surrogate:
         if not self.ensembles:
             return {}
         table = _features(crystals, self._rows)
-        return {name: ensemble.predict(table) for name, ensemble in self.ensembles.items()}
+        return {
+            name: one.predict(crystals, table) if isinstance(one, Corrected) else one.predict(table)
+            for name, one in self.ensembles.items()
+        }
 
     def facts(self) -> dict[str, Any]:
         """Return for every number what is known of its predictor, as JSON can hold it."""

@@ -8,7 +8,7 @@ import pytest
 
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.design import filtering
-from pyg_crysdiff.design.filtering import Filter, judge_candidates
+from pyg_crysdiff.design.filtering import Filter
 from pyg_crysdiff.evaluation.uniqueness import kinds, novel
 from pyg_crysdiff.known.database import Database
 from pyg_crysdiff.sampling import Control
@@ -63,8 +63,8 @@ def test_a_candidate_that_was_not_evaluated_may_come_again():
 
 def test_composition_counts_where_it_is_asked_for():
     odd = salt(numbers=(11, 10))
-    assert statuses(judge_candidates([odd, NACL])) == ["candidate"] * 2
-    found = judge_candidates([odd, NACL], valid="cdvae")
+    assert statuses(Filter().judge([odd, NACL])) == ["candidate"] * 2
+    found = Filter(valid="cdvae").judge([odd, NACL])
     assert statuses(found) == ["invalid", "candidate"]
     assert "SMACT" in found[0].reason
     with pytest.raises(ValueError, match="'structure' or 'cdvae'"):
@@ -77,7 +77,7 @@ def test_verdicts_are_those_of_the_harness(rng):
     for i, crystal in enumerate(drawn):  # some with an atom far from its place
         if i % 4 == 0:
             drawn[i] = replace(crystal, frac_coords=crystal.frac_coords * [[1], [0.55]])
-    found = judge_candidates(drawn, known=known, num_workers=1)
+    found = Filter(known, num_workers=1).judge(drawn)
     new = novel(drawn, known, num_workers=1)
     assert [v.status == "known" for v in found] == (~new).tolist()
     left = [c for c, ok in zip(drawn, new, strict=True) if ok]

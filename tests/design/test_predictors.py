@@ -101,6 +101,17 @@ def test_same_seed_same_ensemble_and_wild_values_do_not_rule():
     assert np.median(np.abs(wild - rows[:, 0])) < 0.5
 
 
+def test_a_value_that_most_crystals_share_cuts_nothing():
+    """As the gap of metals: nine tenths are 0, and the quartiles with them."""
+    rng = np.random.default_rng(6)
+    rows = rng.normal(size=(300, 2)).repeat(8, 1)
+    values = np.where(rows[:, 0] > 1.3, 2.0 + rows[:, 1], 0.0)
+    assert np.quantile(values, 0.75) == 0
+    mean, _ = Ensemble.fit(rows, values, seed=0).predict(rows)
+    assert mean[values > 0].mean() > 1.0
+    assert abs(mean[values == 0].mean()) < 0.3
+
+
 def test_agreement_by_hand():
     mean, std = np.zeros(4), np.ones(4)
     values = np.array([0.1, -1.0, 1.5, 3.0])

@@ -178,14 +178,18 @@ def _users(
 def _lookup(
     choice: _Choice, names: Sequence[str], num_workers: int | None, data: Mapping[str, Any]
 ) -> Oracle:
-    from pyg_crysdiff.design.oracles.lookup import LookupOracle, known_parts  # noqa: PLC0415
+    from pyg_crysdiff.data.parts import open_parts  # noqa: PLC0415
+    from pyg_crysdiff.design.oracles.lookup import LookupOracle  # noqa: PLC0415
 
-    parts, there = known_parts(choice.rest, **data)
+    parts = open_parts(choice.rest, **data)
+    first, *others = [dataset.property_names for dataset in parts.values()]
+    there = [name for name in first if all(name in some for some in others)]
     chosen = [name for name in names if name in there]
     if not chosen or (choice.names and len(chosen) < len(names)):
         has = ", ".join(there) or "no numbers"
         raise ValueError(f"{choice} has {has}; wanted is {', '.join(names)}")
-    return LookupOracle(parts, chosen, num_workers=num_workers)
+    known = {part: dataset.crystals() for part, dataset in parts.items()}
+    return LookupOracle(known, chosen, num_workers=num_workers)
 
 
 def _potential(choice: _Choice, num_workers: int | None, device: str) -> Oracle:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.data.names import DATASET_NAMES
-from pyg_crysdiff.data.published import load_dataset
-from pyg_crysdiff.data.splits import split_files
 from pyg_crysdiff.design.answers import Answer
 from pyg_crysdiff.design.oracles.answering import some_names, usable
 from pyg_crysdiff.evaluation.lookup import has_value, look_up
 from pyg_crysdiff.known.cells import PrimitiveCells
-from pyg_crysdiff.storage import facts_digest, user_path
+from pyg_crysdiff.storage import facts_digest
 
-_PARTS = ("train", "val", "test")
 NO_MATCH = "matches no known crystal"
 
 
@@ -81,40 +76,3 @@ class LookupOracle:
         if "material_id" in crystal.info:
             facts["material_id"] = str(crystal.info["material_id"])
         return Answer({name: float(crystal.info[name]) for name in self.names}, facts=facts)
-
-
-def known_parts(place: str, **options: Any) -> tuple[dict[str, list[Crystal]], list[str]]:
-    """Open the known crystals that a text names, and say which numbers all of them carry.
-
-    Args:
-        place: ``perov5``, ``perov5:val,test`` or another data set; a folder that is split into
-            files, with or without ``:val,test``; or a file or folder, whose one part is ``known``.
-        **options: Of :func:`pyg_crysdiff.data.load_dataset`, for a data set with a name.
-
-    Returns:
-        Name of the part to its crystals, and the names of their numbers.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If there is no such part, or it cannot be read.
-    """
-    source, parts = place, list(_PARTS)
-    if not user_path(place).exists() and ":" in place:
-        source, _, asked = place.rpartition(":")
-        parts = asked.split(",")
-    if source in DATASET_NAMES:
-        there: Sequence[str] = _PARTS
-    elif not user_path(source).exists():
-        names = ", ".join(DATASET_NAMES)
-        raise FileNotFoundError(f"{place!r} is neither a data set ({names}) nor a file")
-    else:
-        options = {}
-        there = [part for part in _PARTS if part in split_files(Path(user_path(source)))]
-    if source != place and (strange := [part for part in parts if part not in there]):
-        which = f"has {', '.join(there)}" if there else "is not split into parts"
-        raise ValueError(f"{place}: there is no part {', '.join(strange)}; {source} {which}")
-    opened = {p: load_dataset(source, p, **options) for p in parts if p in there}
-    opened = opened or {"known": load_dataset(source, "all")}
-    carried = [dataset.property_names for dataset in opened.values()]
-    common = [name for name in carried[0] if all(name in some for some in carried)]
-    return {part: dataset.crystals() for part, dataset in opened.items()}, common

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.design.answers import Answer
+from pyg_crysdiff.design.given import model_identity
 from pyg_crysdiff.design.oracles.answering import usable
-from pyg_crysdiff.evaluation.predictor import PropertyPredictor, identity_of
+from pyg_crysdiff.evaluation.predictor import PropertyPredictor
 from pyg_crysdiff.property.judges import find_evaluator
 from pyg_crysdiff.property.model import PropertyModel
-from pyg_crysdiff.storage import facts_digest
 
 _AT_ONCE = 256  # crystals
 
@@ -43,13 +42,7 @@ class ModelOracle:
     @cached_property
     def identity(self) -> str:
         """Digest of the weights, or of what the model says that decides its predictions."""
-        facts: list[Any] = [type(self._model).__name__, identity_of(self._model)]
-        weights: list[bytes] = []
-        if isinstance(self._model, PropertyModel):
-            facts = [vars(self._model.config), self._model.mean, self._model.std]
-            tensors = sorted(self._model.network.state_dict().items())
-            weights = [value.cpu().numpy().tobytes() for _, value in tensors]
-        return f"model {facts_digest(facts, weights)[:16]} -> {self.names[0]}"
+        return f"{model_identity(self._model)} -> {self.names[0]}"
 
     def ask(self, crystals: Mapping[str, Crystal]) -> Iterator[tuple[str, Answer]]:
         """See :class:`pyg_crysdiff.design.Oracle`."""

@@ -1,0 +1,140 @@
+"""A predictor that was trained elsewhere, and what evaluations say of its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.design.ensemble import FEWEST, Ensemble
+from pyg_crysdiff.evaluation.predictor import PropertyPredictor, identity_of
+from pyg_crysdiff.property.model import PropertyModel
+from pyg_crysdiff.storage import facts_digest
+
+_CHECKED = 500  # most labelled crystals on which a given predictor is tried
+_MAE_TO_STD = float(np.sqrt(np.pi / 2))  # of a normal distribution
+
+
+class GivenPredictor:
+    """A trained model of one number, which remembers what it predicted.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: PropertyPredictor) -> None:
+        self.model = model
+        self.name = model.property_name
+        self._kept: dict[str, float] = {}
+
+    def predict(self, crystals: Sequence[Crystal]) -> NDArray[np.float64]:
+        """Return its values, (M,); NaN where it gives none."""
+        digests = [crystal.digest() for crystal in crystals]
+        new = {d: c for d, c in zip(digests, crystals, strict=True) if d not in self._kept}
+        if new:
+            values = np.asarray(self.model.predict(list(new.values())), dtype=np.float64)
+            self._kept.update(zip(new, values.tolist(), strict=True))
+        return np.array([self._kept[digest] for digest in digests], dtype=np.float64)
+
+    def error(self, crystals: Sequence[Crystal], values: NDArray[np.float64]) -> float:
+        """Return its root mean square error on labelled crystals, or what it says of itself.
+
+        Where there are fewer than 20 values it is the error that its card holds, or at worst the
+        spread of the values that it was trained on.
+
+        Raises:
+            ValueError: If it says nothing either.
+        """
+        known = np.flatnonzero(np.isfinite(values))
+        if len(known) >= FEWEST:
+            some = np.random.default_rng(0).permutation(known)[:_CHECKED]
+            off = self.predict([crystals[i] for i in some]) - values[some]
+            if np.isfinite(off).any():
+                return float(np.sqrt(np.nanmean(off**2)))
+        card: Mapping[str, Any] = getattr(self.model, "card", {})
+        for key in ("held_out_mae", "test_mae"):
+            if card.get(key):
+                return float(card[key]) * _MAE_TO_STD
+        if spread := getattr(self.model, "std", None):
+            return float(spread)
+        raise ValueError(
+            f"how wrong the given predictor of {self.name} is cannot be told: give data with at "
+            f"least {FEWEST} values of {self.name}"
+        )
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A given predictor, and an :class:`Ensemble` of what it gets wrong.
+
+    The ensemble learns from evaluated crystals alone: the predictor may have been trained on the
+    others, so that its errors there are too small. Until there are 20 evaluations nothing is
+    corrected, and the standard deviation is the same for all crystals.
+
+    Attributes:
+        given: The predictor.
+        errors: Predicts true value minus the predictor's; None while too little is known.
+        std: Standard deviation until then.
+        facts: As :attr:`Ensemble.facts`, of the corrected values.
+    """
+
+    given: GivenPredictor
+    errors: Ensemble | None
+    std: float
+    facts: dict[str, Any]
+
+    @classmethod
+    def fit(
+        cls,
+        given: GivenPredictor,
+        labelled: tuple[Sequence[Crystal], NDArray[np.float64]],
+        evaluated: tuple[Sequence[Crystal], NDArray[np.float64]],
+        rows: NDArray[np.float64],
+        *,
+        seed: int = 0,
+    ) -> Corrected:
+        """Learn what the predictor gets wrong.
+
+        Args:
+            given: The predictor.
+            labelled: Crystals that it may have been trained on, and their values.
+            evaluated: Crystals that were evaluated, M of them, and their values, (M,).
+            rows: Their features, (M, F).
+            seed: Seed.
+        """
+        crystals, values = evaluated
+        predicted = given.predict(crystals)
+        usable = np.isfinite(values) & np.isfinite(predicted) & np.isfinite(rows).all(1)
+        if usable.sum() < FEWEST:
+            std = given.error(*labelled)
+            return cls(given, None, std, {"given": True, "values": 0, "std": round(std, 4)})
+        off = (values - predicted)[usable]
+        errors = Ensemble.fit(rows[usable], off, seed=seed)
+        facts = {name: fact for name, fact in errors.facts.items() if name != "rank_correlation"}
+        before = float(np.abs(off).mean())  # of the predictor alone
+        return cls(given, errors, np.nan, {"given": True, "given_mae": before, **facts})
+
+    def predict(
+        self, crystals: Sequence[Crystal], rows: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return mean and standard deviation, each (M,); NaN where something is missing."""
+        mean = self.given.predict(crystals)
+        if self.errors is None:
+            return mean, np.where(np.isfinite(mean), self.std, np.nan)
+        off, std = self.errors.predict(rows)
+        return mean + off, np.where(np.isfinite(mean), std, np.nan)
+
+
+def model_identity(model: PropertyPredictor) -> str:
+    """Return a text that tells models apart: by weights, or by what they say of themselves."""
+    facts: list[Any] = [type(model).__name__, identity_of(model)]
+    weights: list[bytes] = []
+    if isinstance(model, PropertyModel):
+        facts = [vars(model.config), model.mean, model.std]
+        tensors = sorted(model.network.state_dict().items())
+        weights = [value.cpu().numpy().tobytes() for _, value in tensors]
+    return f"model {facts_digest(facts, weights)[:16]}"
