@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from pyg_crysdiff.design.objectives import Objective
+from pyg_crysdiff.design.prediction import Predicted, Prediction
 
 KINDS = ("improvement", "bound", "mean", "random")
 _LEAST = 1e-12
 _TIE = 1e-6  # weight of the probability among candidates that are equally good otherwise
-
-Predicted = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
 
 
 def acquisition(
@@ -27,7 +25,7 @@ def acquisition(
 ) -> NDArray[np.float64]:
     """Return the order of preference of candidates, (M,); higher is better.
 
-    The numbers of a candidate count as normal and independent.
+    The numbers of a candidate count as independent, and as their predictions are distributed.
 
     * ``improvement``: the product over the objectives of the probability that the bounds are met
       and, where the lower or the higher is the better, of the expected improvement over the best
@@ -40,8 +38,8 @@ def acquisition(
     Args:
         kind: One of these.
         objectives: What is wanted.
-        predicted: Name to mean and standard deviation, each (M,). NaN, of what cannot be
-            predicted, comes last.
+        predicted: Name to :class:`Prediction`, or to mean and standard deviation, each (M,). NaN,
+            of what cannot be predicted, comes last.
         best: Best value so far of objectives with a direction, by name; may lack some.
         kappa: Standard deviations of ``bound``.
 
@@ -55,62 +53,36 @@ def acquisition(
         count = len(next(iter(predicted.values()))[0]) if predicted else 0
         return -np.arange(count, dtype=np.float64)
     if kind == "improvement":
-        parts = [_improvement(o, *predicted[o.name], best.get(o.name)) for o in objectives]
+        parts = [
+            _improvement(o, Prediction(*predicted[o.name]), best.get(o.name)) for o in objectives
+        ]
         scores = np.prod(parts, 0)
     else:
         width = kappa if kind == "bound" else 0.0
-        parts = [_optimism(o, *predicted[o.name], width) for o in objectives]
-        chances = np.prod([chance(o, *predicted[o.name]) for o in objectives], 0)
-        scores = np.sum(parts, 0) + _TIE * chances
+        parts = [_optimism(o, *Prediction(*predicted[o.name]).overall(), width) for o in objectives]
+        scores = np.sum(parts, 0) + _TIE * hit_chances(objectives, predicted)
     return np.where(np.isfinite(scores), scores, -math.inf)
-
-
-def chance(
-    objective: Objective, mean: NDArray[np.float64], std: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the probability that normal variables lie within the bounds, (M,)."""
-    spread = np.maximum(std, _LEAST)
-    found: NDArray[np.float64] = norm.cdf((objective.high - mean) / spread) - norm.cdf(
-        (objective.low - mean) / spread
-    )
-    return found
 
 
 def hit_chances(objectives: Sequence[Objective], predicted: Predicted) -> NDArray[np.float64]:
     """Return the predicted probability, shape (M,), that a crystal meets all objectives.
 
-    The numbers count as normally distributed and independent of each other.
+    The numbers count as independent of each other.
     """
-    chances = [chance(objective, *predicted[objective.name]) for objective in objectives]
+    chances = [Prediction(*predicted[o.name]).chance(o) for o in objectives]
     found: NDArray[np.float64] = np.prod(chances, axis=0)
     return found
 
 
-def expected_improvement(
-    objective: Objective,
-    mean: NDArray[np.float64],
-    std: NDArray[np.float64],
-    best: float,
-) -> NDArray[np.float64]:
-    """Return by how much normal variables are expected to be better than the best so far, (M,)."""
-    spread = np.maximum(std, _LEAST)
-    better = objective.direction * (mean - best)
-    z = better / spread
-    found: NDArray[np.float64] = better * norm.cdf(z) + spread * norm.pdf(z)
-    return np.maximum(found, 0.0)
-
-
 def _improvement(
-    objective: Objective,
-    mean: NDArray[np.float64],
-    std: NDArray[np.float64],
-    best: float | None,
+    objective: Objective, predicted: Prediction, best: float | None
 ) -> NDArray[np.float64]:
-    found = chance(objective, mean, std)
+    found = predicted.chance(objective)
     if objective.direction:
+        mean, _ = predicted.overall()
         usual = np.nanmedian(mean) if np.isfinite(mean).any() else 0.0
         start = float(usual) if best is None or not math.isfinite(best) else best
-        found = found * expected_improvement(objective, mean, std, start)
+        found = found * predicted.improvement(objective, start)
     return found
 
 

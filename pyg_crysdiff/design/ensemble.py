@@ -67,8 +67,7 @@ class Ensemble:
         centre, spread = rows.mean(0), rows.std(0) + 1e-9
         standard = _standard(rows, centre, spread)
         kernels = _kernels(standard, values, rng)
-        order = rng.permutation(len(rows))
-        held, kept = np.split(order, [min(_CHECKED, max(5, len(rows) // 5))])
+        held, kept = held_out_places(len(rows), rng)
         trial = _members(kernels, standard[kept], values[kept])
         mean, std = _together(trial, standard[held])
         off = np.abs(values[held] - mean) / std
@@ -90,6 +89,14 @@ class Ensemble:
             standard = _standard(rows[usable], self.centre, self.spread)
             mean[usable], std[usable] = _together(self.members, standard)
         return mean, std * self.scale
+
+
+def held_out_places(
+    count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return which of some crystals are held out, a fifth and at most 500, and which are not."""
+    held, kept = np.split(rng.permutation(count), [min(_CHECKED, max(5, count // 5))])
+    return held, kept
 
 
 def _cut(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -231,7 +231,7 @@ class Planner:
             _spread(scores, places, len(crystals)),
             {
                 name: (_spread(mean, places, len(crystals)), _spread(std, places, len(crystals)))
-                for name, (mean, std) in predicted.items()
+                for name, (mean, std) in ((n, one.overall()) for n, one in predicted.items())
             },
             {places[i]: rank for rank, i in enumerate(order, 1)},
             hoped,

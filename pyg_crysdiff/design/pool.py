@@ -36,7 +36,7 @@ def left_over(
         best: Best value so far, by name.
         count: Crystals that will be chosen.
     """
-    wanted = [objective for objective in objectives if objective.name in surrogate.ensembles]
+    wanted = [objective for objective in objectives if objective.name in surrogate.predictors]
     crystals = ledger.left() if wanted and settings.acquisition != "random" else []
     if not crystals:
         return []

@@ -14,17 +14,22 @@ from pyg_crysdiff.design.failing import AnswerChance
 from pyg_crysdiff.design.features import NUMBERS, features
 from pyg_crysdiff.design.given import Corrected, GivenPredictor
 from pyg_crysdiff.design.objectives import Objective
+from pyg_crysdiff.design.prediction import Prediction
+from pyg_crysdiff.design.sharing import SharedValue, electron_numbers, shared_value
 
 MOST = 3000  # values that a predictor learns; its time grows with the third power
 
-Predicted = Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+Predictor = Ensemble | SharedValue | Corrected
 
 
 class Surrogate:
-    """An :class:`Ensemble` for every number, or a given predictor that is corrected by one.
+    """A predictor for every number.
+
+    It is an :class:`Ensemble`; for numbers that many crystals share a :class:`SharedValue`; or a
+    given one that is corrected by an ensemble.
 
     Args:
-        ensembles: By name.
+        predictors: By name.
         counts: Number of known values by name, also of those without a predictor.
         rows: Keeps the features of crystals that were seen, by digest.
         answering: Tells what may fail.
@@ -32,12 +37,12 @@ class Surrogate:
 
     def __init__(
         self,
-        ensembles: Mapping[str, Ensemble | Corrected],
+        predictors: Mapping[str, Predictor],
         counts: Mapping[str, int],
         rows: dict[str, NDArray[np.float64]] | None = None,
         answering: AnswerChance | None = None,
     ) -> None:
-        self.ensembles, self.counts = dict(ensembles), dict(counts)
+        self.predictors, self.counts = dict(predictors), dict(counts)
         self.answering = answering or AnswerChance()
         self._rows = {} if rows is None else rows
 
@@ -75,7 +80,7 @@ class Surrogate:
         """
         kept = {} if rows is None else rows
         wanted = {objective.name: objective for objective in objectives}
-        found: dict[str, Ensemble | Corrected] = {}
+        found: dict[str, Predictor] = {}
         counts = {}
         for name, those in values.items():
             known = np.flatnonzero(np.isfinite(those))
@@ -90,10 +95,9 @@ class Surrogate:
             if len(known) < FEWEST:
                 continue
             used = _nearest(known, those, wanted.get(name), seed)
-            table = _features([crystals[i] for i in used], kept)
-            usable = np.isfinite(table).all(1)
-            if usable.sum() >= FEWEST:
-                found[name] = Ensemble.fit(table[usable], those[used][usable], seed=seed)
+            one = _learnt([crystals[i] for i in used], those[used], kept, seed)
+            if one is not None:
+                found[name] = one
         known_to = [_finite(_features(some, kept)) for some in (answered, failed)]
         return cls(found, counts, kept, AnswerChance.fit(*known_to, seed=seed))
 
@@ -103,26 +107,48 @@ class Surrogate:
             return np.ones(len(crystals))
         return self.answering.predict(_features(crystals, self._rows))
 
-    def predict(
-        self, crystals: Sequence[Crystal]
-    ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-        """Return mean and standard deviation, each (M,), for every number with a predictor."""
-        if not self.ensembles:
+    def predict(self, crystals: Sequence[Crystal]) -> dict[str, Prediction]:
+        """Return what is predicted of every number with a predictor."""
+        if not self.predictors:
             return {}
         table = _features(crystals, self._rows)
-        return {
-            name: one.predict(crystals, table) if isinstance(one, Corrected) else one.predict(table)
-            for name, one in self.ensembles.items()
-        }
+        found = {}
+        for name, one in self.predictors.items():
+            if isinstance(one, Corrected):
+                found[name] = Prediction(*one.predict(crystals, table))
+            elif isinstance(one, SharedValue):
+                found[name] = one.predict(table, electron_numbers(crystals))
+            else:
+                found[name] = Prediction(*one.predict(table))
+        return found
 
     def facts(self) -> dict[str, Any]:
         """Return for every number what is known of its predictor, as JSON can hold it."""
         return {
-            name: self.ensembles[name].facts | {"known": count}
-            if name in self.ensembles
+            name: self.predictors[name].facts | {"known": count}
+            if name in self.predictors
             else {"known": count, "problem": f"fewer than {FEWEST} values: no predictor yet"}
             for name, count in self.counts.items()
         }
+
+
+def _learnt(
+    crystals: Sequence[Crystal],
+    values: NDArray[np.float64],
+    kept: dict[str, NDArray[np.float64]],
+    seed: int,
+) -> Ensemble | SharedValue | None:
+    """Return a predictor that has learnt these values; None where too few can be learnt."""
+    rows = _features(crystals, kept)
+    usable = np.isfinite(rows).all(1)
+    if usable.sum() < FEWEST:
+        return None
+    rows, values = rows[usable], values[usable]
+    shared = shared_value(values)
+    if shared is None:
+        return Ensemble.fit(rows, values, seed=seed)
+    some = [crystals[i] for i in np.flatnonzero(usable).tolist()]
+    return SharedValue.fit(rows, electron_numbers(some), values, shared, seed=seed)
 
 
 def _nearest(

@@ -6,9 +6,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from pyg_crysdiff.design.acquisition import acquisition, chance, expected_improvement
+from pyg_crysdiff.design.acquisition import acquisition, hit_chances
 from pyg_crysdiff.design.choosing import Caps, choose_batch, element_shares
 from pyg_crysdiff.design.objectives import Objective
+from pyg_crysdiff.design.prediction import Prediction
 
 MEAN = np.array([0.0, 1.0, 2.0, -1.0])
 STD = np.array([1.0, 0.5, 0.1, 2.0])
@@ -22,7 +23,8 @@ def drawn(count: int = 400_000) -> np.ndarray:
 def test_chance_is_the_share_of_draws_within(bounds):
     values = drawn()
     share = ((values >= bounds[0]) & (values <= bounds[1])).mean(0)
-    np.testing.assert_allclose(chance(Objective("x", *bounds), MEAN, STD), share, atol=3e-3)
+    found = Prediction(MEAN, STD).chance(Objective("x", *bounds))
+    np.testing.assert_allclose(found, share, atol=3e-3)
 
 
 @pytest.mark.parametrize("direction", [-1, 1])
@@ -30,14 +32,44 @@ def test_expected_improvement_is_the_mean_gain_of_draws(direction):
     best = 0.3
     gain = np.maximum(direction * (drawn() - best), 0).mean(0)
     one = Objective("x", direction=direction)
-    np.testing.assert_allclose(expected_improvement(one, MEAN, STD, best), gain, atol=8e-3)
+    found = Prediction(MEAN, STD).improvement(one, best)
+    np.testing.assert_allclose(found, gain, atol=8e-3)
+
+
+SHARE, SHARED = np.array([0.0, 0.3, 0.9, 1.0]), 0.0
+
+
+def drawn_with_a_shared_value() -> np.ndarray:
+    values = drawn()
+    return np.where(np.random.default_rng(1).random(values.shape) < SHARE, SHARED, values)
+
+
+@pytest.mark.parametrize("bounds", [(-math.inf, 0.5), (0.5, 1.5), (0.0, 0.0)])
+def test_chances_count_the_value_that_many_share(bounds):
+    values = drawn_with_a_shared_value()
+    share = ((values >= bounds[0]) & (values <= bounds[1])).mean(0)
+    one, predicted = Objective("x", *bounds), Prediction(MEAN, STD, SHARE, SHARED)
+    np.testing.assert_allclose(predicted.chance(one), share, atol=3e-3)
+    np.testing.assert_allclose(hit_chances([one], {"x": predicted}), share, atol=3e-3)
+
+
+@pytest.mark.parametrize("direction", [-1, 1])
+def test_so_do_improvement_mean_and_deviation(direction):
+    values, predicted = drawn_with_a_shared_value(), Prediction(MEAN, STD, SHARE, SHARED)
+    gain = np.maximum(direction * (values + 0.2), 0).mean(0)
+    one = Objective("x", direction=direction)
+    np.testing.assert_allclose(predicted.improvement(one, -0.2), gain, atol=8e-3)
+    mean, std = predicted.overall()
+    np.testing.assert_allclose(mean, values.mean(0), atol=8e-3)
+    np.testing.assert_allclose(std, values.std(0), atol=8e-3)
 
 
 def test_improvement_is_a_product():
     wanted = [Objective("x", high=0.5), Objective("y", direction=1)]
     predicted = {"x": (MEAN, STD), "y": (MEAN[::-1], STD)}
     found = acquisition("improvement", wanted, predicted, {"y": 0.0})
-    by_hand = chance(wanted[0], MEAN, STD) * expected_improvement(wanted[1], MEAN[::-1], STD, 0.0)
+    first, second = Prediction(MEAN, STD), Prediction(MEAN[::-1], STD)
+    by_hand = first.chance(wanted[0]) * second.improvement(wanted[1], 0.0)
     np.testing.assert_allclose(found, by_hand)
 
 

@@ -10,6 +10,8 @@ from pyg_crysdiff.design.ensemble import Ensemble
 from pyg_crysdiff.design.failing import AnswerChance
 from pyg_crysdiff.design.features import features
 from pyg_crysdiff.design.objectives import Objective
+from pyg_crysdiff.design.prediction import Prediction
+from pyg_crysdiff.design.sharing import SharedValue, electron_numbers, shared_value
 from pyg_crysdiff.design.surrogate import Surrogate
 
 
@@ -101,15 +103,66 @@ def test_same_seed_same_ensemble_and_wild_values_do_not_rule():
     assert np.median(np.abs(wild - rows[:, 0])) < 0.5
 
 
-def test_a_value_that_most_crystals_share_cuts_nothing():
-    """As the gap of metals: nine tenths are 0, and the quartiles with them."""
+def gaps(count: int = 600) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features, electrons and a number that is 0 for most, as the gap of metals."""
     rng = np.random.default_rng(6)
-    rows = rng.normal(size=(300, 2)).repeat(8, 1)
-    values = np.where(rows[:, 0] > 1.3, 2.0 + rows[:, 1], 0.0)
+    rows = rng.normal(size=(count, 2)).repeat(8, 1)
+    electrons = np.column_stack([np.zeros(count), rng.integers(0, 2, count)])
+    has_gap = (electrons[:, 1] == 0) & (rows[:, 0] > 0.8)
+    return rows, electrons, np.where(has_gap, 2.0 + rows[:, 8], 0.0)
+
+
+def test_a_value_that_most_crystals_share_cuts_nothing():
+    """Nine tenths are 0, and the quartiles with them."""
+    rows, _, values = gaps()
     assert np.quantile(values, 0.75) == 0
     mean, _ = Ensemble.fit(rows, values, seed=0).predict(rows)
-    assert mean[values > 0].mean() > 1.0
-    assert abs(mean[values == 0].mean()) < 0.3
+    assert mean[values > 0].mean() > 0.5
+
+
+def test_a_value_that_most_crystals_share_is_told_apart():
+    rows, electrons, values = gaps()
+    assert shared_value(values) == 0.0
+    found = SharedValue.fit(rows[:400], electrons[:400], values[:400], 0.0, seed=1)
+    predicted = found.predict(rows[400:], electrons[400:])
+    other = values[400:] > 0
+    assert predicted.share[~other].mean() > 0.9
+    assert predicted.share[other].mean() < 0.4
+    off = np.abs(predicted.mean - values[400:])[other]
+    assert off.mean() < 0.3 * values[400:][other].std()
+    plain = Ensemble.fit(rows[:400], values[:400], seed=1).predict(rows[400:])
+    window = Objective("gap", low=2.5, high=9.0)
+    best = np.argsort(-predicted.chance(window))[:8]
+    alone = np.argsort(-Prediction(*plain).chance(window))[:8]
+    assert window.met(values[400:][best]).mean() > window.met(values[400:][alone]).mean() + 0.2
+    assert found.facts["auc"] > 0.9
+    assert found.facts["share"] == round(float(np.mean(values[:400] == 0)), 4)
+
+
+def test_which_value_counts_as_shared():
+    rng = np.random.default_rng(7)
+    others = rng.normal(size=50)
+    assert shared_value(np.append(np.zeros(30), others)) == 0.0
+    assert shared_value(np.append(np.zeros(15), others)) is None  # too few
+    assert shared_value(np.append(np.zeros(100), others[:19])) is None  # too few others
+    assert shared_value(np.empty(0)) is None
+
+
+def test_electrons_by_hand():
+    crystals = [perovskite(38, 22, 8), perovskite(11, 73, 8), perovskite(57, 27, 7)]
+    left, odd = electron_numbers(crystals).T
+    # SrTiO3 and NaTaO3 are balanced, 84 and 108 electrons; LaCoN3: +3 and at most +3 against -9
+    np.testing.assert_allclose(left, [0, 0, 3 / 5])
+    np.testing.assert_array_equal(odd, [0, 0, (57 + 27 + 21) % 2])
+    assert electron_numbers([]).shape == (0, 2)
+
+
+def test_surrogate_tells_a_shared_value_apart():
+    crystals = [perovskite(a, b, 8, 3.8 + 0.01 * a) for a in range(19, 57) for b in (21, 22)]
+    gap = np.array([2.0 + c.lattice[0, 0] if c.atomic_numbers[1] == 22 else 0.0 for c in crystals])
+    found = Surrogate.fit(crystals, {"gap": gap}).predict(crystals)["gap"]
+    assert found.shared == 0.0
+    assert (found.share > 0.5).tolist() == (gap == 0).tolist()
 
 
 def test_agreement_by_hand():
@@ -130,7 +183,7 @@ def test_surrogate_of_several_numbers():
     found = Surrogate.fit(crystals, values, objectives=[Objective("a", high=4.0)])
     predicted = found.predict([*crystals[:3], Crystal(np.eye(3), np.zeros((1, 3)), np.array([8]))])
     assert set(predicted) == {"a"}
-    mean, std = predicted["a"]
+    mean, std = predicted["a"].overall()
     np.testing.assert_allclose(mean[:3], radius[:3], atol=0.05)
     assert np.isfinite(std[:3]).all()
     facts = found.facts()
