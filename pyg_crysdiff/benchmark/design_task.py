@@ -50,6 +50,7 @@ class DesignTask:
         per_composition: Most chosen crystals of one reduced formula; None for any number.
         control: Hard constraints of all draws.
         known: Database of further crystals that count as known.
+        known_within: As in :class:`pyg_crysdiff.design.DesignSettings`.
         predictors: Trained property models from which all methods that choose start, as
             :func:`pyg_crysdiff.property.judges.find_evaluator` names them.
         timeout: Most seconds of a function or program for a crystal.
@@ -71,6 +72,7 @@ class DesignTask:
     per_composition: int | None = 1
     control: Control | None = None
     known: Path | None = None
+    known_within: float | None = None
     predictors: tuple[str, ...] = ()
     timeout: float = 3600.0
 
@@ -116,6 +118,7 @@ class DesignTask:
             guidance=self.guidance,
             sampler=sampler,
             fine_tune=self.fine_tune if "learning" in method else None,
+            known_within=self.known_within,
             seed=seed,
             device=device,
         )

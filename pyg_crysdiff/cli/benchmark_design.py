@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyg_crysdiff.cli.lists import names
-from pyg_crysdiff.cli.numbers import count, share, whole
+from pyg_crysdiff.cli.numbers import count, positive, share, whole
 
 if TYPE_CHECKING:
     from pyg_crysdiff.benchmark.settings import Settings
@@ -48,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "learning loop (default: the first six)",
     )  # fmt: skip
     add(
+        "--known-within", type=positive, metavar="STOL", help="as in crysdiff design (default: 0.3)"
+    )
+    add(
         "--given-predictor", action="append", default=[], metavar="MODEL",
         help="as --predictor of crysdiff design; repeated",
     )  # fmt: skip
@@ -85,6 +88,7 @@ def run(args: argparse.Namespace, settings: Settings, say: Callable[[str], None]
         per_composition=args.per_composition or None,
         control=Control(allowed=allowed) if allowed else None,
         known=_database(args.known),
+        known_within=args.known_within,
         predictors=tuple(args.given_predictor),
     )
     return run_design(settings, task, say)

@@ -184,6 +184,7 @@ def _settings(args: argparse.Namespace) -> DesignSettings:
         num_atoms=num_atoms_of(args.num_atoms),
         sampler=_sampler(args),
         valid=args.valid,
+        known_within=args.known_within,
         seed=args.seed,
         device=args.device,
         precision=args.precision,

@@ -25,6 +25,11 @@ def add_known(parser: argparse.ArgumentParser) -> None:
         help="what a candidate must be; cdvae: its composition valid under SMACT too (default: "
         "structure)",
     )  # fmt: skip
+    add(
+        "--known-within", type=positive, metavar="STOL",
+        help="how near to a known crystal a candidate counts as it, as pymatgen's stol; 0.5 leaves "
+        "out distorted copies too (default: 0.3)",
+    )  # fmt: skip
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from pyg_crysdiff.data.formulas import reduced_formula
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.evaluation.uniqueness import kinds, known_matches
 from pyg_crysdiff.evaluation.validity import structural_problem
-from pyg_crysdiff.known.cells import PrimitiveCells
+from pyg_crysdiff.known.cells import STOL, PrimitiveCells
 from pyg_crysdiff.known.database import Database
 from pyg_crysdiff.known.finding import find_known
 from pyg_crysdiff.sampling import Control
@@ -56,6 +56,8 @@ class Filter:
         valid: What a candidate must be: ``structure`` (finite, no atoms on top of each other), or
             ``cdvae`` (the composition valid under SMACT as well).
         control: Constraints.
+        known_within: Tolerance of the matcher for places (its ``stol``) where a crystal is compared
+            with known ones. A larger one leaves out distorted copies of them too.
         num_workers: Processes; None for all cores.
         progress: Show progress bars.
 
@@ -69,12 +71,14 @@ class Filter:
         *,
         valid: Valid = "structure",
         control: Control | None = None,
+        known_within: float = STOL,
         num_workers: int | None = None,
         progress: bool = False,
     ) -> None:
         if valid not in ("structure", "cdvae"):
             raise ValueError(f"valid must be 'structure' or 'cdvae', got {valid!r}")
         self.known, self.valid, self.control = known, valid, control
+        self.known_within = known_within
         self.num_workers, self.progress = num_workers, progress
         self._known_cells = self._cells()
         self._seen_cells = self._cells()
@@ -130,8 +134,9 @@ class Filter:
         if not isinstance(self.known, Database):
             return self._matches("known", "known", some, self.known, cells)
         rows = find_known(
-            some, self.known, cells=cells, num_workers=self.num_workers, progress=self.progress
-        )
+            some, self.known, cells=cells, stol=self.known_within, num_workers=self.num_workers,
+            progress=self.progress,
+        )  # fmt: skip
         return [
             None if row is None else Verdict("known", f"known: {row.name or row.row}, {row.source}")
             for row in rows
@@ -149,6 +154,7 @@ class Filter:
         matched = known_matches(
             some, others, cells=cells,
             known_cells=self._known_cells if status == "known" else self._seen_cells,
+            stol=self.known_within if status == "known" else STOL,
             num_workers=self.num_workers, progress=self.progress,
         )  # fmt: skip
         return [

@@ -27,6 +27,7 @@ from pyg_crysdiff.design.settings import DesignSettings
 from pyg_crysdiff.design.surrogate import Surrogate
 from pyg_crysdiff.design.watch import Watch
 from pyg_crysdiff.diffusion.noise import crystal_seed
+from pyg_crysdiff.known.cells import STOL
 from pyg_crysdiff.known.database import Database
 from pyg_crysdiff.models.checkpoint import LoadedModel
 from pyg_crysdiff.sampling.control import Control
@@ -96,6 +97,7 @@ class Planner:
         options: dict[str, Any] = {
             "valid": settings.valid, "control": self.control, "num_workers": settings.workers,
             "progress": self.progress,
+            "known_within": STOL if settings.known_within is None else settings.known_within,
         }  # fmt: skip
         lists: list[Known] = [self.data, known]
         if known is None or not isinstance(known, Database):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -46,6 +47,8 @@ class DesignSettings:
         sampler: Sampler of requests that name none; None for the checkpoint's.
         valid: What a candidate must be: ``structure`` or ``cdvae``, which asks for a valid
             composition as well (:class:`pyg_crysdiff.design.filtering.Filter`).
+        known_within: How near to a known crystal a candidate counts as it: pymatgen's ``stol``;
+            None for 0.3, as everywhere.
         seed: Seed of everything that is random.
         device: Device of PyTorch; None for the best there is.
         precision: Precision of the generator: ``auto``, ``32-true`` or ``bf16-mixed``.
@@ -66,6 +69,7 @@ class DesignSettings:
     num_atoms: NumAtoms | None = None
     sampler: Sampler | str | None = None
     valid: Valid = "structure"
+    known_within: float | None = None
     seed: int = 0
     device: str | None = None
     precision: str = "auto"
@@ -84,12 +88,16 @@ class DesignSettings:
             raise ValueError(f"acquisition must be one of {KINDS}, got {self.acquisition!r}")
         if not self.kappa >= 0:
             raise ValueError(f"kappa must be 0 or more, got {self.kappa}")
+        if self.known_within is not None and not 0 < self.known_within < math.inf:
+            raise ValueError(f"known_within must be above 0, got {self.known_within}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"the seed must be a whole number from 0 to 2^63 - 1, got {self.seed}")
 
     def describe(self) -> dict[str, Any]:
         """Return plain data for the record of a run, without what depends on the machine."""
         plain = {k: v for k, v in vars(self).items() if k not in _MACHINE}
+        if self.known_within is None:
+            del plain["known_within"]
         rest = Request(None, self.guidance, self.num_atoms, self.sampler).describe()
         return {
             **plain,

@@ -123,6 +123,7 @@ def known_matches(
     *,
     cells: PrimitiveCells | None = None,
     known_cells: PrimitiveCells | None = None,
+    stol: float = STOL,
     num_workers: int | None = None,
     progress: bool = False,
 ) -> list[int | None]:
@@ -135,6 +136,7 @@ def known_matches(
         known: Known crystals; only those of a formula that occurs are reduced.
         cells: See :func:`first_occurrences`.
         known_cells: The same for the known crystals; None where one object keeps all.
+        stol: Tolerance of the matcher for places.
         num_workers: Processes; None for all cores.
         progress: Show a progress bar.
     """
@@ -148,7 +150,9 @@ def known_matches(
             (key for key, _ in keyed), known, known_cells or cells
         ).items()
     }
-    found = search_by_key(_matches, keyed, groups, num_workers=num_workers, progress=progress)
+    found = search_by_key(
+        partial(_matches, stol), keyed, groups, num_workers=num_workers, progress=progress
+    )
     out: list[int | None] = [None] * len(crystals)
     for i, match in zip(places, found, strict=True):
         out[i] = match
@@ -186,9 +190,10 @@ def _plain(structure: Structure) -> Crystal:
 
 
 def _matches(
+    stol: float,
     task: tuple[Key, list[tuple[int, Crystal]], list[Structure]],
 ) -> list[int | None]:
-    compare, (_, members, structures) = matcher(), task
+    compare, (_, members, structures) = matcher(stol), task
     known = [Cell(cell) for _, cell in members]
     found = [first_match(compare, Cell(s), known) for s in structures]
     return [None if place is None else members[place][0] for place in found]

@@ -65,11 +65,15 @@ class PrimitiveCells:
 
 
 @cache  # it keeps nothing of what it compares
-def matcher() -> StructureMatcher:
-    """Return pymatgen's matcher, for cells that are primitive already."""
+def matcher(stol: float = STOL) -> StructureMatcher:
+    """Return pymatgen's matcher, for cells that are primitive already.
+
+    Args:
+        stol: Its tolerance for places, in parts of the cube root of the volume of an atom.
+    """
     from pymatgen.analysis.structure_matcher import StructureMatcher  # noqa: PLC0415
 
-    return StructureMatcher(LTOL, STOL, ANGLE_TOL, primitive_cell=False)
+    return StructureMatcher(LTOL, stol, ANGLE_TOL, primitive_cell=False)
 
 
 class Cell:

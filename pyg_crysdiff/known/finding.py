@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.formulas import reduced_formula
-from pyg_crysdiff.known.cells import Cell, Key, PrimitiveCells, first_match, matcher
+from pyg_crysdiff.known.cells import STOL, Cell, Key, PrimitiveCells, first_match, matcher
 from pyg_crysdiff.known.database import Database, KnownCrystal
 from pyg_crysdiff.known.grouping import search_by_key
 
@@ -22,6 +22,7 @@ def find_known(
     database: Database,
     *,
     cells: PrimitiveCells | None = None,
+    stol: float = STOL,
     num_workers: int | None = None,
     progress: bool = False,
 ) -> list[KnownCrystal | None]:
@@ -36,6 +37,7 @@ def find_known(
         crystals: Structurally valid crystals.
         database: Known crystals. Every process opens the file for itself.
         cells: Keeps primitive cells for other comparisons; None where there are none.
+        stol: Tolerance of the matcher for places.
         num_workers: Processes; None for all cores.
         progress: Show progress bars.
     """
@@ -46,7 +48,7 @@ def find_known(
     places = [i for i, crystal in enumerate(crystals) if reduced_formula(crystal) in formulas]
     keyed = cells.of([crystals[i] for i in places])
     found = search_by_key(
-        partial(_rows_that_match, database.path), keyed, there,
+        partial(_rows_that_match, database.path, stol), keyed, there,
         num_workers=num_workers, progress=progress,
     )  # fmt: skip
     which = database.which(row for row in found if row is not None)
@@ -62,11 +64,12 @@ class KnownCells:
 
     Args:
         path: The database.
+        stol: Tolerance of the matcher for places.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, stol: float = STOL) -> None:
         self._database = Database(path)
-        self._matcher = matcher()
+        self._matcher = matcher(stol)
         self._cells: dict[Key, tuple[list[int], list[Cell]]] = {}
 
     def match(self, key: Key, structure: Structure) -> int | None:
@@ -79,7 +82,9 @@ class KnownCells:
         return None if index is None else rows[index]
 
 
-def _rows_that_match(path: Path, task: tuple[Key, int, list[Structure]]) -> list[int | None]:
+def _rows_that_match(
+    path: Path, stol: float, task: tuple[Key, int, list[Structure]]
+) -> list[int | None]:
     key, _, structures = task
-    cells = KnownCells(path)
+    cells = KnownCells(path, stol)
     return [cells.match(key, structure) for structure in structures]

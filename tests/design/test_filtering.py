@@ -61,6 +61,23 @@ def test_a_candidate_that_was_not_evaluated_may_come_again():
     assert statuses(judge.judge([NACL], seen=[NACL])) == ["seen"]
 
 
+@pytest.mark.parametrize("as_database", [False, True])
+def test_distorted_copies_of_known_crystals(tmp_path, as_database):
+    """A place that is off by a little more than the tolerance: a known one only where asked."""
+    places = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])
+    known = Crystal(np.eye(3) * 4, places, np.array([38, 22, 8, 8, 8]))
+    moved = replace(known, frac_coords=places + np.eye(5)[4][:, None] * [[0, 0, 0.25]])
+    there = [known]
+    if as_database:
+        there = Database(tmp_path / "known.sqlite", create=True)
+        there.add([known], source="a file")
+    assert statuses(Filter(there, num_workers=1).judge([moved, known])) == ["candidate", "known"]
+    wide = Filter(there, known_within=0.5, num_workers=1)
+    assert statuses(wide.judge([moved, known])) == ["known", "known"]
+    # what was evaluated is another matter: the undistorted one may still be a hit
+    assert statuses(Filter(known_within=0.5).judge([moved], seen=[known])) == ["candidate"]
+
+
 def test_composition_counts_where_it_is_asked_for():
     odd = salt(numbers=(11, 10))
     assert statuses(Filter().judge([odd, NACL])) == ["candidate"] * 2
