@@ -9,6 +9,7 @@ from unittest.mock import patch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pyg_crysdiff.nn import pair_attention
+from pyg_crysdiff.nn.pair_plain import AttentionInputs
 
 
 def matrix_operations(call: Callable[[], Any]) -> int:
@@ -22,9 +23,7 @@ def matrix_operations(call: Callable[[], Any]) -> int:
     inside = 0
     kernel = pair_attention._call
 
-    def counted(
-        direction: str, layout: Any, inputs: pair_attention.AttentionInputs, arguments: Any
-    ) -> None:
+    def counted(direction: str, layout: Any, inputs: AttentionInputs, arguments: Any) -> None:
         nonlocal inside
         inside += 2 * 2 * inputs.sines.numel() * inputs.by_sines.size(1)
         kernel(direction, layout, inputs, arguments)

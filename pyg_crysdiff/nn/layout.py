@@ -93,6 +93,21 @@ class PairLayout:
         pairs, squares = sizes * (sizes - 1) // 2, sizes.square()
         return torch.stack([sizes, *(x.cumsum(0) - x for x in (sizes, pairs, squares))])
 
+    @cached_property
+    def atom_table(self) -> Tensor:
+        """What is known of every sorted atom, (6, N) int64.
+
+        The rows are: first atom of its crystal, size of the crystal, where the crystal's pairs
+        i < j and its ordered pairs begin, the atom's number within the crystal, the crystal in
+        sorted order.
+        """
+        sizes, atoms, pairs, squares = self.table
+        crystal = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+        first = atoms[crystal]
+        within = torch.arange(len(crystal)) - first
+        rows = [first, sizes[crystal], pairs[crystal], squares[crystal], within, crystal]
+        return torch.stack(rows).to(self.crystal.device)
+
     def shares(self, parts: int) -> list[tuple[int, int]]:
         """Cut the crystals in sorted order into ranges (first, last) of about as many pairs."""
         count = self.table.size(1)

@@ -1,9 +1,9 @@
-"""Attention over all pairs of atoms in each crystal, in PyTorch or in C.
+"""Attention over all pairs of atoms in each crystal, in PyTorch, in C or in Triton.
 
 :func:`pair_attention` is everything that a block of the network does with pairs. The plain form in
-PyTorch runs on any device and in any number format. On processors, in float32 and bfloat16, a
-kernel in C takes its place, provided that it can be compiled and agrees with the plain form on an
-example.
+PyTorch runs on any device and in any number format. In float32 and bfloat16 a kernel takes its
+place, in C on processors and in Triton on GPUs, provided that it can be compiled and agrees with
+the plain form on an example. ``CRYSDIFF_NATIVE=0`` in the environment keeps the plain form.
 """
 
 from __future__ import annotations
@@ -11,47 +11,22 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from pyg_crysdiff.nn.layout import PairLayout, upper
-from pyg_crysdiff.nn.native import load_library
+from pyg_crysdiff.nn.kernel_check import Form, agrees
+from pyg_crysdiff.nn.layout import PairLayout
+from pyg_crysdiff.nn.native import kernels_wanted, load_library
+from pyg_crysdiff.nn.pair_plain import AttentionInputs, plain
 from pyg_crysdiff.nn.pairs import HiddenPairs
 
 log = logging.getLogger(__name__)
 _SUFFIX = {torch.float32: "f32", torch.bfloat16: "bf16"}
-
-
-class AttentionInputs(NamedTuple):
-    """All tensors that the attention over pairs reads, in the order of the kernel's arguments.
-
-    Attributes:
-        query: Queries of the sorted atoms, (N, H d).
-        key: Keys of all heads, which are their values as well, (N, d).
-        sines: See :class:`HiddenPairs`, and so for the next five.
-        cosines: Cosines of the pairs.
-        by_sines: Weight of the sines.
-        by_cosines: Weight of the cosines.
-        common: Terms of every crystal.
-        own: Terms of the pairs i, i of every crystal.
-        alpha_weight: Second layer of alpha's MLP, (H, c).
-    """
-
-    query: Tensor
-    key: Tensor
-    sines: Tensor
-    cosines: Tensor
-    by_sines: Tensor
-    by_cosines: Tensor
-    common: Tensor
-    own: Tensor
-    alpha_weight: Tensor
 
 
 def pair_attention(
@@ -84,44 +59,7 @@ def pair_attention(
         own=hidden.own,
         alpha_weight=alpha_weight,
     )
-    serve = native if _native_serves(query) else plain
-    return serve(inputs, layout)
-
-
-def plain(inputs: AttentionInputs, layout: PairLayout) -> Tensor:
-    """Compute :func:`pair_attention` with PyTorch's operations."""
-    heads = len(inputs.alpha_weight)
-    odd, even = inputs.sines @ inputs.by_sines, inputs.cosines @ inputs.by_cosines
-    # A block-diagonal matrix turns H small products into one.
-    to_alpha = torch.block_diag(*inputs.alpha_weight.unsqueeze(-1)).to(odd.dtype)
-    out = []
-    for q, k, o, e, g, s in zip(
-        layout.split_atoms(inputs.query),
-        layout.split_atoms(inputs.key),
-        layout.split_pairs(odd),
-        layout.split_pairs(even),
-        layout.split_crystals(inputs.common),
-        layout.split_crystals(inputs.own),
-        strict=True,
-    ):
-        b, n = k.shape[:2]
-        i, j = upper(n).to(k.device)
-        u = odd.new_empty(b, n, n, odd.size(1))
-        u[:, i, j] = (e + g + o).to(u.dtype)
-        u[:, j, i] = (e + g - o).to(u.dtype)
-        u.diagonal(dim1=1, dim2=2).copy_(s.transpose(1, 2).expand(b, -1, n))
-        for_alpha, for_beta = F.silu(u).chunk(2, dim=-1)
-        alpha = (for_alpha @ to_alpha).permute(0, 3, 1, 2)
-        per_head = q.view(b, n, heads, -1).transpose(1, 2)
-        logits = per_head @ k.transpose(1, 2).unsqueeze(1) + alpha
-        weights = logits.softmax(-1).to(k.dtype)
-        mean = (weights @ k.unsqueeze(1)).transpose(1, 2).reshape(b, n, -1)
-        # (b n, H, n) @ (b n, n, H c); of the H x H blocks only the diagonal is wanted.
-        rows = weights.transpose(1, 2).reshape(b * n, heads, n)
-        product = torch.bmm(rows, for_beta.flatten(0, 1)).view(b, n, heads, heads, -1)
-        mixed = product.diagonal(dim1=2, dim2=3).transpose(2, 3).reshape(b, n, -1)
-        out.append(torch.cat([mean, mixed], dim=-1).flatten(0, 1))
-    return torch.cat(out)
+    return _form_for(query)(inputs, layout)
 
 
 def native(inputs: AttentionInputs, layout: PairLayout) -> Tensor:
@@ -221,10 +159,13 @@ def _threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="pair_attention")
 
 
-def _native_serves(x: Tensor) -> bool:
-    if x.device.type != "cpu" or x.dtype not in _SUFFIX or torch.compiler.is_compiling():
-        return False
-    return native_agrees()
+def _form_for(x: Tensor) -> Form:
+    """Return the form that serves tensors of this device and number format."""
+    if x.dtype not in _SUFFIX or torch.compiler.is_compiling():
+        return plain
+    if x.device.type == "cpu":
+        return native if native_agrees() else plain
+    return (triton_form(x.device) if x.device.type == "cuda" else None) or plain
 
 
 @functools.cache
@@ -232,47 +173,25 @@ def native_agrees() -> bool:
     """Whether there is a C kernel and it reproduces the plain form and its gradients."""
     if load_library() is None:
         return False
-    generator = torch.Generator().manual_seed(0)
-    layout = PairLayout.build(torch.tensor([1, 5, 3, 5]))
-    heads, d, c, waves, atoms, pairs, crystals = 2, 24, 19, 7, 14, 23, 4
-    width = 2 * heads * c
-    shapes = {
-        "query": (atoms, heads * d),
-        "key": (atoms, d),
-        "sines": (pairs, waves),
-        "cosines": (pairs, waves),
-        "by_sines": (waves, width),
-        "by_cosines": (waves, width),
-        "common": (crystals, width),
-        "own": (crystals, width),
-        "alpha_weight": (heads, c),
-    }
-    for dtype, tolerance in ((torch.float32, 1e-4), (torch.bfloat16, 4e-2)):
-        given = {name: torch.randn(s, generator=generator) for name, s in shapes.items()}
-        inputs = AttentionInputs(**given)
-        in_format = inputs._replace(query=inputs.query.to(dtype), key=inputs.key.to(dtype))
-        wanted = torch.randn(atoms, heads * (d + c), generator=generator).to(dtype)
-        found = _outcome(native, in_format, layout, wanted)
-        # The kernel computes in float32 whatever it reads.
-        as_read = AttentionInputs(*(x.float() for x in in_format))
-        exact = _outcome(plain, as_read, layout, wanted.float())
-        for ours, reference in zip(found, exact, strict=True):
-            scale = reference.abs().amax().clamp(min=1.0)
-            if not bool(((ours.float() - reference).abs() <= tolerance * scale).all()):
-                log.warning("the C kernel disagrees with the plain one and is not used")
-                return False
+    if not agrees(native, torch.device("cpu")):
+        log.warning("the C kernel disagrees with the plain one and is not used")
+        return False
     return True
 
 
-@torch.inference_mode(False)
-@torch.enable_grad()
-def _outcome(
-    function: Callable[[AttentionInputs, PairLayout], Tensor],
-    inputs: AttentionInputs,
-    layout: PairLayout,
-    wanted: Tensor,
-) -> list[Tensor]:
-    leaves = AttentionInputs(*(x.clone().requires_grad_() for x in inputs))
-    with torch.autocast("cpu", enabled=False):
-        out = function(leaves, layout)
-        return [out, *torch.autograd.grad(out, leaves, wanted)]
+@functools.cache
+def triton_form(device: torch.device) -> Form | None:
+    """Return the form in Triton where it can be had and reproduces the plain form; else None."""
+    if not kernels_wanted():
+        return None
+    try:
+        from pyg_crysdiff.nn.triton_attention import attend  # noqa: PLC0415  (may not be there)
+
+        served = agrees(attend, device)
+    except Exception as error:
+        log.info("the Triton kernels cannot be had (%s): the plain form is used", error)
+        return None
+    if not served:
+        log.warning("the Triton kernels disagree with the plain form and are not used")
+        return None
+    return attend

@@ -11,7 +11,7 @@ import torch
 
 from pyg_crysdiff.nn import pair_attention as module
 from pyg_crysdiff.nn.layout import PairLayout
-from pyg_crysdiff.nn.pair_attention import AttentionInputs
+from pyg_crysdiff.nn.pair_plain import AttentionInputs
 
 needs_compiler = pytest.mark.skipif(
     not any(shutil.which(name) for name in ("cc", "gcc", "clang")), reason="no C compiler"

@@ -4,6 +4,6 @@ They are compiled at first use, which takes some seconds, and stay in the cache 
 is no compiler, or ``CRYSDIFF_NATIVE=0`` is set, the plain forms in PyTorch do the same work.
 """
 
-from pyg_crysdiff.nn.native.library import load_library
+from pyg_crysdiff.nn.native.library import kernels_wanted, load_library
 
-__all__ = ["load_library"]
+__all__ = ["kernels_wanted", "load_library"]

@@ -35,6 +35,11 @@ _FLAGS = (
 _WIDE = "-mprefer-vector-width=512"
 
 
+def kernels_wanted() -> bool:
+    """Whether kernels may take the place of the plain forms: ``CRYSDIFF_NATIVE`` is not 0."""
+    return os.environ.get("CRYSDIFF_NATIVE", "1") != "0"
+
+
 @functools.cache
 def load_library() -> ctypes.CDLL | None:
     """Return the compiled kernels, or None where they cannot be had.
@@ -43,7 +48,7 @@ def load_library() -> ctypes.CDLL | None:
     of the sources, the flags, the compiler and the processor, so that a cache folder shared by
     different machines never serves the wrong one.
     """
-    if os.environ.get("CRYSDIFF_NATIVE", "1") == "0":
+    if not kernels_wanted():
         return None
     wanted = [os.environ.get("CC", "cc"), "gcc", "clang"]
     compiler = next((found for name in wanted if (found := shutil.which(name))), None)
