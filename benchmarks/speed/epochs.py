@@ -2,10 +2,15 @@
 
     python benchmarks/speed/epochs.py --device cuda  # made-up crystals of the same sizes
     python benchmarks/speed/epochs.py --device cuda --data-root DATA  # the sets themselves
+    python benchmarks/speed/epochs.py --device cuda --forms plain,kernel,compiled --seconds 6
 
 One script for a GPU: the resident batches, the training step and the samplers that `crysdiff train`
 and `crysdiff sample` use, with the share of the device's rate of matrix products and the peak of
-its memory. With --epochs it tells what a training of that length takes.
+its memory. With --epochs it tells what a training of that length takes. With --forms it first says
+whether the kernel of the attention over pairs agrees with the plain form on this device, and then
+measures several forms side by side: the plain one, the kernel (C on a processor, Triton on a GPU),
+the plain one compiled by PyTorch. The third command takes under 8 minutes on a data centre's GPU
+if the compiler takes no more than a minute for each network.
 """
 
 from __future__ import annotations
@@ -13,9 +18,12 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from operations import matrix_operations
@@ -30,11 +38,14 @@ from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.models.build import build_model
+from pyg_crysdiff.nn import pair_attention
+from pyg_crysdiff.nn.pair_plain import plain
 from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_memory
 from pyg_crysdiff.training import compose_config
 from pyg_crysdiff.training.resident import ResidentBatches
 
 # Training crystals, smallest and largest number of atoms and its step, by data set.
+FORMS = ("plain", "kernel", "compiled")
 SETS = {"perov5": (11_356, 5, 5, 1), "carbon24": (6_091, 6, 24, 2), "mp20": (27_136, 1, 20, 1)}
 
 
@@ -53,17 +64,52 @@ def main() -> None:
     add("--seconds", type=float, default=20.0, help="least time of a measurement")
     add("--conditioner", default="cds")
     add("--precision", default="auto")
+    add("--forms", default="kernel", help=f"of the attention over pairs: {', '.join(FORMS)}")
     add("--out", type=Path)
     args = parser.parse_args()
     device = choose_device(args.device)
     keep_freed_memory()
     rows = []
+    forms = args.forms.split(",")
+    if unknown := [form for form in forms if form not in FORMS]:
+        parser.error(f"--forms: there is no {unknown[0]!r}, but {', '.join(FORMS)}")
+    if forms != ["kernel"]:
+        print(f"kernel agrees with the plain form here: {kernel_agrees(device)}", flush=True)
     for name in args.datasets.split(","):
-        rows.append(measure(name, crystals_of(name, args), device, args))
-        print("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
-                        for k, v in rows[-1].items()), flush=True)  # fmt: skip
+        items, first = crystals_of(name, args), len(rows)
+        for form in forms:
+            with served_by(form):
+                rows.append({"form": form, **measure(name, items, device, args, form)})
+            rows[-1] |= ratios(rows[first], rows[-1])
+            print("  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
+                            for k, v in rows[-1].items()), flush=True)  # fmt: skip
     if args.out:
         args.out.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def kernel_agrees(device: torch.device) -> bool:
+    """Whether there is a kernel for a device that does what the plain form does."""
+    if device.type == "cpu":
+        return pair_attention.native_agrees()
+    return pair_attention.triton_form(device) is not None
+
+
+@contextmanager
+def served_by(form: str) -> Iterator[None]:
+    """Let the plain form serve in place of the kernel, unless that is wanted."""
+    if form == "kernel":
+        yield
+        return
+    with patch.object(pair_attention, "_form_for", lambda _: plain):
+        yield
+
+
+def ratios(first: dict[str, Any], row: dict[str, Any]) -> dict[str, float]:
+    """Return how many times as fast a form is as the first one."""
+    if row is first:
+        return {}
+    rates = ("training_per_s", "sampling_T1000_per_s", "few_steps_per_s")
+    return {f"{name}_ratio": row[name] / first[name] for name in rates}
 
 
 def crystals_of(name: str, args: argparse.Namespace) -> list[Data]:
@@ -78,12 +124,16 @@ def crystals_of(name: str, args: argparse.Namespace) -> list[Data]:
 
 
 def measure(
-    name: str, items: list[Data], device: torch.device, args: argparse.Namespace
+    name: str, items: list[Data], device: torch.device, args: argparse.Namespace, form: str
 ) -> dict[str, Any]:
     """Time training and sampling on one set."""
     wanted = (names_of(items[0]) or [])[:1]
     config = compose_config([f"conditioner={args.conditioner}"])
     model = build_model(config, DataStatistics.from_dataset(items, wanted)).to(device)
+    if form == "compiled":
+        model.denoiser.compile(dynamic=True)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     half = choose_precision(args.precision, device) == "bf16-mixed"
     batches = ResidentBatches(items, args.batch, range(len(items)), device)
