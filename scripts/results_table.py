@@ -118,6 +118,10 @@ def _design_table(results: Results) -> str:
     wanted, count = " and ".join(results.settings["wanted"]), design["seeds"]
     known = results.settings["known_at_start"]
     title = f"{results.dataset}, {wanted}; known: {known}; {count} seed{'s' * (count > 1)}"
+    if given := design.get("predictors"):
+        title += f"; given predictor: {', '.join(given)}"
+    if within := design.get("known_within"):
+        title += f"; known within {within:g}"
     heads = [title, *columns.values(), "drawn", "failed", "minutes"]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for row in results.rows:

@@ -148,3 +148,10 @@ def test_a_table_of_the_design_benchmark(script, tmp_path, monkeypatch):
     )
     assert lines[2] == "| loop | 8 (7-8) | 120 | 1,050 | 4 | 2 |"
     assert lines[3] == "| random | 8 (7-8) | 120 |  |  |  |"
+    settings["design"] |= {"predictors": ["cdvae"], "known_within": 0.5}
+    Results("Set", "official", 0, rows=rows, settings=settings, task="design").save(
+        tmp_path / "r.json"
+    )
+    script.keep_in(script.KEPT_DESIGN, "set", tmp_path / "r.json")
+    head = script.design_tables().splitlines()[0]
+    assert "2 seeds; given predictor: cdvae; known within 0.5 |" in head
