@@ -14,7 +14,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, DotProduct, Kernel, Matern, WhiteKernel
 
+from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.design.agreement import agreement
+from pyg_crysdiff.design.prediction import Prediction
 
 MEMBERS = 4
 FEWEST = 20  # values from which a number is predicted
@@ -89,6 +91,10 @@ class Ensemble:
             standard = _standard(rows[usable], self.centre, self.spread)
             mean[usable], std[usable] = _together(self.members, standard)
         return mean, std * self.scale
+
+    def prediction(self, _: Sequence[Crystal], rows: NDArray[np.float64]) -> Prediction:
+        """See :class:`pyg_crysdiff.design.prediction.Predictor`."""
+        return Prediction(*self.predict(rows))
 
 
 def held_out_places(

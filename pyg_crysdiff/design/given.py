@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.design.answers import Oracle
 from pyg_crysdiff.design.ensemble import FEWEST, Ensemble
+from pyg_crysdiff.design.objectives import Objective
+from pyg_crysdiff.design.prediction import Prediction
 from pyg_crysdiff.evaluation.predictor import PropertyPredictor, identity_of
 from pyg_crysdiff.property.model import PropertyModel
 from pyg_crysdiff.storage import facts_digest
@@ -118,15 +121,40 @@ class Corrected:
         before = float(np.abs(off).mean())  # of the predictor alone
         return cls(given, errors, np.nan, {"given": True, "given_mae": before, **facts})
 
-    def predict(
-        self, crystals: Sequence[Crystal], rows: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return mean and standard deviation, each (M,); NaN where something is missing."""
+    def prediction(self, crystals: Sequence[Crystal], rows: NDArray[np.float64]) -> Prediction:
+        """See :class:`pyg_crysdiff.design.prediction.Predictor`."""
         mean = self.given.predict(crystals)
         if self.errors is None:
-            return mean, np.where(np.isfinite(mean), self.std, np.nan)
+            return Prediction(mean, np.where(np.isfinite(mean), self.std, np.nan))
         off, std = self.errors.predict(rows)
-        return mean + off, np.where(np.isfinite(mean), std, np.nan)
+        return Prediction(mean + off, np.where(np.isfinite(mean), std, np.nan))
+
+
+def given_predictors(
+    models: Sequence[PropertyPredictor], objectives: Sequence[Objective], oracle: Oracle
+) -> dict[str, GivenPredictor]:
+    """Return given predictors by name, after a look at whether they fit.
+
+    Raises:
+        ValueError: If one is of a number that is not wanted, two are of the same, or one is the
+            oracle.
+    """
+    found: dict[str, GivenPredictor] = {}
+    names = [objective.name for objective in objectives]
+    for one in map(GivenPredictor, models):
+        if one.name not in names:
+            raise ValueError(
+                f"a predictor of {one.name} is given, but wanted is {', '.join(names)}"
+            )
+        if one.name in found:
+            raise ValueError(f"two predictors of {one.name} are given: leave one out")
+        if model_identity(one.model) in oracle.identity:
+            raise ValueError(
+                f"the predictor of {one.name} is the oracle itself: who chooses must not be who "
+                "judges. Leave the predictor out, or name another one"
+            )
+        found[one.name] = one
+    return found
 
 
 def model_identity(model: PropertyPredictor) -> str:

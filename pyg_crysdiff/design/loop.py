@@ -13,7 +13,7 @@ from pyg_crysdiff.design.answers import Oracle
 from pyg_crysdiff.design.evaluating import close_last, evaluate
 from pyg_crysdiff.design.evidence import comparable, evaluated
 from pyg_crysdiff.design.filtering import Known
-from pyg_crysdiff.design.given import GivenPredictor, model_identity
+from pyg_crysdiff.design.given import given_predictors
 from pyg_crysdiff.design.ledger import Ledger
 from pyg_crysdiff.design.ledger_tables import COLUMNS
 from pyg_crysdiff.design.objectives import Objective
@@ -114,7 +114,7 @@ def design(
     """
     settings = settings or DesignSettings()
     _check(settings, objectives, oracle, budget, data, wait)
-    given = _given(predictors, objectives, oracle)
+    given = given_predictors(predictors, objectives, oracle)
     model = load_checkpoint(checkpoint, choose_device(settings.device), trusted)
     data, left_out = comparable(data, oracle)
     if left_out:
@@ -170,28 +170,6 @@ def _check(
             "a generator that learns goes over its training data again, so that it forgets "
             "nothing: give data, or leave fine_tune out"
         )
-
-
-def _given(
-    predictors: Sequence[PropertyPredictor], objectives: Sequence[Objective], oracle: Oracle
-) -> dict[str, GivenPredictor]:
-    """Return given predictors by name, after a look at whether they fit."""
-    found: dict[str, GivenPredictor] = {}
-    names = [objective.name for objective in objectives]
-    for one in map(GivenPredictor, predictors):
-        if one.name not in names:
-            raise ValueError(
-                f"a predictor of {one.name} is given, but wanted is {', '.join(names)}"
-            )
-        if one.name in found:
-            raise ValueError(f"two predictors of {one.name} are given: leave one out")
-        if model_identity(one.model) in oracle.identity:
-            raise ValueError(
-                f"the predictor of {one.name} is the oracle itself: who chooses must not be who "
-                "judges. Leave the predictor out, or name another one"
-            )
-        found[one.name] = one
-    return found
 
 
 @dataclass

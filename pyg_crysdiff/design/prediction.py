@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.design.objectives import Objective
 
 _LEAST = 1e-12
@@ -66,3 +67,14 @@ class Prediction(NamedTuple):
 
 
 Predicted = Mapping[str, Prediction]
+
+
+class Predictor(Protocol):
+    """What has learnt a number."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Number of crystals, errors; as JSON can hold it."""
+
+    def prediction(self, crystals: Sequence[Crystal], rows: NDArray[np.float64]) -> Prediction:
+        """Return what is predicted of M crystals with features (M, F)."""

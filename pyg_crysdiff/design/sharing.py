@@ -101,6 +101,10 @@ class SharedValue:
             share[usable] = self.trees.predict_proba(both)[:, 0]
         return Prediction(mean, std, share, self.shared)
 
+    def prediction(self, crystals: Sequence[Crystal], rows: NDArray[np.float64]) -> Prediction:
+        """See :class:`pyg_crysdiff.design.prediction.Predictor`."""
+        return self.predict(rows, electron_numbers(crystals))
+
 
 def shared_value(values: NDArray[np.float64]) -> float | None:
     """Return the value that at least 30 % of them have, if at least 20 others are left."""

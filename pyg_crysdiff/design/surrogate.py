@@ -14,12 +14,10 @@ from pyg_crysdiff.design.failing import AnswerChance
 from pyg_crysdiff.design.features import NUMBERS, features
 from pyg_crysdiff.design.given import Corrected, GivenPredictor
 from pyg_crysdiff.design.objectives import Objective
-from pyg_crysdiff.design.prediction import Prediction
+from pyg_crysdiff.design.prediction import Prediction, Predictor
 from pyg_crysdiff.design.sharing import SharedValue, electron_numbers, shared_value
 
 MOST = 3000  # values that a predictor learns; its time grows with the third power
-
-Predictor = Ensemble | SharedValue | Corrected
 
 
 class Surrogate:
@@ -112,20 +110,12 @@ class Surrogate:
         if not self.predictors:
             return {}
         table = _features(crystals, self._rows)
-        found = {}
-        for name, one in self.predictors.items():
-            if isinstance(one, Corrected):
-                found[name] = Prediction(*one.predict(crystals, table))
-            elif isinstance(one, SharedValue):
-                found[name] = one.predict(table, electron_numbers(crystals))
-            else:
-                found[name] = Prediction(*one.predict(table))
-        return found
+        return {name: one.prediction(crystals, table) for name, one in self.predictors.items()}
 
     def facts(self) -> dict[str, Any]:
         """Return for every number what is known of its predictor, as JSON can hold it."""
         return {
-            name: self.predictors[name].facts | {"known": count}
+            name: {**self.predictors[name].facts, "known": count}
             if name in self.predictors
             else {"known": count, "problem": f"fewer than {FEWEST} values: no predictor yet"}
             for name, count in self.counts.items()
@@ -137,7 +127,7 @@ def _learnt(
     values: NDArray[np.float64],
     kept: dict[str, NDArray[np.float64]],
     seed: int,
-) -> Ensemble | SharedValue | None:
+) -> Predictor | None:
     """Return a predictor that has learnt these values; None where too few can be learnt."""
     rows = _features(crystals, kept)
     usable = np.isfinite(rows).all(1)

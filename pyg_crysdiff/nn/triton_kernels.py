@@ -49,6 +49,15 @@ def _pair(i, j, n):
 
 
 @triton.jit
+def _atom(table, N, atom):
+    """Return what the table has of an atom."""
+    first, n = tl.load(table + atom), tl.load(table + N + atom)
+    pairs, squares = tl.load(table + 2 * N + atom), tl.load(table + 3 * N + atom)
+    i, crystal = tl.load(table + 4 * N + atom), tl.load(table + 5 * N + atom)
+    return first, n, pairs, squares, i, crystal
+
+
+@triton.jit
 def forward(
     query, key, odd, even, common, own, alpha, table, out, logits, norms, N,
     H: tl.constexpr, D: tl.constexpr, C: tl.constexpr,
@@ -56,9 +65,7 @@ def forward(
 ):  # fmt: skip
     """Average keys and hidden layers of an atom's neighbours, with one pass over them."""
     atom, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    first, n = tl.load(table + atom), tl.load(table + N + atom)
-    pairs, squares = tl.load(table + 2 * N + atom), tl.load(table + 3 * N + atom)
-    i, crystal = tl.load(table + 4 * N + atom), tl.load(table + 5 * N + atom)
+    first, n, pairs, squares, i, crystal = _atom(table, N, atom)
     W = 2 * H * C
     d, c = tl.arange(0, FEATURES), tl.arange(0, CHANNELS)
     in_d, in_c = d < D, c < C
@@ -104,9 +111,7 @@ def backward_rows(
 ):  # fmt: skip
     """Find the gradients by the logits of an atom, and by its query."""
     atom, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    first, n = tl.load(table + atom), tl.load(table + N + atom)
-    pairs, squares = tl.load(table + 2 * N + atom), tl.load(table + 3 * N + atom)
-    i, crystal = tl.load(table + 4 * N + atom), tl.load(table + 5 * N + atom)
+    first, n, pairs, squares, i, crystal = _atom(table, N, atom)
     W = 2 * H * C
     d, c = tl.arange(0, FEATURES), tl.arange(0, CHANNELS)
     in_d, in_c = d < D, c < C

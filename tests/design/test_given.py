@@ -45,7 +45,7 @@ def checkpoint(tmp_path_factory):
 def test_without_evaluations_it_stands_alone_with_its_error_on_the_data():
     given = GivenPredictor(Length())
     found = Corrected.fit(given, (CRYSTALS, LENGTHS), ([], np.empty(0)), np.empty((0, 321)))
-    mean, std = found.predict(CRYSTALS[:3], np.zeros((3, 321)))
+    mean, std = found.prediction(CRYSTALS[:3], np.zeros((3, 321))).overall()
     np.testing.assert_array_equal(mean, 3.6)
     np.testing.assert_allclose(std, np.sqrt(np.mean((LENGTHS - 3.6) ** 2)))
     assert found.facts["values"] == 0
@@ -56,7 +56,7 @@ def test_its_errors_are_learnt_from_evaluations_alone():
     given, tried = GivenPredictor(Length()), slice(0, 50)
     misleading = (CRYSTALS, np.full(len(CRYSTALS), 3.6))  # it may have learnt these by heart
     found = Corrected.fit(given, misleading, (CRYSTALS[tried], LENGTHS[tried]), rows[tried])
-    mean, std = found.predict(CRYSTALS[50:], rows[50:])
+    mean, std = found.prediction(CRYSTALS[50:], rows[50:]).overall()
     assert np.abs(mean - LENGTHS[50:]).mean() < 0.3 * np.abs(LENGTHS[50:] - 3.6).mean()
     assert (std > 0).all()
     assert found.facts["given_mae"] == pytest.approx(np.abs(LENGTHS[tried] - 3.6).mean())

@@ -12,6 +12,7 @@ import torch
 from pyg_crysdiff.nn import pair_attention as module
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.pair_plain import AttentionInputs
+from tests.nn.attention_example import double, example, outcome
 
 needs_compiler = pytest.mark.skipif(
     not any(shutil.which(name) for name in ("cc", "gcc", "clang")), reason="no C compiler"
@@ -20,45 +21,12 @@ SIZES = [5, 1, 12, 2, 5, 20, 3]
 WAVES = 8
 
 
-def example(generator, heads, d, c, dtype):
-    layout = PairLayout.build(torch.tensor(SIZES))
-    atoms, pairs, crystals = sum(SIZES), sum(n * (n - 1) // 2 for n in SIZES), len(SIZES)
-    width = 2 * heads * c
-
-    def draw(*shape):
-        return torch.randn(shape, generator=generator)
-
-    inputs = AttentionInputs(
-        query=(draw(atoms, heads * d) / d**0.5).to(dtype),
-        key=draw(atoms, d).to(dtype),
-        sines=draw(pairs, WAVES),
-        cosines=draw(pairs, WAVES),
-        by_sines=draw(WAVES, width) / WAVES**0.5,
-        by_cosines=draw(WAVES, width) / WAVES**0.5,
-        common=draw(crystals, width),
-        own=draw(crystals, width),
-        alpha_weight=draw(heads, c),
-    )
-    wanted = draw(atoms, heads * (d + c)).to(dtype)
-    return layout, inputs, wanted
-
-
-def double(inputs):
-    return AttentionInputs(*(x.double() for x in inputs))
-
-
-def outcome(function, layout, inputs, wanted):
-    leaves = AttentionInputs(*(x.clone().requires_grad_() for x in inputs))
-    out = function(leaves, layout)
-    return [out, *torch.autograd.grad(out, leaves, wanted)]
-
-
 @needs_compiler
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize(("heads", "d", "c"), [(3, 128, 64), (1, 5, 3), (2, 70, 17)])
 def test_kernel_and_its_gradients_against_float64(generator, heads, d, c, dtype):
     assert module.native_agrees()
-    layout, inputs, wanted = example(generator, heads, d, c, dtype)
+    layout, inputs, wanted = example(generator, SIZES, heads, d, c, WAVES, dtype)
     ours = outcome(module.native, layout, inputs, wanted)
     exact = outcome(module.plain, layout, double(inputs), wanted.double())
     # The kernel computes in float32; bfloat16 enters by the rounding of what it returns alone.
@@ -70,7 +38,7 @@ def test_kernel_and_its_gradients_against_float64(generator, heads, d, c, dtype)
 
 @needs_compiler
 def test_gradients_are_the_same_where_positions_have_none(generator):
-    layout, inputs, wanted = example(generator, 3, 32, 16, torch.float32)
+    layout, inputs, wanted = example(generator, SIZES, 3, 32, 16, WAVES)
     every = outcome(module.native, layout, inputs, wanted)[1:]
     positions = ("sines", "cosines")
     leaves = {k: x.clone().requires_grad_(k not in positions) for k, x in inputs._asdict().items()}
@@ -81,7 +49,7 @@ def test_gradients_are_the_same_where_positions_have_none(generator):
 
 def test_plain_form_against_loops_over_pairs(generator):
     heads, d, c = 2, 4, 3
-    layout, inputs, _ = example(generator, heads, d, c, torch.float64)
+    layout, inputs, _ = example(generator, SIZES, heads, d, c, WAVES)
     inputs = double(inputs)
     ours = module.plain(inputs, layout)
     query, key, sines, cosines, by_sines, by_cosines, common, own, alpha = inputs
@@ -112,7 +80,7 @@ def test_plain_form_against_loops_over_pairs(generator):
 
 @needs_compiler
 def test_kernel_gives_the_same_bits_for_any_number_of_threads_and_any_batch(generator):
-    layout, inputs, wanted = example(generator, 3, 32, 16, torch.float32)
+    layout, inputs, wanted = example(generator, SIZES, 3, 32, 16, WAVES)
     one = outcome(module.native, layout, inputs, wanted)
     before = torch.get_num_threads()
     try:
@@ -138,7 +106,7 @@ def test_kernel_gives_the_same_bits_for_any_number_of_threads_and_any_batch(gene
 
 @needs_compiler
 def test_kernel_passes_nan_on_and_survives_extreme_logits(generator):
-    layout, inputs, _ = example(generator, 2, 8, 4, torch.float32)
+    layout, inputs, _ = example(generator, SIZES, 2, 8, 4, WAVES)
     inputs.query[-1, 0] = torch.nan
     out = module.native(inputs, layout)
     assert out[-1, :8].isnan().all()

@@ -14,41 +14,14 @@ pytest.importorskip("triton", reason="Triton is not installed")
 from pyg_crysdiff.nn import pair_attention, triton_attention, triton_kernels
 from pyg_crysdiff.nn.layout import PairLayout
 from pyg_crysdiff.nn.pair_plain import AttentionInputs, plain
+from tests.nn.attention_example import double, example, outcome
 
 SOURCE = Path(triton_kernels.__file__)
 
 
-def example(generator, sizes, heads=2, d=6, c=5, waves=4, dtype=torch.float32):
-    layout = PairLayout.build(torch.tensor(sizes, dtype=torch.long))
-    atoms, pairs = sum(sizes), sum(n * (n - 1) // 2 for n in sizes)
-    width = 2 * heads * c
-
-    def draw(*shape):
-        return torch.randn(shape, generator=generator)
-
-    inputs = AttentionInputs(
-        query=(draw(atoms, heads * d) / d**0.5).to(dtype),
-        key=draw(atoms, d).to(dtype),
-        sines=draw(pairs, waves),
-        cosines=draw(pairs, waves),
-        by_sines=draw(waves, width) / waves**0.5,
-        by_cosines=draw(waves, width) / waves**0.5,
-        common=draw(len(sizes), width),
-        own=draw(len(sizes), width),
-        alpha_weight=draw(heads, c),
-    )
-    return layout, inputs, draw(atoms, heads * (d + c)).to(dtype)
-
-
-def outcome(form, layout, inputs, wanted):
-    leaves = AttentionInputs(*(x.clone().requires_grad_() for x in inputs))
-    out = form(leaves, layout)
-    return [out, *torch.autograd.grad(out, leaves, wanted)]
-
-
 def worst(layout, inputs, wanted):
     """The largest error of the outcome and all gradients, in parts of the largest value of each."""
-    exact = outcome(plain, layout, AttentionInputs(*(x.double() for x in inputs)), wanted.double())
+    exact = outcome(plain, layout, double(inputs), wanted.double())
     ours = outcome(triton_attention.attend, layout, inputs, wanted)
     errors = [
         ((a.double() - b).abs().max() / b.abs().max().clamp(min=1e-3)).item()
