@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.model_selection import KFold
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.design.agreement import agreement
 from pyg_crysdiff.design.answers import Oracle
 from pyg_crysdiff.design.ensemble import FEWEST, Ensemble
 from pyg_crysdiff.design.objectives import Objective
@@ -18,6 +20,7 @@ from pyg_crysdiff.evaluation.predictor import PropertyPredictor, identity_of
 from pyg_crysdiff.property.model import PropertyModel
 from pyg_crysdiff.storage import facts_digest
 
+_FOLDS = 3
 _CHECKED = 500  # most labelled crystals on which a given predictor is tried
 _MAE_TO_STD = float(np.sqrt(np.pi / 2))  # of a normal distribution
 
@@ -75,14 +78,15 @@ class Corrected:
     """A given predictor, and an :class:`Ensemble` of what it gets wrong.
 
     The ensemble learns from evaluated crystals alone: the predictor may have been trained on the
-    others, so that its errors there are too small. Until there are 20 evaluations nothing is
-    corrected, and the standard deviation is the same for all crystals.
+    others, so that its errors there are too small. It is used if there are 20 evaluations and it
+    makes the error smaller on evaluations that are left out in turn (3 folds). Until then the
+    standard deviation is the same for all crystals.
 
     Attributes:
         given: The predictor.
-        errors: Predicts true value minus the predictor's; None while too little is known.
-        std: Standard deviation until then.
-        facts: As :attr:`Ensemble.facts`, of the corrected values.
+        errors: Predicts true value minus the predictor's; None where nothing is corrected.
+        std: Standard deviation in that case.
+        facts: Errors of the predictor alone and corrected, on evaluations that were left out.
     """
 
     given: GivenPredictor
@@ -113,13 +117,19 @@ class Corrected:
         predicted = given.predict(crystals)
         usable = np.isfinite(values) & np.isfinite(predicted) & np.isfinite(rows).all(1)
         if usable.sum() < FEWEST:
-            std = given.error(*labelled)
-            return cls(given, None, std, {"given": True, "values": 0, "std": round(std, 4)})
+            told = given.error(*labelled)
+            return cls(given, None, told, {"given": True, "values": 0, "std": round(told, 4)})
         off = (values - predicted)[usable]
-        errors = Ensemble.fit(rows[usable], off, seed=seed)
-        facts = {name: fact for name, fact in errors.facts.items() if name != "rank_correlation"}
-        before = float(np.abs(off).mean())  # of the predictor alone
-        return cls(given, errors, np.nan, {"given": True, "given_mae": before, **facts})
+        mean, std = _left_out(rows[usable], off, seed)
+        corrected = agreement(values[usable], predicted[usable] + mean, std)
+        before = float(np.abs(off).mean())
+        facts = {"given": True, "given_mae": before, "values": len(off), "held_out": len(off)}
+        if corrected["mae"] < before:
+            errors = Ensemble.fit(rows[usable], off, seed=seed)
+            return cls(given, errors, np.nan, {**facts, "corrected": True, **corrected})
+        same = float(np.sqrt(np.mean(off**2)))
+        alone = agreement(values[usable], predicted[usable], np.full(len(off), same))
+        return cls(given, None, same, {**facts, "corrected": False, **alone})
 
     def prediction(self, crystals: Sequence[Crystal], rows: NDArray[np.float64]) -> Prediction:
         """See :class:`pyg_crysdiff.design.prediction.Predictor`."""
@@ -128,6 +138,17 @@ class Corrected:
             return Prediction(mean, np.where(np.isfinite(mean), self.std, np.nan))
         off, std = self.errors.predict(rows)
         return Prediction(mean + off, np.where(np.isfinite(mean), std, np.nan))
+
+
+def _left_out(
+    rows: NDArray[np.float64], off: NDArray[np.float64], seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return what an ensemble says of errors that it has not seen, each fold in turn."""
+    mean, std = np.empty(len(off)), np.empty(len(off))
+    for learnt, left in KFold(_FOLDS, shuffle=True, random_state=seed % 2**32).split(rows):
+        one = Ensemble.fit(rows[learnt], off[learnt], seed=seed)
+        mean[left], std[left] = one.predict(rows[left])
+    return mean, std
 
 
 def given_predictors(

@@ -61,7 +61,18 @@ def test_its_errors_are_learnt_from_evaluations_alone():
     assert (std > 0).all()
     assert found.facts["given_mae"] == pytest.approx(np.abs(LENGTHS[tried] - 3.6).mean())
     assert found.facts["mae"] < found.facts["given_mae"]
-    assert 0 < found.facts["held_out"] < 50
+    assert found.facts["corrected"]
+
+
+def test_errors_that_cannot_be_learnt_are_left_as_they_are(rng):
+    rows = features(CRYSTALS, num_workers=1)
+    given, tried = GivenPredictor(Length()), slice(0, 40)
+    noise = 3.6 + rng.normal(0, 0.1, 40)
+    found = Corrected.fit(given, ([], np.empty(0)), (CRYSTALS[tried], noise), rows[tried])
+    assert not found.facts["corrected"]
+    mean, std = found.prediction(CRYSTALS[40:], rows[40:]).overall()
+    np.testing.assert_array_equal(mean, 3.6)
+    np.testing.assert_allclose(std, np.sqrt(np.mean((noise - 3.6) ** 2)))
 
 
 def test_what_it_predicted_is_remembered():
