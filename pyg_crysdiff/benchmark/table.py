@@ -149,11 +149,19 @@ def heading(results: Results) -> list[str]:
 def _designed(settings: Mapping[str, Any]) -> list[str]:
     """Return the lines on what a design benchmark searches for, and from what."""
     design = settings["design"]
+    more = [f"guidance {design['guidance']:g}"]
+    if given := design.get("predictors"):
+        more.append(f"the choice starts from {', '.join(given)}")
+    if within := design.get("known_within"):
+        more.append(f"what is within {within:g} of a known crystal is known")
+    if design["brake"]:
+        more.append(f"no element has more than {design['growth']:g} times its share in the data")
     return [
         f"wanted: {' and '.join(settings['wanted'])}; oracle: {settings['oracle']}",
         f"known at the start: {settings['known_at_start']}; {design['budget']:,} evaluations, "
         f"{design['seeds']} seeds; loops: {design['batch']} evaluations and {design['draws']:,} "
         "draws a round; others: as many draws in one round",
+        "; ".join(more),
     ]
 
 
