@@ -52,6 +52,8 @@ _HEAD = {
     "budget": "budget, evaluations",
     "data": "labelled data",
     "known": "known crystals",
+    "known_within": "known within",
+    "predictor": "given predictor",
     "control": "constraints",
     "seed": "seed",
     "command": "command",

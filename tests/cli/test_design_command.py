@@ -85,6 +85,9 @@ def test_what_is_missing_is_named(files, capsys):
         (["--budget", "3", "--data", "nowhere.csv"], "--data nowhere.csv: neither a data set"),
         (["--budget", "3", "--keep-sites", "0"], "belongs to a --template"),
         (["--budget", "3", "--checkpoint", "nowhere.ckpt"], "nowhere.ckpt"),
+        (["--budget", "3", "--predictor", "nowhere.safetensors"], "nowhere.safetensors"),
+        (["--budget", "3", "--predictor", "perov5-predictor"], "a predictor of heat_ref is given"),
+        (["--budget", "3", "--known-within", "0"], "argument --known-within: must be a number"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_line(words, tmp_path, more, message, capsys):
