@@ -93,10 +93,10 @@ def test_errors_of_the_work_come_through_and_workers_go_on():
 
 
 SLOW = """
-import time
+import os, time
 from pyg_crysdiff.parallel import parallel_map
 def slow(x):
-    print("at work", flush=True)
+    os.write(1, b"at work\\n")  # in one piece, since two workers write
     time.sleep(60)
 parallel_map(slow, range(40), num_workers=2, serial_below=2, chunksize=1, progress=False)
 """

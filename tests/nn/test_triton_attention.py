@@ -1,14 +1,12 @@
-"""The kernels in Triton against the plain form, run by Triton's interpreter: no GPU is needed."""
+"""The Triton kernels against the plain form, by the interpreter (``tests/__init__.py``)."""
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from pyg_crysdiff.nn import pair_attention, triton_attention, triton_kernels
