@@ -9,8 +9,8 @@ and `crysdiff sample` use, with the share of the device's rate of matrix product
 its memory. With --epochs it tells what a training of that length takes. With --forms it first says
 whether the kernel of the attention over pairs agrees with the plain form on this device, and then
 measures several forms side by side: the plain one, the kernel (C on a processor, Triton on a GPU),
-the plain one compiled by PyTorch. The third command takes under 8 minutes on a data centre's GPU
-if the compiler takes no more than a minute for each network.
+the plain one compiled by PyTorch. The third command is meant for 8 minutes of a GPU; that was not
+tried on one. --datasets takes fewer sets.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from pyg_crysdiff.platform import choose_device, choose_precision, keep_freed_me
 from pyg_crysdiff.training import compose_config
 from pyg_crysdiff.training.resident import ResidentBatches
 
-# Training crystals, smallest and largest number of atoms and its step, by data set.
 FORMS = ("plain", "kernel", "compiled")
+# Training crystals, smallest and largest number of atoms and its step, by data set.
 SETS = {"perov5": (11_356, 5, 5, 1), "carbon24": (6_091, 6, 24, 2), "mp20": (27_136, 1, 20, 1)}
 
 

@@ -30,6 +30,7 @@ from pyg_crysdiff.data import Crystal, CrystalDataset
 from pyg_crysdiff.design import design
 from pyg_crysdiff.design.answers import Oracle
 from pyg_crysdiff.design.curves import BASELINES
+from pyg_crysdiff.design.given import load_predictors
 from pyg_crysdiff.design.ledger import Ledger
 from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.oracles import LookupOracle, find_oracle
@@ -39,7 +40,6 @@ from pyg_crysdiff.known import Database
 from pyg_crysdiff.models import LoadedModel, load_checkpoint
 from pyg_crysdiff.parallel import available_cores
 from pyg_crysdiff.platform import choose_device
-from pyg_crysdiff.property.judges import find_evaluator
 from pyg_crysdiff.property.model import PropertyModel
 from pyg_crysdiff.storage import only_writer, write_json
 from pyg_crysdiff.training import train
@@ -117,10 +117,8 @@ class _Benchmark:
     @cached_property
     def predictors(self) -> list[PropertyModel]:
         """Trained models from which the choice starts."""
-        found = [find_evaluator(one, self.data.train) for one in self.task.predictors]
-        for one in found:
-            one.network.to(choose_device(self.device))
-        return found
+        device = choose_device(self.device)
+        return load_predictors(self.task.predictors, self.data.train, device)
 
     def run(self) -> Results:
         curves: dict[str, list[Counts]] = defaultdict(list)

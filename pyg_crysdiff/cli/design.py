@@ -130,13 +130,10 @@ def _predictors(args: argparse.Namespace) -> list[PropertyModel]:
     if not args.predictor:
         return []
     from pyg_crysdiff.data import DATASETS  # noqa: PLC0415
+    from pyg_crysdiff.design.given import load_predictors  # noqa: PLC0415
     from pyg_crysdiff.platform import choose_device  # noqa: PLC0415
-    from pyg_crysdiff.property.judges import find_evaluator  # noqa: PLC0415
 
-    found = [find_evaluator(one, DATASETS.get(args.data)) for one in args.predictor]
-    for one in found:
-        one.network.to(choose_device(args.device))
-    return found
+    return load_predictors(args.predictor, DATASETS.get(args.data), choose_device(args.device))
 
 
 def _about(args: argparse.Namespace) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,14 @@ from pyg_crysdiff.design.ensemble import FEWEST, Ensemble
 from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.prediction import Prediction
 from pyg_crysdiff.evaluation.predictor import PropertyPredictor, identity_of
+from pyg_crysdiff.property.judges import find_evaluator
 from pyg_crysdiff.property.model import PropertyModel
 from pyg_crysdiff.storage import facts_digest
+
+if TYPE_CHECKING:
+    import torch
+
+    from pyg_crysdiff.data.in_memory import InMemoryCrystals
 
 _FOLDS = 3
 _CHECKED = 500  # most labelled crystals on which a given predictor is tried
@@ -149,6 +155,24 @@ def _left_out(
         one = Ensemble.fit(rows[learnt], off[learnt], seed=seed)
         mean[left], std[left] = one.predict(rows[left])
     return mean, std
+
+
+def load_predictors(
+    names: Sequence[str],
+    dataset: InMemoryCrystals | type[InMemoryCrystals] | None,
+    device: torch.device,
+) -> list[PropertyModel]:
+    """Load property models by what a user names.
+
+    Args:
+        names: As :func:`pyg_crysdiff.property.judges.find_evaluator` takes them.
+        dataset: The data set that ``cdvae`` alone means; None where none is known.
+        device: Where they run.
+    """
+    found = [find_evaluator(name, dataset) for name in names]
+    for one in found:
+        one.network.to(device)
+    return found
 
 
 def given_predictors(
