@@ -142,23 +142,28 @@ class DataStatistics:
             min_width_per_atom=float(np.min(np.array(widths) * shrink)),
         )
 
-    def in_units_of(self, other: DataStatistics) -> Self:
+    def in_units_of(self, other: DataStatistics, *, new_elements: bool = False) -> Self:
         """Return these statistics with the elements and the unit of length of another set.
 
         For a model that was trained on the other set and goes on with this one: its species
         classes and lattice scale stay, sizes and properties are those of this set.
 
+        Args:
+            other: Statistics of the set that the model was trained on.
+            new_elements: Add the elements of this set that do not occur in the other one.
+
         Raises:
-            ValueError: If an element of this set does not occur in the other one.
+            ValueError: If there are such elements, and they are not to be added.
         """
-        if unknown := sorted(set(self.elements) - set(other.elements)):
+        unknown = sorted(set(self.elements) - set(other.elements))
+        if unknown and not new_elements:
             raise ValueError(
                 f"the model does not know the elements {unknown} (atomic numbers) of the data; "
                 f"it was trained on {list(other.elements)}"
             )
         return replace(
             self,
-            elements=other.elements,
+            elements=type(other.elements)(sorted({*other.elements, *unknown})),
             lattice_rms=other.lattice_rms,
             lattice_rms_per_atom=other.lattice_rms_per_atom,
             max_length=max(self.max_length, other.max_length),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.models.build import PACKAGE, build_model
@@ -20,7 +21,8 @@ def new_model(
 ) -> tuple[Generator, LoadedModel | None]:
     """Build the model of a run, with the weights of ``config["init"]`` where that names one.
 
-    The new model takes over the elements and the units of length of the old one. Conditioner and
+    The new model takes over the elements and the units of length of the old one. Elements that
+    the old one does not know are added; their part of the weights begins anew. Conditioner and
     condition vector are taken over where conditioner and properties are the same, and begin anew
     where they are others, so that a model can be fine-tuned to another property.
 
@@ -35,13 +37,13 @@ def new_model(
 
     Raises:
         FileNotFoundError: If there is no such checkpoint.
-        ValueError: If the new data have elements that the old model does not know, or denoisers
-            of different shape.
+        ValueError: If the denoisers are of different shape.
     """
     if config.get("init") is None:
         return build_model(config, statistics, trusted), None
     old = load_checkpoint(config["init"], trusted=trusted)
-    model = build_model(config, statistics.in_units_of(old.model.statistics), trusted)
+    joined = statistics.in_units_of(old.model.statistics, new_elements=True)
+    model = build_model(config, joined, trusted)
     same = (
         old.config["conditioner"] == config["conditioner"]
         and old.model.properties == model.properties
@@ -51,7 +53,7 @@ def new_model(
     return model, old
 
 
-def _take_over(model: nn.Module, old: LoadedModel, skipped: Sequence[str]) -> None:
+def _take_over(model: Generator, old: LoadedModel, skipped: Sequence[str]) -> None:
     """Copy all weights but those of modules whose name is skipped."""
 
     def shared(module: nn.Module) -> dict[str, Any]:
@@ -59,10 +61,15 @@ def _take_over(model: nn.Module, old: LoadedModel, skipped: Sequence[str]) -> No
         return {k: v for k, v in weights.items() if not set(k.split(".")) & set(skipped)}
 
     theirs, ours = shared(old.model), shared(model)
+    fitted = {
+        name: _with_new_elements(value, ours[name], old.model.statistics, model.statistics)
+        for name, value in theirs.items()
+        if name in ours
+    }
     different = sorted(
         name
         for name in theirs.keys() | ours.keys()
-        if name not in theirs or name not in ours or theirs[name].shape != ours[name].shape
+        if name not in fitted or fitted[name].shape != ours[name].shape
     )
     if different:
         raise ValueError(
@@ -70,4 +77,21 @@ def _take_over(model: nn.Module, old: LoadedModel, skipped: Sequence[str]) -> No
             f"{different[0]} first; set the same family, denoiser and process as in its "
             f"configuration: {old.config.get('denoiser', old.config.get('unet'))}"
         )
-    model.load_state_dict(theirs, strict=False)
+    model.load_state_dict(fitted, strict=False)
+
+
+def _with_new_elements(
+    theirs: Tensor, ours: Tensor, old: DataStatistics, new: DataStatistics
+) -> Tensor:
+    """Return an old weight with the places of elements that only the new model knows.
+
+    Such a weight has one axis that counts elements; the new places keep their first values. Other
+    weights are returned as they are.
+    """
+    if theirs.dim() != ours.dim():
+        return theirs
+    axes = [i for i in range(ours.dim()) if theirs.shape[i] != ours.shape[i]]
+    if [(theirs.shape[i], ours.shape[i]) for i in axes] != [(len(old.elements), len(new.elements))]:
+        return theirs
+    places = [new.elements.index(element) for element in old.elements]
+    return ours.index_copy(axes[0], torch.tensor(places, device=ours.device), theirs.to(ours))

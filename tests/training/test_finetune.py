@@ -96,9 +96,38 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path, first):
         trained(config, tmp_path / "wide")
     with pytest.raises(FileNotFoundError, match="no checkpoint at nowhere"):
         trained(small_config(init="nowhere"), tmp_path / "nowhere")
-    gold = [Crystal(c.lattice, c.frac_coords, [79] * len(c)) for c in SETS[0].crystals()]
+
+
+def test_element_that_is_new_is_added_and_begins_anew(tmp_path, first):
+    old = load_checkpoint(first).model
+    known = old.statistics.elements
+    scandium = [Crystal(c.lattice, c.frac_coords, [21] * len(c)) for c in SETS[0].crystals()]
+    assert 21 not in known
+    assert min(known) < 21 < max(known)  # its place lies between the others
+    new = trained(frozen(first), tmp_path / "new", (made(scandium, energy=energies(SETS[0])), None))
+    assert new.model.statistics.elements == tuple(sorted((*known, 21)))
+    place = new.model.statistics.elements.index(21)
+    grown = 0
+    for name, value in new.model.state_dict().items():
+        theirs = old.state_dict()[name]
+        kept = value
+        for axis, size in enumerate(value.shape):
+            if size != theirs.shape[axis]:
+                others = [i for i in range(size) if i != place]
+                kept = kept.index_select(axis, torch.tensor(others))
+                grown += 1
+        torch.testing.assert_close(kept, theirs, rtol=1e-6, atol=1e-7, msg=name)
+    assert grown >= 3  # embedding, weight and bias of the species head
+    assert new.model.crystals(new.model.state(made(scandium, energy=energies(SETS[0]))[0]))
+
+
+def test_statistics_take_new_elements_only_where_asked(first):
+    old = load_checkpoint(first).model.statistics
+    gold = made([Crystal(4 * torch.eye(3).numpy(), [[0, 0, 0]], [79])], energy=[1.0])
+    new = DataStatistics.from_dataset(gold)
     with pytest.raises(ValueError, match=r"does not know the elements \[79\]"):
-        trained(frozen(first), tmp_path / "gold", (made(gold, energy=energies(SETS[0])), None))
+        new.in_units_of(old)
+    assert new.in_units_of(old, new_elements=True).elements == (*old.elements, 79)
 
 
 def test_focus_draws_its_share_and_keeps_the_length():
