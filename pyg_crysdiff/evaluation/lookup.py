@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.uniqueness import known_groups
-from pyg_crysdiff.known.cells import Cell, Key, PrimitiveCells, fits, matcher
+from pyg_crysdiff.known.cells import Cell, Key, PrimitiveCells, matcher
+from pyg_crysdiff.known.comparing import CellGroup
 from pyg_crysdiff.parallel import parallel_map
 
 if TYPE_CHECKING:
@@ -109,19 +110,16 @@ def _tasks(
 def _best_matches(task: _Task) -> list[int | None]:
     compare = matcher()
     structures, members = task
-    known = [(index, Cell(structure)) for index, structure in members]
-    return [_best_match(compare, Cell(structure), known) for structure in structures]
+    known = CellGroup(compare, [Cell(structure) for _, structure in members])
+    places = [_best_match(compare, Cell(structure), known) for structure in structures]
+    return [None if place is None else members[place][0] for place in places]
 
 
-def _best_match(
-    compare: StructureMatcher, cell: Cell, known: Sequence[tuple[int, Cell]]
-) -> int | None:
-    matched = [(index, other) for index, other in known if fits(compare, other, cell)]
-    if len(matched) > 1:
-        matched.sort(
-            key=lambda one: (*_distance(compare, one[1].structure, cell.structure), one[0])
-        )
-    return matched[0][0] if matched else None
+def _best_match(compare: StructureMatcher, cell: Cell, known: CellGroup) -> int | None:
+    matched = known.matches(cell)
+    if len(matched) > 1:  # of equal ones the first stays first
+        matched.sort(key=lambda i: _distance(compare, known.cells[i].structure, cell.structure))
+    return matched[0] if matched else None
 
 
 def _distance(

@@ -20,11 +20,10 @@ from pyg_crysdiff.known.cells import (
     Key,
     KeyedCell,
     PrimitiveCells,
-    first_match,
-    fits,
     matcher,
     matching_key,
 )
+from pyg_crysdiff.known.comparing import CellGroup
 from pyg_crysdiff.known.database import Database
 from pyg_crysdiff.known.finding import find_known
 from pyg_crysdiff.known.grouping import kinds_by_key, search_by_key
@@ -85,8 +84,8 @@ def kinds(
     """
     cells = cells or PrimitiveCells(num_workers=num_workers, progress=progress)
     return kinds_by_key(
-        partial(fits, matcher()), cells.of(crystals), label="uniqueness", num_workers=num_workers,
-        progress=progress,
+        partial(CellGroup, matcher()), cells.of(crystals), label="uniqueness",
+        num_workers=num_workers, progress=progress,
     )  # fmt: skip
 
 
@@ -193,7 +192,7 @@ def _matches(
     stol: float,
     task: tuple[Key, list[tuple[int, Crystal]], list[Structure]],
 ) -> list[int | None]:
-    compare, (_, members, structures) = matcher(stol), task
-    known = [Cell(cell) for _, cell in members]
-    found = [first_match(compare, Cell(s), known) for s in structures]
+    _, members, structures = task
+    known = CellGroup(matcher(stol), [Cell(cell) for _, cell in members])
+    found = [known.nearest_match(Cell(structure)) for structure in structures]
     return [None if place is None else members[place][0] for place in found]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.known.kernel import PackedCells
 from pyg_crysdiff.known.lattices import ANGLE_TOL, LTOL, ScaledLattice
 from pyg_crysdiff.parallel import parallel_map
 
@@ -95,28 +96,13 @@ class Cell:
         return self._content.to_structure() if isinstance(self._content, Crystal) else self._content
 
     @cached_property
+    def packed(self) -> PackedCells:
+        """The cell as arrays for the kernel."""
+        content = self._content
+        numbers = np.asarray(content.atomic_numbers)  # a tuple in pymatgen
+        return PackedCells.of(self._matrix, np.asarray(content.frac_coords, np.float64), numbers)
+
+    @cached_property
     def lattice(self) -> ScaledLattice:
         """Its lattice at volume 1."""
         return ScaledLattice(self._matrix)
-
-
-def fits(compare: StructureMatcher, known: Cell, cell: Cell) -> bool:
-    """Return whether two reduced primitive cells of the same key match: ``compare.fit``.
-
-    It is not asked where no lattice of the one is near the other; see
-    :mod:`pyg_crysdiff.known.lattices`.
-    """
-    if not known.lattice.may_become(cell.lattice):
-        return False
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return bool(compare.fit(known.structure, cell.structure, skip_structure_reduction=True))
-
-
-def first_match(compare: StructureMatcher, cell: Cell, known: Sequence[Cell]) -> int | None:
-    """Return the index of the first of some cells of the same key that matches; None for none.
-
-    Nearest volumes come first, of equal ones the first: a match ends the search.
-    """
-    order = sorted(range(len(known)), key=lambda i: abs(known[i].volume - cell.volume))
-    return next((i for i in order if fits(compare, known[i], cell)), None)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.formulas import reduced_formula
-from pyg_crysdiff.known.cells import STOL, Cell, Key, PrimitiveCells, first_match, matcher
+from pyg_crysdiff.known.cells import STOL, Cell, Key, PrimitiveCells, matcher
+from pyg_crysdiff.known.comparing import CellGroup
 from pyg_crysdiff.known.database import Database, KnownCrystal
 from pyg_crysdiff.known.grouping import search_by_key
 
@@ -70,15 +71,16 @@ class KnownCells:
     def __init__(self, path: str | Path, stol: float = STOL) -> None:
         self._database = Database(path)
         self._matcher = matcher(stol)
-        self._cells: dict[Key, tuple[list[int], list[Cell]]] = {}
+        self._cells: dict[Key, tuple[list[int], CellGroup]] = {}
 
     def match(self, key: Key, structure: Structure) -> int | None:
         """Return the row of the known crystal that a reduced primitive cell matches, or None."""
         if key not in self._cells:
             found = self._database.cells(key)
-            self._cells[key] = ([row for row, _ in found], [Cell(cell) for _, cell in found])
-        rows, cells = self._cells[key]
-        index = first_match(self._matcher, Cell(structure), cells)
+            group = CellGroup(self._matcher, [Cell(cell) for _, cell in found])
+            self._cells[key] = ([row for row, _ in found], group)
+        rows, group = self._cells[key]
+        index = group.nearest_match(Cell(structure))
         return None if index is None else rows[index]
 
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyg_crysdiff.known.cells import Cell, Key, KeyedCell
-from pyg_crysdiff.parallel import parallel_map
+from pyg_crysdiff.parallel import available_cores, parallel_map
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-_TOGETHER = 16  # cells of one key per task: their known ones are read once for all of them
+# Cells of one key per task: their known ones are read once for all of them.
+_TOGETHER, _TASKS_PER_WORKER = 16, 4
 _FEW = 200  # cells; for less, starting processes takes longer than the work
 T = TypeVar("T")
 K = TypeVar("K")
@@ -46,10 +47,12 @@ def search_by_key(
     for i, (key, _) in enumerate(keyed):
         if key is not None and key in known:
             members[key].append(i)
+    workers = available_cores() if num_workers is None else max(1, num_workers)
     parts = [
-        (key, some[start : start + _TOGETHER])
+        (key, some[start : start + size])
         for key, some in members.items()
-        for start in range(0, len(some), _TOGETHER)
+        for size in [max(_TOGETHER, -(-len(some) // (_TASKS_PER_WORKER * workers)))]
+        for start in range(0, len(some), size)
     ]
     few = sum(len(some) for _, some in parts) < _FEW
     results = parallel_map(
@@ -64,8 +67,16 @@ def search_by_key(
     return out
 
 
+class Group(Protocol):
+    """Cells of one key that others are compared with."""
+
+    def first_match(self, cell: Cell, among: NDArray[np.int64]) -> int | None:
+        """Return the first of some members that a cell matches, in order; None for none."""
+        ...
+
+
 def kinds_by_key(
-    same: Callable[[Cell, Cell], bool],
+    group: Callable[[list[Cell]], Group],
     keyed: Sequence[KeyedCell],
     *,
     label: str,
@@ -77,7 +88,7 @@ def kinds_by_key(
     Each is compared with the first of every kind of its key before it, in order.
 
     Args:
-        same: Whether two cells of one key are the same; picklable.
+        group: From cells of one key to what compares others with them; picklable.
         keyed: Reduced primitive cells with their keys; None for what matches nothing.
         label: Text of the progress bar.
         num_workers: Processes; None for all cores.
@@ -87,24 +98,30 @@ def kinds_by_key(
     for index, (key, _) in enumerate(keyed):
         if key is not None:
             groups[key].append(index)
-    several = [group for group in groups.values() if len(group) > 1]
+    several = [some for some in groups.values() if len(some) > 1]
     firsts = parallel_map(
-        partial(_kinds_of, same), [[keyed[i][1] for i in group] for group in several],
+        partial(_kinds_of, group), [[keyed[i][1] for i in some] for some in several],
         num_workers=num_workers, progress=progress, label=label, serial_below=2, chunksize=1,
     )  # fmt: skip
     out = np.arange(len(keyed))
-    for group, first in zip(several, firsts, strict=True):
-        out[group] = np.asarray(group)[first]
+    for some, first in zip(several, firsts, strict=True):
+        out[some] = np.asarray(some)[first]
     return out
 
 
-def _kinds_of(same: Callable[[Cell, Cell], bool], structures: Sequence[Structure]) -> list[int]:
+def _kinds_of(
+    group: Callable[[list[Cell]], Group], structures: Sequence[Structure]
+) -> NDArray[np.int64]:
     cells = [Cell(structure) for structure in structures]
-    firsts: list[int] = []
-    out = []
+    compared = group(cells)
+    firsts = np.zeros(len(cells), dtype=np.int64)
+    count = 0
+    out = np.arange(len(cells))
     for index, cell in enumerate(cells):
-        kind = next((k for k in firsts if same(cells[k], cell)), index)
-        out.append(kind)
-        if kind == index:
-            firsts.append(index)
+        kind = compared.first_match(cell, firsts[:count])
+        if kind is None:
+            firsts[count] = index
+            count += 1
+        else:
+            out[index] = kind
     return out

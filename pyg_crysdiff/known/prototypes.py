@@ -48,7 +48,7 @@ def prototype_kinds(
     """
     cells = cells or PrimitiveCells(num_workers=num_workers, progress=progress)
     return kinds_by_key(
-        fits_anonymously, _anonymous(crystals, cells), label="prototypes", num_workers=num_workers,
+        PrototypeGroup, _anonymous(crystals, cells), label="prototypes", num_workers=num_workers,
         progress=progress,
     )  # fmt: skip
 
@@ -107,6 +107,21 @@ def fits_anonymously(known: Cell, cell: Cell) -> bool:
         return bool(
             matcher().fit_anonymous(known.structure, cell.structure, skip_structure_reduction=True)
         )
+
+
+class PrototypeGroup:
+    """Reduced primitive cells of one anonymous key, which others of this key are compared with.
+
+    Args:
+        cells: The members.
+    """
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        self._cells = cells
+
+    def first_match(self, cell: Cell, among: NDArray[np.int64]) -> int | None:
+        """Return the first of some members that is of one prototype with a cell; None for none."""
+        return next((k for k in among.tolist() if fits_anonymously(self._cells[k], cell)), None)
 
 
 def _is_new(cell: Cell, known: Sequence[Cell]) -> bool:

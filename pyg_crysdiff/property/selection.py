@@ -20,7 +20,8 @@ from pymatgen.core import Structure
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.evaluation.predictor import PropertyPredictor
-from pyg_crysdiff.known.cells import Cell, Key, first_match, fits, matcher, matching_key
+from pyg_crysdiff.known.cells import Cell, Key, matcher, matching_key
+from pyg_crysdiff.known.comparing import CellGroup
 from pyg_crysdiff.known.database import Database
 from pyg_crysdiff.known.finding import KnownCells
 from pyg_crysdiff.progress import bar
@@ -114,15 +115,17 @@ def _membership(
         if key is not None:
             old[key].append(Cell(structure))
     compare = matcher()
-    return lambda key, structure: first_match(compare, Cell(structure), old[key]) is not None
+    groups = {key: CellGroup(compare, cells) for key, cells in old.items()}
+    return lambda key, structure: (
+        key in groups and groups[key].nearest_match(Cell(structure)) is not None
+    )
 
 
 def _takes(kept: list[tuple[Cell, list[int]]], cell: Cell, index: int, copies: int) -> bool:
     """Count a cell with those that it matches; whether there is room for it."""
-    compare = matcher()
-    for other, members in kept:
-        if fits(compare, other, cell):
-            members.append(index)
-            return len(members) <= copies
-    kept.append((cell, [index]))
-    return True
+    same = CellGroup(matcher(), [other for other, _ in kept]).first_match(cell)
+    if same is None:
+        kept.append((cell, [index]))
+        return True
+    kept[same][1].append(index)
+    return len(kept[same][1]) <= copies

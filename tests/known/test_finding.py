@@ -6,7 +6,8 @@ import pytest
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.evaluation.uniqueness import kinds, novel
 from pyg_crysdiff.known import Database, find_known
-from pyg_crysdiff.known.cells import Cell, fits, matcher, matching_key
+from pyg_crysdiff.known.cells import Cell, matcher, matching_key
+from pyg_crysdiff.known.comparing import fits
 from tests.known.crystals import networks, perovskites, variants
 
 
