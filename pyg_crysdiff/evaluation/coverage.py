@@ -13,7 +13,7 @@ from pyg_crysdiff.evaluation.fingerprints import Fingerprints
 from pyg_crysdiff.evaluation.results import Estimate
 from pyg_crysdiff.evaluation.statistics import jackknife_variance, mean_estimate, widened
 
-_BLOCK = 512
+_BLOCK, _MOST = 512, 2**24  # rows at once; distances at once, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,9 @@ def nearest_distances(
     composition = np.full(len(rs), np.inf), np.full(len(gs), np.inf)
     joint = {f: (np.zeros(len(rs), bool), np.zeros(len(gs), bool)) for f in cutoffs}
     alone = {f: (np.zeros(len(gs), np.int64), np.zeros(len(gs), np.int64)) for f in cutoffs}
-    for start in range(0, len(rs), _BLOCK):
-        part = slice(start, start + _BLOCK)
+    rows = max(1, min(_BLOCK, _MOST // max(1, len(gs))))
+    for start in range(0, len(rs), rows):
+        part = slice(start, start + rows)
         if not len(gs):
             break
         ds, dc = cdist(rs[part], gs), cdist(rc[part], gc)

@@ -9,6 +9,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import norm
 
 from pyg_crysdiff.data import BrokenEntry, Crystal
+from pyg_crysdiff.evaluation import coverage
 from pyg_crysdiff.evaluation.coverage import coverage_metrics, nearest_distances
 from pyg_crysdiff.evaluation.fingerprints import (
     MAGPIE_PROPERTIES,
@@ -222,3 +223,22 @@ def test_no_generated_fingerprint_covers_nothing(rng):
     assert coverage_metrics(nothing, prints(rng, 5), {"x": (1.0, 1.0)}, 0, 0) == {}
     near = nearest_distances(nothing, prints(rng, 5), {})
     assert np.isinf(near.structure_recall).all()
+
+
+def test_blocks_bound_the_memory_and_change_nothing(rng, monkeypatch):
+    """The more samples, the fewer reference crystals at once; the values stay the same."""
+    sets, cut = (prints(rng, 40), prints(rng, 90)), {"x": (3.0, 3.0)}
+    whole, sizes = coverage_metrics(*sets, cut, 0, 0), []
+
+    def counted(a, b):
+        sizes.append(len(a) * len(b))
+        return cdist(a, b)
+
+    monkeypatch.setattr(coverage, "_MOST", 200)
+    monkeypatch.setattr(coverage, "cdist", counted)
+    parts = coverage_metrics(*sets, cut, 0, 0)
+    assert max(sizes) <= 200
+    assert len(sizes) == 2 * 18
+    assert {key: found.value for key, found in parts.items()} == {
+        key: pytest.approx(found.value, rel=1e-12) for key, found in whole.items()
+    }
