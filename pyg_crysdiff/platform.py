@@ -167,6 +167,19 @@ def _parsed(devices: object) -> int | list[int]:
     return int(str(devices))
 
 
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a tensor of the processor on a device, without waiting for the device.
+
+    An ordinary copy to a GPU first waits for all that the GPU has still to do. A copy from pinned
+    memory takes its turn behind it. A tensor that is there already is returned as it is.
+    """
+    if device.type in ("cpu", "mps") or tensor.device.type != "cpu":
+        return tensor.to(device)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 class DoubleTable:
     """Constants in double precision, read in the precision and on the device of the data.
 
@@ -185,7 +198,7 @@ class DoubleTable:
         """Return the constants; the copy is kept."""
         if (device, dtype) not in self._copies:
             with torch.inference_mode(False):  # training may read the copy that sampling made
-                self._copies[device, dtype] = self.values.to(dtype).to(device)
+                self._copies[device, dtype] = sent(self.values.to(dtype), device)
         return self._copies[device, dtype]
 
 

@@ -22,6 +22,7 @@ from pyg_crysdiff.diffusion.lattice import LatticeDDPM
 from pyg_crysdiff.diffusion.noise import CrystalNoise
 from pyg_crysdiff.diffusion.sampler import Earlier, Sampler
 from pyg_crysdiff.diffusion.state import FIELDS, CrystalState, Denoise, Prediction
+from pyg_crysdiff.platform import sent
 
 
 class JointDiffusion(nn.Module):
@@ -73,7 +74,7 @@ class JointDiffusion(nn.Module):
             rows = len(state.lattice) if name == "lattice" else len(state.coordinates)
             draw = torch.randn if self.field(name).noise_kind == "normal" else torch.rand
             numbers = draw(rows, self.field(name).noise_dim, generator=generator)
-            noise[name] = numbers.to(state.lattice)
+            noise[name] = sent(numbers.to(state.lattice.dtype), state.lattice.device)
         return noise
 
     def training_times(self, num_crystals: int, generator: torch.Generator) -> Tensor:
@@ -126,8 +127,13 @@ class JointDiffusion(nn.Module):
         numbers = noise.prior()
         states = {name: self.field(name).prior(numbers[name]) for name in FIELDS}
         device = states["lattice"].device
-        num_atoms = num_atoms.to(device)
-        batch = torch.repeat_interleave(torch.arange(len(num_atoms), device=device), num_atoms)
+        num_atoms = sent(num_atoms, device)
+        # The number of atoms is known here: otherwise it would be waited for.
+        batch = torch.repeat_interleave(
+            torch.arange(len(num_atoms), device=device),
+            num_atoms,
+            output_size=len(states["coordinates"]),
+        )
         return CrystalState(**states, num_atoms=num_atoms, batch=batch, time=self.num_steps)
 
     def reverse(

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from pyg_crysdiff.platform import sent
+
 
 def crystal_seed(seed: int, index: int, stream: str = "sample") -> int:
     """Return a 63-bit seed for crystal number ``index`` of a run with ``seed``.
@@ -51,7 +53,7 @@ class CrystalNoise:
         # below pick one field for the whole batch out of the concatenated rows.
         widths = [9 + 6 * n for n in self._sizes]
         starts = [sum(widths[:i]) for i in range(b)]
-        self._index = {
+        index = {
             "lattice": _ranges(starts, [9] * b).view(b, 9),
             "coordinates": _ranges([s + 9 for s in starts], [3 * n for n in self._sizes]).view(
                 -1, 3
@@ -61,6 +63,7 @@ class CrystalNoise:
                 [3 * n for n in self._sizes],
             ).view(-1, 3),
         }
+        self._index = {name: sent(places, self.device) for name, places in index.items()}
 
     def prior(self) -> dict[str, Tensor]:
         """Return the noise of the priors: lattice (B, 9), coordinates (N, 3), species (N, 1)."""
@@ -70,9 +73,9 @@ class CrystalNoise:
             coordinates.append(torch.rand(n, 3, generator=generator))
             species.append(torch.rand(n, 1, generator=generator))
         return {
-            "lattice": torch.cat(lattice).to(self.device),
-            "coordinates": torch.cat(coordinates).to(self.device),
-            "species": torch.cat(species).to(self.device),
+            "lattice": sent(torch.cat(lattice), self.device),
+            "coordinates": sent(torch.cat(coordinates), self.device),
+            "species": sent(torch.cat(species), self.device),
         }
 
     def step(self) -> dict[str, Tensor]:
@@ -81,8 +84,8 @@ class CrystalNoise:
             self._refill()
         normal, uniform = self._normal[self._cursor], self._uniform[self._cursor]
         self._cursor += 1
-        noise = {name: normal[index].to(self.device) for name, index in self._index.items()}
-        noise["species"] = uniform.view(-1, 1).to(self.device)
+        noise = {name: normal[index] for name, index in self._index.items()}
+        noise["species"] = uniform.view(-1, 1)
         return noise
 
     def _refill(self) -> None:
@@ -90,7 +93,9 @@ class CrystalNoise:
         for generator, n in zip(self._generators, self._sizes, strict=True):
             normal.append(torch.randn(self.block, 9 + 6 * n, generator=generator))
             uniform.append(torch.rand(self.block, n, generator=generator))
-        self._normal, self._uniform = torch.cat(normal, 1), torch.cat(uniform, 1)
+        # All steps of the block go to the device at once.
+        self._normal = sent(torch.cat(normal, 1), self.device)
+        self._uniform = sent(torch.cat(uniform, 1), self.device)
         self._cursor = 0
 
 

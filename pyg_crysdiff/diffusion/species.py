@@ -80,6 +80,12 @@ class UniformD3PM(FieldDiffusion):
         redrawn = ((u - keep) / (1 - keep).clamp(min=1e-12) * self.num_classes).long()
         return torch.where(u < keep, x0, redrawn.clamp(0, self.num_classes - 1))
 
+    def _one_hot(self, classes: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return one-hot rows, (N, K); ``F.one_hot`` would look at the classes first."""
+        return (classes.unsqueeze(-1) == torch.arange(self.num_classes, device=classes.device)).to(
+            dtype
+        )
+
     def _mix(self, probabilities: Tensor, signal: Tensor) -> Tensor:
         """Multiply row vectors by ``signal I + (1 - signal) / K 1 1^T``."""
         mean = probabilities.mean(-1, keepdim=True)
@@ -103,7 +109,7 @@ class UniformD3PM(FieldDiffusion):
             s: Earlier times, (N,).
         """
         a_t, a_s = self.signal.at(t, p0.dtype), self.signal.at(s, p0.dtype)
-        one_hot = F.one_hot(x_t, self.num_classes).to(p0.dtype)
+        one_hot = self._one_hot(x_t, p0.dtype)
         weights = p0 if self.reverse == "paper" else p0 / self._mix(one_hot, a_t)
         joint = self._mix(one_hot, a_t / a_s) * self._mix(weights, a_s)
         return joint / joint.sum(-1, keepdim=True)
@@ -111,7 +117,7 @@ class UniformD3PM(FieldDiffusion):
     def loss(self, prediction: Tensor, x0: Tensor, x_t: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """KL(q(a_{t-1} | a_t, a_0) || p_theta), eq. 8, plus the auxiliary term; shape (N,)."""
         del noise
-        clean = F.one_hot(x0, self.num_classes).to(prediction.dtype)
+        clean = self._one_hot(x0, prediction.dtype)
         true = self.posterior(x_t, clean, t, t - 1)
         log_model = self.posterior(x_t, prediction.softmax(-1), t, t - 1).clamp(min=1e-30).log()
         loss = (torch.special.xlogy(true, true) - true * log_model).sum(-1)

@@ -15,10 +15,12 @@ from pyg_crysdiff.diffusion.inpainting import Inpainting
 from pyg_crysdiff.diffusion.joint import JointDiffusion
 from pyg_crysdiff.diffusion.noise import CrystalNoise
 from pyg_crysdiff.diffusion.sampler import Sampler
-from pyg_crysdiff.diffusion.state import FIELDS, CrystalState, Denoise, Prediction
+from pyg_crysdiff.diffusion.state import CrystalState, Denoise, Prediction
+from pyg_crysdiff.models.bound import BoundDenoiser
 from pyg_crysdiff.models.generator import Generator
-from pyg_crysdiff.nn.denoiser import CachingDenoiser, Contexts, Denoiser
+from pyg_crysdiff.nn.denoiser import Denoiser
 from pyg_crysdiff.nn.layout import PairLayout
+from pyg_crysdiff.platform import sent
 
 if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data, InMemoryDataset
@@ -108,18 +110,28 @@ class CrystalDiffusion(Generator):
         Raises:
             ValueError: If an element is not among those of the training set.
         """
-        species = self.class_of[batch.atomic_numbers.clamp(0, _MAX_ATOMIC_NUMBER)]
-        if bool((species < 0).any()):
-            unknown = sorted(set(batch.atomic_numbers[species < 0].tolist()))
+        self._check_elements(batch.atomic_numbers)
+        return self._state(batch)
+
+    def _check_elements(self, numbers: Tensor) -> None:
+        unknown = self._classes(numbers) < 0
+        if bool(unknown.any()):
             raise ValueError(
-                f"atomic numbers {unknown} do not occur in the training set "
-                f"(it has {self.elements.tolist()})"
+                f"atomic numbers {sorted(set(numbers[unknown].tolist()))} do not occur in the "
+                f"training set (it has {self.elements.tolist()})"
             )
+
+    def _classes(self, numbers: Tensor) -> Tensor:
+        """Return the species classes of atomic numbers, -1 for one that is unknown."""
+        return self.class_of.to(numbers.device)[numbers.clamp(0, _MAX_ATOMIC_NUMBER)]
+
+    def _state(self, batch: Batch | Data) -> CrystalState:
+        species = self._classes(batch.atomic_numbers)
         num_atoms = batch.num_atoms.view(-1)
         owner = getattr(batch, "batch", None)  # a single Data has none
         if owner is None:
             index = torch.arange(len(num_atoms), device=num_atoms.device)
-            owner = torch.repeat_interleave(index, num_atoms)
+            owner = torch.repeat_interleave(index, num_atoms, output_size=len(species))
         return CrystalState(
             lattice=batch.lattice.view(-1, 3, 3) / self.scale(num_atoms),
             coordinates=batch.frac_coords,
@@ -142,8 +154,15 @@ class CrystalDiffusion(Generator):
     def prepare(
         self, train: InMemoryDataset, val: InMemoryDataset, progress: bool = True
     ) -> tuple[InMemoryDataset, InMemoryDataset]:
-        """Return what training reads of the data sets: crystals as they are."""
+        """Return what training reads of the data sets: crystals as they are.
+
+        Raises:
+            ValueError: If an element is not among those of the training set.
+        """
         del progress
+        for part in (train, val):
+            if len(part):
+                self._check_elements(torch.cat([data.atomic_numbers for data in part]))
         return train, val
 
     def loss(
@@ -155,11 +174,15 @@ class CrystalDiffusion(Generator):
             batch: PyG batch of crystals; a pair layout that it carries as ``layout`` is used.
             generator: CPU generator of times, noise and condition dropout.
             dropout: Probability of hiding the condition; the model's own where None.
+
+        Raises:
+            ValueError: If an element is not among those of the training set. On a GPU nobody looks,
+                for that would mean to wait for it; :meth:`prepare` has.
         """
-        clean = self.state(batch)
+        free = batch.atomic_numbers.device.type == "cpu"
+        clean = self.state(batch) if free else self._state(batch)
         count = len(clean.num_atoms)
-        device = clean.lattice.device
-        t = self.process.training_times(count, generator).to(device)
+        t = sent(self.process.training_times(count, generator), clean.lattice.device)
         noise = self.process.training_noise(clean, generator)
         rate = self.condition_dropout if dropout is None else dropout
         condition = self.denoiser.condition_embedding.read(batch, count, rate, generator)
@@ -205,28 +228,8 @@ class CrystalDiffusion(Generator):
             condition: Property name to values (B,); None for unconditional sampling.
             guidance: Scale w.
         """
-        layout = PairLayout.build(num_atoms)
-        cached: dict[bool, _Contexts] = {}
-        if isinstance(self.denoiser, CachingDenoiser):
-            make = self.denoiser.contexts()
-            cached = {True: _Contexts(make, condition), False: _Contexts(make, None)}
-
-        def call(state: CrystalState, t: Tensor, given: bool) -> Prediction:
-            options = {"context": cached[given](t, state.time)} if cached else {}
-            return self.predict(state, t, condition if given else None, layout, **options)
-
-        def predict(state: CrystalState, t: Tensor) -> Prediction:
-            if not condition or guidance == 0.0:
-                return call(state, t, False)
-            wanted = call(state, t, True)
-            if guidance == 1.0:
-                return wanted
-            free = call(state, t, False)
-            return Prediction(
-                *(torch.lerp(getattr(free, k), getattr(wanted, k), guidance) for k in FIELDS)
-            )
-
-        return predict
+        device = self.elements.device
+        return BoundDenoiser(self.denoiser, self.predict, num_atoms, condition, guidance, device)
 
     @torch.inference_mode()
     def generate(
@@ -249,34 +252,10 @@ class CrystalDiffusion(Generator):
             inpainting: What is given of the crystals, the lattices in Angstrom.
         """
         noise = CrystalNoise(seeds, num_atoms, self.elements.device)
-        state = self.process.prior(torch.tensor(num_atoms), noise)
-        denoise = self.denoise(state.num_atoms, condition, guidance)
+        sizes = torch.tensor(num_atoms)
+        state = self.process.prior(sizes, noise)
+        denoise = self.denoise(sizes, condition, guidance)
         if inpainting is not None and inpainting.lattice is not None:
             scaled = inpainting.lattice / self.scale(state.num_atoms)
             inpainting = replace(inpainting, lattice=scaled)
         yield from self.process.reverse(state, denoise, noise, sampler, inpainting)
-
-
-class _Contexts:
-    """The contexts of one condition, each made once for all calls at one time.
-
-    Args:
-        make: Of :meth:`CachingDenoiser.contexts`.
-        condition: Property name to values (B,); None for none.
-    """
-
-    def __init__(self, make: Contexts, condition: Mapping[str, Tensor] | None) -> None:
-        self._make, self._condition = make, condition
-        self._first = None if condition is None else {k: v[:1] for k, v in condition.items()}
-        # One row stands for all crystals where they share the condition besides the time.
-        self._alike = all(bool((v == v[:1]).all()) for v in (condition or {}).values())
-        self._kept: tuple[int, Any] | None = None
-
-    def __call__(self, t: Tensor, time: int | None) -> Any:
-        """Return the context of times (B,); ``time`` is theirs where all are the same."""
-        if time is None:
-            return self._make(t, self._condition)
-        if self._kept is None or self._kept[0] != time:
-            rows = (t[:1], self._first) if self._alike else (t, self._condition)
-            self._kept = (time, self._make(*rows))
-        return self._kept[1]

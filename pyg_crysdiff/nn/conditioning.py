@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pyg_crysdiff.data.properties import property_of
+from pyg_crysdiff.platform import sent
 
 if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data
@@ -93,7 +94,7 @@ class ConditionEmbedding(nn.Module):
         condition = {}
         for name in self.properties:
             value = property_of(batch, name)
-            hide = hidden.to(value.device)
+            hide = sent(hidden, value.device)
             hide = hide if given is None else hide & ~given
             condition[name] = torch.where(hide, torch.nan, value)
         return condition

@@ -10,6 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from pyg_crysdiff.platform import sent
+
 
 @dataclass(frozen=True)
 class PairLayout:
@@ -62,9 +64,9 @@ class PairLayout:
         is_sorted = bool((order == torch.arange(len(order))).all())
         return cls(
             groups=groups,
-            order=None if is_sorted else order.to(device),
-            inverse=None if is_sorted else torch.argsort(order).to(device),
-            crystal=crystal.to(device),
+            order=None if is_sorted else sent(order, device),
+            inverse=None if is_sorted else sent(torch.argsort(order), device),
+            crystal=sent(crystal, device),
         )
 
     @cached_property
@@ -80,8 +82,13 @@ class PairLayout:
             first = start + n * torch.arange(b).view(1, b, 1)
             ends.append((first + upper(n).unsqueeze(1)).flatten(1))
             start += b * n
-        i, j = torch.cat(ends, dim=1).to(self.crystal.device)
+        i, j = sent(torch.cat(ends, dim=1), self.crystal.device)
         return i, j
+
+    @cached_property
+    def inner_pairs(self) -> list[Tensor]:
+        """All i < j within a crystal of each group, (2, n (n - 1) / 2) each."""
+        return [sent(upper(n), self.crystal.device) for _, n in self.groups]
 
     @cached_property
     def table(self) -> Tensor:
@@ -106,7 +113,7 @@ class PairLayout:
         first = atoms[crystal]
         within = torch.arange(len(crystal)) - first
         rows = [first, sizes[crystal], pairs[crystal], squares[crystal], within, crystal]
-        return torch.stack(rows).to(self.crystal.device)
+        return sent(torch.stack(rows), self.crystal.device)
 
     def shares(self, parts: int) -> list[tuple[int, int]]:
         """Cut the crystals in sorted order into ranges (first, last) of about as many pairs."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pyg_crysdiff.nn.layout import PairLayout, upper
+from pyg_crysdiff.nn.layout import PairLayout
 
 
 class AttentionInputs(NamedTuple):
@@ -44,7 +44,8 @@ def plain(inputs: AttentionInputs, layout: PairLayout) -> Tensor:
     # A block-diagonal matrix turns H small products into one.
     to_alpha = torch.block_diag(*inputs.alpha_weight.unsqueeze(-1)).to(odd.dtype)
     out = []
-    for q, k, o, e, g, s in zip(
+    for (i, j), q, k, o, e, g, s in zip(
+        layout.inner_pairs,
         layout.split_atoms(inputs.query),
         layout.split_atoms(inputs.key),
         layout.split_pairs(odd),
@@ -54,7 +55,6 @@ def plain(inputs: AttentionInputs, layout: PairLayout) -> Tensor:
         strict=True,
     ):
         b, n = k.shape[:2]
-        i, j = upper(n).to(k.device)
         u = odd.new_empty(b, n, n, odd.size(1))
         u[:, i, j] = (e + g + o).to(u.dtype)
         u[:, j, i] = (e + g - o).to(u.dtype)

@@ -41,11 +41,13 @@ class _Attention(torch.autograd.Function):
         exact = query.new_empty(atoms, query.size(1) + alpha.numel(), dtype=torch.float32)
         logits, norms = exact.new_empty(squares, heads), exact.new_empty(atoms, heads)
         table = layout.atom_table
-        if atoms:
-            kernels.forward[atoms, heads](
-                query, key, odd, even, common, own, alpha, table, exact, logits, norms, atoms,
-                **_sizes(key, alpha, layout),
-            )  # fmt: skip
+        # Triton starts a kernel on the current GPU, which need not be the one of the tensors.
+        with torch.cuda.device_of(query):
+            if atoms:
+                kernels.forward[atoms, heads](
+                    query, key, odd, even, common, own, alpha, table, exact, logits, norms, atoms,
+                    **_sizes(key, alpha, layout),
+                )  # fmt: skip
         ctx.save_for_backward(query, key, odd, even, common, own, alpha, exact, logits, norms)
         ctx.layout = layout
         return exact.to(query.dtype)
@@ -61,21 +63,22 @@ class _Attention(torch.autograd.Function):
         slopes = torch.empty_like(logits)
         blocks = -(-pairs // _MOST_ROWS)
         by_alpha = alpha.new_zeros(max(1, blocks), *alpha.shape, dtype=torch.float32)
-        if atoms:
-            kernels.backward_rows[atoms, heads](
-                query, key, odd, even, common, own, table, logits, norms, exact, grad, slopes,
-                by_query, atoms, **sizes,
-            )  # fmt: skip
-            without = {name: size for name, size in sizes.items() if name != "CHANNELS"}
-            kernels.backward_keys[(atoms,)](
-                query, table, logits, norms, grad, slopes, by_key, atoms, **without
-            )
-        if pairs:
-            without = {name: size for name, size in sizes.items() if name != "FEATURES"}
-            kernels.backward_pairs[blocks, heads](
-                odd, even, common, alpha, table, *layout.pairs, logits, norms, grad, slopes,
-                by_odd, by_even, by_alpha, atoms, pairs, **{**without, "ROWS": _MOST_ROWS},
-            )  # fmt: skip
+        with torch.cuda.device_of(query):
+            if atoms:
+                kernels.backward_rows[atoms, heads](
+                    query, key, odd, even, common, own, table, logits, norms, exact, grad, slopes,
+                    by_query, atoms, **sizes,
+                )  # fmt: skip
+                without = {name: size for name, size in sizes.items() if name != "CHANNELS"}
+                kernels.backward_keys[(atoms,)](
+                    query, table, logits, norms, grad, slopes, by_key, atoms, **without
+                )
+            if pairs:
+                without = {name: size for name, size in sizes.items() if name != "FEATURES"}
+                kernels.backward_pairs[blocks, heads](
+                    odd, even, common, alpha, table, *layout.pairs, logits, norms, grad, slopes,
+                    by_odd, by_even, by_alpha, atoms, pairs, **{**without, "ROWS": _MOST_ROWS},
+                )  # fmt: skip
         by_common = torch.cat([p.float().sum(1) for p in layout.split_pairs(by_even)])
         by_own, more = _by_own(ctx, slopes, grad)
         by_weight = by_alpha.sum(0) + more

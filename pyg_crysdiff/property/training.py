@@ -31,7 +31,8 @@ from pyg_crysdiff.property.model import (
     preset_name,
 )
 from pyg_crysdiff.storage import check_same, digest_of, only_writer
-from pyg_crysdiff.training.callbacks import Budget, SaveLast, warmed_ema
+from pyg_crysdiff.training.averaging import WarmedAverage
+from pyg_crysdiff.training.callbacks import Budget, SaveLast
 from pyg_crysdiff.training.checkpoints import LAST, WholeCheckpoints, resumable
 from pyg_crysdiff.training.divergence import FiniteSteps
 from pyg_crysdiff.training.lightning_output import quiet_lightning
@@ -164,7 +165,7 @@ class _Module(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         del batch_idx
         loss = (self.network(batch) - batch.y.float()).abs().mean()
-        self.log("mae", loss.detach(), prog_bar=True, batch_size=batch.num_graphs, logger=False)
+        self.log("mae", loss.detach(), batch_size=batch.num_graphs, logger=False)
         return loss
 
     def configure_optimizers(self) -> Any:
@@ -200,7 +201,7 @@ def _run(
             max_epochs=length.max_epochs,
             gradient_clip_val=1.0,
             use_distributed_sampler=False,
-            callbacks=[warmed_ema(0.998), budget, FiniteSteps(), *shown, SaveLast(out_dir, 10)],
+            callbacks=[WarmedAverage(0.998), budget, FiniteSteps(), *shown, SaveLast(out_dir, 10)],
             plugins=[WholeCheckpoints()],
             logger=False,
             enable_checkpointing=True,

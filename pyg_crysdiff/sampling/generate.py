@@ -13,6 +13,7 @@ from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.models.generator import Generator
+from pyg_crysdiff.platform import sent
 from pyg_crysdiff.sampling.control import Template
 from pyg_crysdiff.sampling.inpainting import known_batch
 from pyg_crysdiff.sampling.planner import Planner
@@ -70,8 +71,7 @@ def generate(
     """
     device = model.elements.device
     condition = {
-        name: torch.tensor([targets[i][name] for i in indices], device=device)
-        for name in targets[0]
+        name: sent(torch.tensor([targets[i][name] for i in indices]), device) for name in targets[0]
     }
     own = [sizes[i] for i in indices]
     inpainting = None

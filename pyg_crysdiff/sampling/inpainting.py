@@ -11,6 +11,7 @@ from torch import Tensor
 from pyg_crysdiff.diffusion.inpainting import Inpainting
 from pyg_crysdiff.diffusion.noise import CrystalNoise, crystal_seed
 from pyg_crysdiff.models.generator import Generator
+from pyg_crysdiff.platform import sent
 from pyg_crysdiff.sampling.composition import draw_composition
 from pyg_crysdiff.sampling.planner import Planner
 
@@ -41,8 +42,8 @@ def known_batch(
     rngs = [np.random.default_rng(crystal_seed(seed, i, "composition")) for i in indices]
 
     def gathered(arrays: list[np.ndarray]) -> Tensor | None:
-        values = torch.as_tensor(np.concatenate(arrays), dtype=dtype, device=device)
-        return None if bool(values.isnan().all()) else values
+        values = torch.as_tensor(np.concatenate(arrays), dtype=dtype)
+        return None if bool(values.isnan().all()) else sent(values, device)
 
     def settle(probabilities: Tensor) -> Tensor:
         chosen = []
@@ -60,7 +61,7 @@ def known_batch(
     lattice = gathered([p.lattice for p in plans])
     return Inpainting(
         noise=CrystalNoise(seeds, sizes, device),
-        allowed=torch.as_tensor(np.concatenate([p.allowed for p in plans]), device=device),
+        allowed=sent(torch.as_tensor(np.concatenate([p.allowed for p in plans])), device),
         coordinates=gathered([p.frac_coords for p in plans]),
         lattice=None if lattice is None else lattice.view(-1, 3, 3),
         settle=settle if planner.control.rule else None,

@@ -18,6 +18,7 @@ from pyg_crysdiff.diffusion.inpainting import Inpainting
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.diffusion.sampler import Earlier, Sampler, Solver
 from pyg_crysdiff.models.generator import Generator
+from pyg_crysdiff.platform import sent
 from pyg_crysdiff.progress import bar
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Representation
@@ -98,6 +99,8 @@ class StructRepDiff(Generator):
         self.process = GaussianDDPM((representation.dim,), num_steps, s, max_beta)
         for name in ("mean", "std", "extreme"):
             self.register_buffer(name, torch.zeros(representation.dim))
+        self._varying: Tensor | None = None  # places of what varies, looked up once
+        self.register_load_state_dict_post_hook(_forget)
         self.register_buffer("frequencies", torch.zeros(231, dtype=torch.long))
         self.register_buffer("elements", torch.tensor(statistics.elements), persistent=False)
 
@@ -124,6 +127,7 @@ class StructRepDiff(Generator):
         self.mean.copy_(values.mean(0))
         std = values.std(0, unbiased=False)
         # Entries that do not vary (empty shells, the only element) carry nothing.
+        self._varying = None
         self.std.copy_(torch.where(std > 1e-5 * (1 + self.mean.abs()), std, 0.0))
         self.extreme.copy_(self.standardise(values).abs().amax(0))
         crystals = (Crystal.from_data(train[k]) for k in range(len(train)))
@@ -162,15 +166,17 @@ class StructRepDiff(Generator):
         values = batch.representation if "representation" in batch else self.representation(batch)
         clean = self.standardise(values)
         count, device = len(clean), clean.device
-        t = torch.randint(1, self.process.num_steps + 1, (count,), generator=generator).to(device)
-        noise = torch.randn(clean.shape, generator=generator).to(device)
+        t = torch.randint(1, self.process.num_steps + 1, (count,), generator=generator)
+        t, noise = sent(t, device), sent(torch.randn(clean.shape, generator=generator), device)
         rate = self.condition_dropout if dropout is None else dropout
         condition = self.denoiser.condition_embedding.read(batch, count, rate, generator)
         noisy = self.process.corrupt(clean, t, noise)
         prediction = self.denoiser(noisy, t, condition).to(clean.dtype)
         # Entries that carry nothing are noise alone and would only dilute the loss.
-        kept = self.std > 0
-        return {"total": (prediction - noise)[:, kept].square().mean()}
+        if self._varying is None:
+            self._varying = (self.std > 0).nonzero().view(-1).cpu()
+        kept = sent(self._varying, device)
+        return {"total": (prediction - noise).index_select(1, kept).square().mean()}
 
     @torch.inference_mode()
     def generate(
@@ -194,11 +200,12 @@ class StructRepDiff(Generator):
         """
         del num_atoms, inpainting
         device = self.mean.device
+        condition = {name: sent(value, device) for name, value in (condition or {}).items()}
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
         def noise() -> Tensor:
             rows = [torch.randn(1, len(self.mean), generator=g) for g in generators]
-            return torch.cat(rows).to(device)
+            return sent(torch.cat(rows), device)
 
         x = self.process.prior(noise())
         earlier: Earlier | None = None
@@ -259,3 +266,8 @@ class StructRepDiff(Generator):
         """Return the reconstruction of this model's descriptor and training set."""
         seen: dict[int, Any] = {k: v for k, v in enumerate(self.frequencies.tolist()) if v}
         return Reconstructor(self.representation.ead, self.search, seen)
+
+
+def _forget(model: StructRepDiff, _: Any) -> None:
+    """Look up once more what varies: other weights have come with another scale."""
+    model._varying = None

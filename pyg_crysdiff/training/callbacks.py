@@ -1,38 +1,19 @@
-"""Callbacks: averaged weights, checkpoints, the share of the run that is done, its time limits."""
+"""Callbacks: checkpoints, the share of the run that is done, its time limits."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, Checkpoint, Timer, WeightAveraging
+from lightning.pytorch.callbacks import Callback, Checkpoint, Timer
 from lightning.pytorch.trainer.states import RunningStage
-from torch import Tensor
 
 from pyg_crysdiff.training.checkpoints import LAST, MetricsFile
 from pyg_crysdiff.training.clock import WorkingClock
 from pyg_crysdiff.training.kept import KeptCheckpoints
-
-
-def warmed_ema(decay: float) -> WeightAveraging:
-    """Return the exponential moving average of the weights with a gradual start.
-
-    The decay of update n is min(decay, (1 + n) / (10 + n)), so that short runs do not keep
-    the random initial weights. Validation and checkpoints use the average.
-    """
-
-    @torch.no_grad()
-    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-        n = float(count)
-        weight = 1 - min(decay, (1 + n) / (10 + n))
-        torch._foreach_lerp_(list(averaged), list(current), weight)
-
-    return WeightAveraging(use_buffers=False, multi_avg_fn=update)
 
 
 class SaveLast(Checkpoint):

@@ -64,8 +64,8 @@ class FiniteSteps(Callback):
         fine = finite & self._loss.isfinite()
         self._in_a_row = torch.where(fine, 0.0, self._in_a_row + 1)
         # Looking at the number makes the host wait for a GPU: not at every step.
-        on_gpu = self._in_a_row.is_cuda
-        if not on_gpu or trainer.global_step % self.patience == 0:
+        here = self._in_a_row.device.type == "cpu"
+        if here or (trainer.global_step + 1) % self.patience == 0:
             self._end_if(self.patience, trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -18,6 +18,8 @@ from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.models.checkpoint import KEY, pack
 from pyg_crysdiff.models.generator import Generator
 
+_FUSED = ("cpu", "cuda")  # devices on which an optimiser is one operation
+
 
 class DiffusionModule(LightningModule):
     """Training of a crystal diffusion model.
@@ -72,7 +74,8 @@ class DiffusionModule(LightningModule):
             logger=stage != "train",
         )
         if stage == "train":
-            self.log("loss", losses["total"].detach(), prog_bar=True, logger=False)
+            # Not for Lightning's progress bar, for which it would be waited for in every step.
+            self.log("loss", losses["total"].detach(), logger=False)
         return losses["total"]
 
     def on_train_epoch_end(self) -> None:
@@ -104,7 +107,7 @@ class DiffusionModule(LightningModule):
             lr=options["lr"],
             betas=tuple(options["betas"]),
             weight_decay=options["weight_decay"],
-            fused=all(p.device.type in ("cpu", "cuda") for p in self.model.parameters()),
+            fused=all(p.device.type in _FUSED for p in self.model.parameters()),
         )
         final = options["final_lr"]
 

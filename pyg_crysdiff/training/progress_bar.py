@@ -13,7 +13,7 @@ from tqdm import tqdm
 from pyg_crysdiff.progress import bar
 
 _PAUSE = 0.5  # seconds between two readings of the losses, which a GPU must wait for
-_VALIDATION = "val/total"
+_SHOWN = {"loss": "loss", "mae": "mae", "val/total": "validation loss"}
 
 
 class TrainingBar(ProgressBar):
@@ -85,8 +85,9 @@ class TrainingBar(ProgressBar):
     def _facts(self, trainer: Trainer, now: float) -> str:
         start, step = self._began
         facts = [f"epoch {min(trainer.current_epoch + 1, trainer.max_epochs or 0)}"]
-        facts += [f"{k} {float(v):.4g}" for k, v in trainer.progress_bar_metrics.items()]
-        if (loss := trainer.callback_metrics.get(_VALIDATION)) is not None:
-            facts.append(f"validation loss {float(loss):.4g}")
+        losses = trainer.callback_metrics
+        for key, name in _SHOWN.items():
+            if key in losses:
+                facts.append(f"{name} {float(losses[key]):.4g}")
         facts.append(f"{(trainer.global_step - step) / max(now - start, 1e-9):.3g} steps/s")
         return ", ".join(facts)

@@ -11,6 +11,7 @@ from torch_geometric.data import Batch, Data
 
 from pyg_crysdiff.data.properties import common_names
 from pyg_crysdiff.nn.layout import PairLayout
+from pyg_crysdiff.platform import sent
 
 
 class ResidentBatches:
@@ -69,10 +70,9 @@ class ResidentBatches:
         first = self._starts[chosen] - (ends - sizes)
         rows = torch.repeat_interleave(first, sizes) + torch.arange(int(ends[-1]))
         owner = torch.repeat_interleave(torch.arange(len(chosen)), sizes)
-        chosen, rows = chosen.to(self.device), rows.to(self.device)
-        batch = Batch(
-            batch=owner.to(self.device), ptr=torch.cat([ends.new_zeros(1), ends]).to(self.device)
-        )
+        chosen, rows = sent(chosen, self.device), sent(rows, self.device)
+        bounds = torch.cat([ends.new_zeros(1), ends])
+        batch = Batch(batch=sent(owner, self.device), ptr=sent(bounds, self.device))
         for tensors, index in ((self._per_crystal, chosen), (self._per_atom, rows)):
             for key, value in tensors.items():
                 batch[key] = value.index_select(0, index)

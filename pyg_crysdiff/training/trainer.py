@@ -21,7 +21,8 @@ from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.models.build import PACKAGE
 from pyg_crysdiff.models.checkpoint import LoadedModel
 from pyg_crysdiff.platform import choose_device, choose_devices, choose_precision
-from pyg_crysdiff.training.callbacks import Budget, SaveLast, StopAfter, warmed_ema
+from pyg_crysdiff.training.averaging import WarmedAverage
+from pyg_crysdiff.training.callbacks import Budget, SaveLast, StopAfter
 from pyg_crysdiff.training.checkpoints import LAST, MetricsFile, WholeCheckpoints, resumable
 from pyg_crysdiff.training.config_checks import check_numbers
 from pyg_crysdiff.training.data import Sets, conditions, given_pair, load_data, named
@@ -207,7 +208,7 @@ def _trainer(
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             callbacks=[
-                warmed_ema(options["ema_decay"]),
+                WarmedAverage(options["ema_decay"]),
                 budget,
                 FiniteSteps(),
                 *bar,
