@@ -35,6 +35,7 @@ from pyg_crysdiff.platform import choose_precision
 from pyg_crysdiff.training import compose_config
 
 T = 1000
+CPU = torch.device("cpu")
 
 
 @dataclass
@@ -104,18 +105,18 @@ def ours(items: list[Data], conditioner: str, precision: str, device: torch.devi
     return Side(model, precision, train, evaluate, 2 * T, reverse)
 
 
-def diffcsp(items: list[Data], checkout: Path) -> Side:
+def diffcsp(items: list[Data], checkout: Path, device: torch.device = CPU) -> Side:
     """DiffCSP's ``CSPDiffusion`` with type generation (512 x 6); two calls per step of 1000."""
-    install_shims("cpu")
+    install_shims(device.type)
     os.environ.update(PROJECT_ROOT=str(checkout), HYDRA_JOBS="/tmp", WABDB_DIR="/tmp")
     sys.path.insert(0, str(checkout))
     hydra = importlib.import_module("hydra")
     with hydra.initialize_config_dir(str(checkout / "conf"), version_base="1.1"):
         config = hydra.compose("default", overrides=["model=diffusion_w_type", "data=mp_20"])
     parts = {"optim": config.optim, "data": config.data, "logging": config.logging}
-    model = hydra.utils.instantiate(config.model, **parts, _recursive_=False)
+    model = hydra.utils.instantiate(config.model, **parts, _recursive_=False).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    batches = _halves(diffcsp_data(items))
+    batches = [batch.to(device) for batch in _halves(diffcsp_data(items))]
 
     def train(k: int) -> None:
         loss = model(batches[k])["loss"]
@@ -123,9 +124,10 @@ def diffcsp(items: list[Data], checkout: Path) -> Side:
 
     def inputs(batch: Batch) -> tuple[Tensor, ...]:
         with torch.no_grad():
-            embedded = model.time_embedding(torch.full((batch.num_graphs,), T // 2))
-        types = torch.randn(int(batch.num_nodes or 0), 100)
-        lattices = torch.randn(batch.num_graphs, 3, 3)
+            times = torch.full((batch.num_graphs,), T // 2, device=device)
+            embedded = model.time_embedding(times)
+        types = torch.randn(int(batch.num_nodes or 0), 100, device=device)
+        lattices = torch.randn(batch.num_graphs, 3, 3, device=device)
         return embedded, types, batch.frac_coords, lattices, batch.num_atoms, batch.batch
 
     given = [inputs(b) for b in batches]

@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -24,11 +24,38 @@ def rate_of(call: Callable[[int], Any], batch: int, at_least: float) -> float:
     call(0), call(1)
     wait()
     count, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < at_least or count < 3:
+    while time.perf_counter() - start < at_least or count < 3:
         call(count)
-        wait()
         count += 1
-    return batch * count / elapsed
+        _keep_up(count)
+    wait()
+    return batch * count / (time.perf_counter() - start)
+
+
+def rate_along(steps: Iterator[Any], batch: int, at_least: float) -> float:
+    """Return structure steps per second of a stretch of an iterator, after two steps to warm up.
+
+    Args:
+        steps: One item for each step of a batch.
+        batch: Structures in the batch.
+        at_least: Seconds to go on for, unless the steps end.
+    """
+    next(steps), next(steps)
+    wait()
+    count, start = 0, time.perf_counter()
+    for _ in steps:
+        count += 1
+        _keep_up(count)
+        if time.perf_counter() - start > at_least:
+            break
+    wait()
+    return batch * count / (time.perf_counter() - start)
+
+
+def _keep_up(count: int) -> None:
+    """Let a GPU lag behind as in real use, but not by more than a few calls."""
+    if count % 8 == 0:
+        wait()
 
 
 def wait() -> None:
