@@ -23,6 +23,11 @@ class WarmedAverage(WeightAveraging):
         super().__init__(use_buffers=False)
         self.decay = decay
 
+    @property
+    def state_key(self) -> str:
+        """Name in checkpoints: Lightning's, as in those of earlier versions."""
+        return WeightAveraging.__qualname__
+
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Make the average, on the device of the training.
 
