@@ -2,6 +2,7 @@
 
     python scripts/results_table.py --add carbon24=runs/benchmark-carbon24/results.json
     python scripts/results_table.py --add perov5=seed0/results.json,seed1/results.json
+    python scripts/results_table.py --add-row "perov5=runs/other/results.json:cds:cds, focus"
     python scripts/results_table.py --add-sun mp20-chgnet=runs/benchmark-mp20-sun/results.json
     python scripts/results_table.py --add-design perov5-cold=runs/cold/results.json
     python scripts/results_table.py          # tables anew from benchmarks/results/*.json
@@ -11,6 +12,9 @@ machine taken out of its paths; of several seeds of one run as ``perov5@0.json``
 and so on. Seeds of one run make one table, whose cells are the mean and, in brackets, the lowest
 and the highest value. What follows the first dash of a name, as in ``carbon24-focused``, stands in
 the head of its table, which leaves the published rows to the first one.
+
+``--add-row`` puts one row of another run into a kept table, under a name of its own where one
+follows: data, split and judge must be the same. The run's command is kept with it.
 
 ``--add-sun`` keeps the leaderboard of a ``--task sun`` run in ``benchmarks/results/sun/``; its
 table has an interval beside every rate. ``--add-design`` keeps a ``--task design`` run in
@@ -67,6 +71,32 @@ def keep(name: str, paths: Sequence[Path]) -> None:
     for results in found:
         _forget_folders(results)
         results.save(KEPT / (f"{name}@{results.seed}.json" if len(found) > 1 else f"{name}.json"))
+
+
+def add_row(name: str, path: Path, method: str, new_name: str) -> None:
+    """Put a row of another run into a kept table, after its own measured rows.
+
+    A row of this name that is there already is replaced.
+
+    Raises:
+        ValueError: If the run has no such row, or data, split or judge are others.
+    """
+    kept, other = Results.load(KEPT / f"{name}.json"), Results.load(path)
+    for what in ("dataset", "split", "task"):
+        if getattr(kept, what) != getattr(other, what):
+            raise ValueError(f"{path}: {what} {getattr(other, what)!r} is not that of {name}")
+    if kept.settings["evaluator"]["sha256"] != other.settings["evaluator"]["sha256"]:
+        raise ValueError(f"{path}: another judge than that of {name}")
+    found = [row for row in other.rows if row.kind == "measured" and row.method == method]
+    if not found:
+        raise ValueError(f"{path} has no row {method!r}: {[row.method for row in other.rows]}")
+    details = {"seed": other.seed, **found[0].details, "command": other.settings["command"]}
+    row = replace(found[0], method=new_name, details=details)
+    rows = [one for one in kept.rows if one.method != new_name]
+    place = sum(one.kind == "measured" for one in rows)
+    kept.rows = [*rows[:place], row, *rows[place:]]
+    _forget_folders(kept)
+    kept.save(KEPT / f"{name}.json")
 
 
 def tables() -> str:
@@ -262,6 +292,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--add", action="append", default=[], metavar="NAME=FILE[,FILE]")
+    parser.add_argument("--add-row", action="append", default=[], metavar="NAME=FILE:ROW[:NEW]")
     parser.add_argument("--add-sun", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--add-design", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md")
@@ -269,6 +300,10 @@ def main() -> None:
     for pair in args.add:
         name, _, file = pair.partition("=")
         keep(name, [Path(part) for part in file.split(",")])
+    for pair in args.add_row:
+        name, _, words = pair.partition("=")
+        file, method, *new = words.split(":")
+        add_row(name, Path(file), method, new[0] if new else method)
     for folder, pairs in ((KEPT_SUN, args.add_sun), (KEPT_DESIGN, args.add_design)):
         for pair in pairs:
             name, _, file = pair.partition("=")

@@ -60,6 +60,31 @@ def test_a_table_from_results(script, tmp_path):
     ]  # fmt: skip
 
 
+def test_a_row_of_another_run_stands_in_a_kept_table(script, tmp_path):
+    def saved(name, sha, rate, split="official"):
+        row = Row("cds", "measured", "x", {"sr5_all": Estimate(rate)}, {"num_samples": 10})
+        paper = Row("CDVAE", "published", "a paper", {"sr5_best10": Estimate(0.52)})
+        settings = {"command": f"run {name}", "evaluator": {"sha256": sha}}
+        path = tmp_path / f"{name}.json"
+        Results("Set", split, 3, rows=[row, paper], settings=settings).save(path)
+        return path
+
+    script.keep("set", [saved("first", "aa", 0.5)])
+    second = saved("second", "aa", 0.25)
+    for _ in range(2):  # added again, it takes its own place
+        script.add_row("set", second, "cds", "cds, focus")
+    rows = Results.load(tmp_path / "kept" / "set.json").rows
+    assert [row.method for row in rows] == ["cds", "cds, focus", "CDVAE"]
+    assert rows[1].metrics["sr5_all"].value == 0.25
+    assert rows[1].details == {"num_samples": 10, "seed": 3, "command": "run second"}
+    with pytest.raises(ValueError, match="no row 'cdi'"):
+        script.add_row("set", second, "cdi", "cdi")
+    with pytest.raises(ValueError, match="another judge"):
+        script.add_row("set", saved("third", "bb", 0.5), "cds", "x")
+    with pytest.raises(ValueError, match="split 'val' is not that of set"):
+        script.add_row("set", saved("fourth", "aa", 0.5, "val"), "cds", "x")
+
+
 def test_the_tables_stand_between_their_marks(script, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"before\n{script.BEGIN}\nold\n{script.END}\nafter\n")
