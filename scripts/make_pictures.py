@@ -200,6 +200,29 @@ def _calls(panel: Axes, rows: Sequence[dict[str, Any]], key: str, kinds: dict[st
             )  # fmt: skip
 
 
+def training_curve() -> Figure:
+    """Rates and loss over the crystals seen in training."""
+    found = load("training_curve")
+    rows = found["rows"]
+    figure = Figure(figsize=(9.6, 3.2), layout="constrained")
+    rates, loss = figure.subplots(1, 2)
+    kinds = {"sr5": ("SR5", BLUE), "sr10": ("SR10", GREEN), "sr15": ("SR15", PINK),
+             "unique": ("different crystals", ORANGE)}  # fmt: skip
+    seen = [row["crystals_seen"] / 1e6 for row in rows]
+    for key, (label, colour) in kinds.items():
+        low, high = ([row[key][end] for row in rows] for end in ("low", "high"))
+        rates.plot(seen, [row[key]["value"] for row in rows], "o-", ms=4, color=colour, label=label)
+        rates.fill_between(seen, low, high, color=colour, alpha=0.13, lw=0)
+    rates.set(ylim=(0, 1.02), title="Perov-5 CDI, minimum requested")
+    rates.legend(loc="lower left")
+    at, values = zip(*found["validation_loss"], strict=True)
+    loss.plot([number / 1e6 for number in at], values, color=BLUE)
+    loss.set_title("validation loss")
+    for panel in (rates, loss):
+        panel.set_xlabel("million crystals seen")
+    return figure
+
+
 def speed() -> Figure:
     """How many times faster than peers, on one core."""
     found = load("throughput")
@@ -257,6 +280,7 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "crystals": crystals,
     "requested_achieved": requested_achieved,
     "calls_quality": calls_quality,
+    "training_curve": training_curve,
     "speed": speed,
 }
 
