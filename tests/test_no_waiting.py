@@ -145,15 +145,18 @@ def test_a_training_step_does_not_wait(conditioner, tmp_path, monkeypatch):
     assert trainer.global_step == 4
 
 
+@pytest.mark.parametrize("network", ["mlp", "unet"])
 @pytest.mark.parametrize("solver", ["ancestral", "flow"])
-def test_the_second_family_does_not_wait(solver):
+def test_the_second_family_does_not_wait(solver, network):
     small = [
-        "family=structrepdiff", "unet.dim=16", "unet.num_stages=2", "unet.num_heads=2",
+        "family=structrepdiff", f"network={network}", "mlp.dim=16", "unet.dim=16",
+        "unet.num_stages=2", "unet.num_heads=2",
         "unet.head_dim=8", "process.num_steps=30", "descriptor.ead.cutoff=6.0",
         "descriptor.ead.centres=[1.0,4.0,0.5]",
     ]  # fmt: skip
     model = build_model(compose_config(small), DataStatistics.from_dataset(DATA, ["energy"]))
-    model.std.fill_(1.0)
+    for scale in (model.std, model.extreme):
+        scale.fill_(1.0)
     batch = Batch.from_data_list([DATA[k] for k in range(3)])
     batch.representation = torch.ones(3, len(model.mean))
     generator = torch.Generator().manual_seed(0)

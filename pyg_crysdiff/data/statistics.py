@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -85,6 +86,9 @@ class DataStatistics:
         min_width: Smallest distance of opposite faces of a cell, Angstrom; 0 where older
             statistics do not say.
         min_width_per_atom: The same of lattice / N^(1/3).
+        counts: How many atoms of each of its elements a crystal has, descending, without saying of
+            which ("3 1 1" for a perovskite), to number of crystals; empty where older statistics
+            do not say.
     """
 
     elements: tuple[int, ...]
@@ -97,6 +101,7 @@ class DataStatistics:
     num_crystals: int
     min_width: float = 0.0
     min_width_per_atom: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_dataset(cls, dataset: Sequence[Data], properties: Sequence[str] = ()) -> Self:
@@ -112,11 +117,14 @@ class DataStatistics:
         if len(dataset) == 0:
             raise ValueError("the training set is empty")
         elements: set[int] = set()
+        counts: Counter[str] = Counter()
         sizes, entries, lengths, widths = [], [], [], []
         values: dict[str, list[float]] = {name: [] for name in properties}
         for row in range(len(dataset)):
             data = dataset[row]
-            elements.update(data.atomic_numbers.tolist())
+            species = Counter(data.atomic_numbers.tolist())
+            elements.update(species)
+            counts[" ".join(map(str, sorted(species.values(), reverse=True)))] += 1
             sizes.append(int(data.num_atoms))
             entries.append(float(data.lattice.double().square().mean()))
             lengths.append(float(data.lattice.double().norm(dim=-1).max()))
@@ -140,6 +148,7 @@ class DataStatistics:
             num_crystals=len(dataset),
             min_width=float(np.min(widths)),
             min_width_per_atom=float(np.min(np.array(widths) * shrink)),
+            counts=dict(sorted(counts.items())),
         )
 
     def in_units_of(self, other: DataStatistics, *, new_elements: bool = False) -> Self:
@@ -200,6 +209,7 @@ class DataStatistics:
                 "elements": tuple(int(z) for z in raw["elements"]),
                 "num_atoms": _int_keys(raw["num_atoms"]),
                 "properties": properties,
+                "counts": dict(raw.get("counts", {})),
             }
             return cls(**fields)
         except (KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Builders of the family StructRepDiff: the U-Net over representations and the model around it."""
+"""Builders of the family StructRepDiff: the network over representations, the model around it."""
 
 from __future__ import annotations
 
@@ -9,30 +9,46 @@ from torch import nn
 
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.nn.transformer import ConditionerFactory
-from pyg_crysdiff.structrepdiff.model import StructRepDiff
+from pyg_crysdiff.structrepdiff.basis import build_basis
+from pyg_crysdiff.structrepdiff.mlp import RepresentationMLP
+from pyg_crysdiff.structrepdiff.model import Denoiser, StructRepDiff
 from pyg_crysdiff.structrepdiff.representation import Representation
 from pyg_crysdiff.structrepdiff.search import Search
 from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
 
+# A configuration without the key is of a checkpoint from before there was a choice.
+_NETWORKS: dict[str, Any] = {"unet": RepresentationUNet, "mlp": RepresentationMLP}
+
 
 def build_denoiser(
     config: Mapping[str, Any], statistics: DataStatistics, conditioner: ConditionerFactory
-) -> RepresentationUNet:
-    """Build the network of a configuration."""
+) -> Denoiser:
+    """Build the network of a configuration.
+
+    Raises:
+        ValueError: If the network or the basis is unknown.
+    """
     properties = {name: (p.mean, p.std) for name, p in statistics.properties.items()}
-    dim = Representation(statistics.elements, **config["descriptor"]).dim
-    return RepresentationUNet(dim, properties, conditioner, **config["unet"])
+    kind = config.get("network", "unet")
+    if kind not in _NETWORKS:
+        raise ValueError(f"unknown network {kind!r}; choose from {list(_NETWORKS)}")
+    widths = Representation(statistics.elements, **config["descriptor"]).widths
+    dim = build_basis(widths, config.get("basis")).dim
+    network: Denoiser = _NETWORKS[kind](dim, properties, conditioner, **config[kind])
+    return network
 
 
 def build_generator(
     config: Mapping[str, Any], statistics: DataStatistics, denoiser: nn.Module
 ) -> StructRepDiff:
     """Build the model of a configuration around its network."""
+    representation = Representation(statistics.elements, **config["descriptor"])
     return StructRepDiff(
-        cast(RepresentationUNet, denoiser),
-        Representation(statistics.elements, **config["descriptor"]),
+        cast(Denoiser, denoiser),
+        representation,
         statistics,
         Search.from_config(config["reconstruction"]),
         condition_dropout=config["condition_dropout"],
+        basis=build_basis(representation.widths, config.get("basis")),
         **config["process"],
     )

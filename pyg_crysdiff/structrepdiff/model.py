@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -20,16 +20,24 @@ from pyg_crysdiff.diffusion.sampler import Earlier, Sampler, Solver
 from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.platform import sent
 from pyg_crysdiff.progress import bar
+from pyg_crysdiff.structrepdiff.basis import Basis, Entries
+from pyg_crysdiff.structrepdiff.composition import KnownCounts
+from pyg_crysdiff.structrepdiff.mlp import RepresentationMLP
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Representation
 from pyg_crysdiff.structrepdiff.search import Search
+from pyg_crysdiff.structrepdiff.snapping import snapped
+from pyg_crysdiff.structrepdiff.starts import Array, Frame
 from pyg_crysdiff.structrepdiff.symmetry import group_frequencies
 from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
 
 if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data, InMemoryDataset
 
+Denoiser = RepresentationUNet | RepresentationMLP
+Prediction = Literal["noise", "velocity"]
 _CHUNK = 64
+_PARTS = ("descriptor", "composition", "cell")  # N belongs to the last
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class RepresentationState:
     """Representations on the way from noise.
 
     Attributes:
-        values: Standardised representations, (B, D).
+        values: Coordinates of representations, (B, D).
         seeds: Seed of each.
     """
 
@@ -46,7 +54,7 @@ class RepresentationState:
 
 
 class StructRepDiff(Generator):
-    """Diffusion in descriptor space with gradient-based reconstruction (arXiv 2408.07213).
+    r"""Diffusion in descriptor space with gradient-based reconstruction (arXiv 2408.07213).
 
     A :class:`pyg_crysdiff.models.Generator` like any other: training, sampling and benchmark do
     not tell the families apart. The number of atoms is part of what is generated. There are no
@@ -63,6 +71,15 @@ class StructRepDiff(Generator):
         margin: Estimates further from the mean than this times the furthest training value are
             cut; None for no cut.
         condition_dropout: Probability of hiding a training crystal's condition.
+        basis: Coordinates in which representations are diffused; None for single entries.
+        predict: What the network predicts: the ``noise`` (the paper), or the ``velocity``
+            :math:`\sqrt{\bar\alpha} \epsilon - \sqrt{1 - \bar\alpha} x_0` (Salimans & Ho, arXiv
+            2202.00512), whose error at high noise does not explode in the estimate of x_0.
+        part_weights: Shares of descriptor, composition, and cell with N in the loss; None for as
+            much as they have coordinates.
+
+    Raises:
+        ValueError: If ``predict`` is unknown, or the weights are not three positive numbers.
     """
 
     family = "structrepdiff"
@@ -82,7 +99,7 @@ class StructRepDiff(Generator):
 
     def __init__(
         self,
-        denoiser: RepresentationUNet,
+        denoiser: Denoiser,
         representation: Representation,
         statistics: DataStatistics,
         search: Search,
@@ -91,15 +108,27 @@ class StructRepDiff(Generator):
         max_beta: float = 0.999,
         margin: float | None = 1.1,
         condition_dropout: float = 0.1,
+        basis: Basis | None = None,
+        predict: Prediction = "noise",
+        part_weights: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        if predict not in get_args(Prediction):
+            raise ValueError(f"predict must be one of {get_args(Prediction)}, got {predict!r}")
+        if part_weights is not None and (len(part_weights) != 3 or min(part_weights) <= 0):
+            raise ValueError(
+                f"part_weights must be three positive numbers, got {list(part_weights)}"
+            )
+        self.predict, self.part_weights = predict, part_weights
+        self.basis = Entries(representation.widths) if basis is None else basis
         self.denoiser, self.representation, self.search = denoiser, representation, search
         self.statistics, self.margin = statistics, margin
         self.condition_dropout = condition_dropout
-        self.process = GaussianDDPM((representation.dim,), num_steps, s, max_beta)
-        for name in ("mean", "std", "extreme"):
+        self.process = GaussianDDPM((self.basis.dim,), num_steps, s, max_beta)
+        for name in ("mean", "std"):
             self.register_buffer(name, torch.zeros(representation.dim))
-        self._varying: Tensor | None = None  # places of what varies, looked up once
+        self.register_buffer("extreme", torch.zeros(self.basis.dim))
+        self._varying: dict[str, Tensor] | None = None  # places of what varies, looked up once
         self.register_load_state_dict_post_hook(_forget)
         self.register_buffer("frequencies", torch.zeros(231, dtype=torch.long))
         self.register_buffer("elements", torch.tensor(statistics.elements), persistent=False)
@@ -122,14 +151,15 @@ class StructRepDiff(Generator):
         Returns:
             Training and validation data with ``representation`` (1, D) and the properties.
         """
+        self._varying = None
         out = [self._represent(part, progress) for part in (train, val)]
         values = torch.cat([data.representation for data in out[0]])
         self.mean.copy_(values.mean(0))
         std = values.std(0, unbiased=False)
         # Entries that do not vary (empty shells, the only element) carry nothing.
-        self._varying = None
         self.std.copy_(torch.where(std > 1e-5 * (1 + self.mean.abs()), std, 0.0))
-        self.extreme.copy_(self.standardise(values).abs().amax(0))
+        self.basis.fit(self.standardise(values), self.std)
+        self.extreme.copy_(self.basis(self.standardise(values)).abs().amax(0))
         crystals = (Crystal.from_data(train[k]) for k in range(len(train)))
         for number, count in group_frequencies(crystals).items():
             self.frequencies[number] = count
@@ -156,7 +186,7 @@ class StructRepDiff(Generator):
     def loss(
         self, batch: Batch | Data, generator: torch.Generator, dropout: float | None = None
     ) -> dict[str, Tensor]:
-        """Return the mean squared error of the predicted noise, as ``total``.
+        """Return the mean squared error of the prediction, as ``total``, and that of each part.
 
         Args:
             batch: Batch with ``representation``, or of crystals.
@@ -164,19 +194,45 @@ class StructRepDiff(Generator):
             dropout: Probability of hiding the condition; the model's own where None.
         """
         values = batch.representation if "representation" in batch else self.representation(batch)
-        clean = self.standardise(values)
+        clean = self.basis(self.standardise(values))
         count, device = len(clean), clean.device
         t = torch.randint(1, self.process.num_steps + 1, (count,), generator=generator)
         t, noise = sent(t, device), sent(torch.randn(clean.shape, generator=generator), device)
         rate = self.condition_dropout if dropout is None else dropout
         condition = self.denoiser.condition_embedding.read(batch, count, rate, generator)
         noisy = self.process.corrupt(clean, t, noise)
-        prediction = self.denoiser(noisy, t, condition).to(clean.dtype)
-        # Entries that carry nothing are noise alone and would only dilute the loss.
+        wanted = noise if self.predict == "noise" else self._velocity(clean, noise, t)
+        return self._errors((self.denoiser(noisy, t, condition).to(clean.dtype) - wanted).square())
+
+    def _velocity(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        a = self.process.signal.per_row(t, clean)
+        return a.sqrt() * noise - (1 - a).sqrt() * clean
+
+    def _errors(self, squares: Tensor) -> dict[str, Tensor]:
+        """Mean squared errors, of each part and weighted together."""
+        places = self._places()
+        errors = {
+            name: squares.index_select(1, sent(index, squares.device)).mean()
+            for name, index in places.items()
+        }
+        weights = {name: float(len(index)) for name, index in places.items()}
+        if self.part_weights is not None:
+            weights.update(zip(_PARTS, self.part_weights, strict=True))
+        total = torch.stack([weights[name] * error for name, error in errors.items()]).sum()
+        return {"total": total / sum(weights[name] for name in errors), **errors}
+
+    def _places(self) -> dict[str, Tensor]:
+        """Places of the coordinates that vary, by part; parts without any are left out."""
         if self._varying is None:
-            self._varying = (self.std > 0).nonzero().view(-1).cpu()
-        kept = sent(self._varying, device)
-        return {"total": (prediction - noise).index_select(1, kept).square().mean()}
+            # Coordinates that carry nothing are noise alone and would only dilute the loss.
+            index = (self.extreme > 0).nonzero().view(-1).cpu()
+            ends = torch.tensor([0, *self.basis.parts]).cumsum(0).tolist()
+            found = {
+                name: index[(index >= start) & (index < end)]
+                for name, (start, end) in zip(_PARTS, pairwise(ends), strict=True)
+            }
+            self._varying = {name: part for name, part in found.items() if len(part)}
+        return self._varying
 
     @torch.inference_mode()
     def generate(
@@ -204,7 +260,7 @@ class StructRepDiff(Generator):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
 
         def noise() -> Tensor:
-            rows = [torch.randn(1, len(self.mean), generator=g) for g in generators]
+            rows = [torch.randn(1, self.basis.dim, generator=g) for g in generators]
             return sent(torch.cat(rows), device)
 
         x = self.process.prior(noise())
@@ -228,13 +284,23 @@ class StructRepDiff(Generator):
         return self._bounded(x, t, out.to(x.dtype))
 
     def _bounded(self, x: Tensor, t: Tensor, prediction: Tensor) -> Tensor:
-        """Change the predicted noise so that the estimate it implies is within the data's range."""
-        if self.margin is None:
-            return prediction
+        """Return the noise predicted, with the estimate it implies within the data's range."""
         a = self.process.signal.per_row(t, x)
-        limit = self.margin * self.extreme
-        x0 = self.process.estimate(x, prediction, t).clamp(-limit, limit)
+        if self.predict == "velocity":
+            x0 = a.sqrt() * x - (1 - a).sqrt() * prediction
+        elif self.margin is None:
+            return prediction
+        else:
+            x0 = self.process.estimate(x, prediction, t)
+        if self.margin is not None:
+            limit = self.margin * self.extreme
+            x0 = x0.clamp(-limit, limit)
         return (x - a.sqrt() * x0) / (1 - a).sqrt()
+
+    def representations(self, state: RepresentationState) -> Tensor:
+        """Return the representations of a state in their own units, (B, D)."""
+        values = self.basis.inverse(state.values)
+        return torch.where(self.std > 0, values * self.std, 0.0) + self.mean
 
     @torch.no_grad()
     def crystals(self, state: Any) -> list[Crystal]:
@@ -242,16 +308,19 @@ class StructRepDiff(Generator):
 
         ``info`` of each tells the loss and whether it is below the tolerance of the search.
         """
-        values = torch.where(self.std > 0, state.values * self.std, 0.0) + self.mean
-        parts = self.representation.parts(values)
-        frames = self.representation.frames(parts, sorted(self.statistics.num_atoms))
+        parts = self.representation.parts(self.representations(state))
+        frames = self.representation.frames(
+            parts,
+            sorted(self.statistics.num_atoms),
+            self._known_counts(),
+            self.search.cell_tolerance,
+        )
         seeds = [crystal_seed(seed, 0, "reconstruct") for seed in state.seeds]
         with torch.inference_mode(False), torch.enable_grad():
             found = self.reconstructor()(frames, parts.pooled.clone(), seeds)
         return [
             Crystal(
-                frame.lattice,
-                result.frac_coords,
+                *self._snapped(frame, result.frac_coords),
                 frame.atomic_numbers,
                 {
                     "reconstruction_loss": result.loss,
@@ -261,6 +330,19 @@ class StructRepDiff(Generator):
             )
             for frame, result in zip(frames, found, strict=True)
         ]
+
+    def _known_counts(self) -> KnownCounts | None:
+        if not (self.search.composition_error and self.statistics.counts):
+            return None
+        _, _, composition, size, _ = self.std.double().split(self.representation.widths)
+        unit = float(composition.square().mean().sqrt())
+        error = self.search.composition_error
+        return KnownCounts(self.statistics.counts, unit, float(size), error)
+
+    def _snapped(self, frame: Frame, frac_coords: Array) -> tuple[Array, Array]:
+        if not self.search.snap:
+            return frame.lattice, frac_coords
+        return snapped(frame.lattice, frac_coords, frame.atomic_numbers, self.search.snap)
 
     def reconstructor(self) -> Reconstructor:
         """Return the reconstruction of this model's descriptor and training set."""

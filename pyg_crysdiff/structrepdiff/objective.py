@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
 from pyg_crysdiff.structrepdiff.neighbours import NeighbourPairs, neighbour_pairs
+from pyg_crysdiff.structrepdiff.search import DistanceTerm
 
 _SKIN = 0.6
 _CLOSEST = 0.95  # of the wanted smallest distance; nearer atoms overlap
@@ -115,6 +116,8 @@ class Objective:
         largest_eta: Narrowest Gaussians that count; None for all. Wide ones alone make a
             landscape that leads to the right basin from much further away.
         root: Compare square roots.
+        distance: ``overlap`` for the penalty above; ``entry`` for the smallest distance as one more
+            entry k of the sums, as in the paper, and no penalty.
     """
 
     def __init__(
@@ -123,7 +126,9 @@ class Objective:
         reach: float,
         largest_eta: float | None = None,
         root: bool = True,
+        distance: DistanceTerm = "overlap",
     ) -> None:
+        self.distance = distance
         self.reach, self.root = min(reach, ead.cutoff), root
         self.ead, columns = ead.within(reach, largest_eta)
         self.columns = torch.cat([columns, columns + ead.dim])
@@ -155,8 +160,18 @@ class Objective:
         values = self.ead.from_density(self.ead.density(vectors, pairs, numbers))
         pooled = pool(amplitude(values) if self.root else values, walkers.sizes)
         wanted = target[walkers.crystal]
-        misfit = (pooled - wanted).abs().sum(1) / wanted.abs().sum(1).clamp(min=1e-12)
-        return misfit + self._overlap(vectors, pairs, walkers)
+        misfit, size = (pooled - wanted).abs().sum(1), wanted.abs().sum(1)
+        if self.distance == "entry":
+            smallest = self._smallest(vectors, pairs, walkers)
+            misfit = misfit + (smallest - walkers.closest).abs()
+            return misfit / (size + walkers.closest)
+        return misfit / size.clamp(min=1e-12) + self._overlap(vectors, pairs, walkers)
+
+    def _smallest(self, vectors: Tensor, pairs: NeighbourPairs, walkers: Walkers) -> Tensor:
+        distance = (vectors.square().sum(0) + 1e-12).sqrt()
+        # Within the reach there is always a pair, unless all distances are larger.
+        furthest = torch.full_like(walkers.closest, self.reach)
+        return furthest.scatter_reduce(0, pairs.crystal, distance, "amin")
 
     @staticmethod
     def _overlap(vectors: Tensor, pairs: NeighbourPairs, walkers: Walkers) -> Tensor:

@@ -69,7 +69,9 @@ class Reconstructor:
         reach = self.ead.cutoff if settings.reach is None else settings.reach
         key = (reach, settings.largest_eta)
         if key not in self._objectives:
-            self._objectives[key] = Objective(self.ead, *key, root=self.search.root)
+            self._objectives[key] = Objective(
+                self.ead, *key, root=self.search.root, distance=self.search.distance
+            )
         return self._objectives[key]
 
     def __call__(
@@ -123,7 +125,10 @@ class _Run:
             losses = torch.cat([self.best[1], losses])
         if self.search.exchanges:
             walkers, losses = self._exchange(walkers, losses)
-        index = _ranked(walkers, losses, self.search.population)
+        if self.search.chains:
+            index = _lower(losses, len(losses) if self.best is None else len(self.best[1]))
+        else:
+            index = _ranked(walkers, losses, self.search.population)
         walkers, losses = walkers.select(index), losses[index]
         self._record(walkers, losses)
         done = {c for c in self.open if self.results[c].loss < self.search.tolerance}
@@ -251,6 +256,15 @@ def _ranked(walkers: Walkers, losses: Tensor, keep: int) -> Tensor:
     crystal = walkers.crystal[order]
     rank = torch.arange(len(order), device=order.device) - torch.searchsorted(crystal, crystal)
     return order[rank < keep]
+
+
+def _lower(losses: Tensor, count: int) -> Tensor:
+    """Return which of each chain's places is lower; the hops follow the places before."""
+    place = torch.arange(count, device=losses.device)
+    if len(losses) == count:
+        return place
+    here, there = losses.nan_to_num(nan=math.inf).view(2, count)
+    return torch.where(there < here, place + count, place)
 
 
 def _blocks(walkers: Walkers, reach: float) -> list[Tensor]:

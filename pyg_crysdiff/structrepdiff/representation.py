@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pyg_crysdiff.structrepdiff.composition import KnownCounts, fit_counts
 from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
 from pyg_crysdiff.structrepdiff.neighbours import neighbour_pairs
 from pyg_crysdiff.structrepdiff.objective import pool
+from pyg_crysdiff.structrepdiff.snapping import symmetric_cell
 from pyg_crysdiff.structrepdiff.starts import Array, Frame
 
 if TYPE_CHECKING:
@@ -100,7 +102,13 @@ class Representation(nn.Module):
         squares = pooled.square() if self.root else pooled
         return Parts(squares, distance.squeeze(1), composition, count.squeeze(1), cell)
 
-    def frames(self, parts: Parts, sizes: Sequence[int]) -> list[Frame]:
+    def frames(
+        self,
+        parts: Parts,
+        sizes: Sequence[int],
+        known: KnownCounts | None = None,
+        cell_tolerance: float = 0.0,
+    ) -> list[Frame]:
         """Return what is known of each crystal before its coordinates.
 
         Species are the best integer fit, the cell is repaired where it would have no volume.
@@ -108,15 +116,22 @@ class Representation(nn.Module):
         Args:
             parts: Parts of representations.
             sizes: Numbers of atoms that occur, from which N is chosen.
+            known: Known counts of atoms per element; None rounds fractions to whole atoms.
+            cell_tolerance: See :func:`pyg_crysdiff.structrepdiff.snapping.symmetric_cell`; 0
+                leaves cells as they are.
         """
         out = []
         for composition, n, cell, distance in zip(
             parts.composition.cpu().double().numpy(), parts.num_atoms.tolist(),
             parts.cell.cpu().double().numpy(), parts.min_distance.tolist(), strict=True,
         ):  # fmt: skip
-            counts = fit_counts(composition, n, sizes)
+            counts = (
+                fit_counts(composition, n, sizes) if known is None else known.fit(composition, n)
+            )
             numbers = np.repeat(self.elements.cpu().numpy(), counts)
             lattice = lattice_matrix(repair_cell(cell))
+            if cell_tolerance:
+                lattice = symmetric_cell(lattice, cell_tolerance)
             volume = abs(float(np.linalg.det(lattice)))
             # No packing has a smallest distance beyond that of close-packed spheres.
             closest = min(max(distance, 0.5), 1.12 * (volume / len(numbers)) ** (1 / 3))
@@ -145,31 +160,6 @@ def cell_parameters(lattice: Tensor) -> Tensor:
         [(unit[:, i] * unit[:, j]).sum(1) for i, j in ((1, 2), (0, 2), (0, 1))], 1
     )
     return torch.cat([lengths, torch.rad2deg(torch.arccos(cosines.clamp(-1, 1)))], 1)
-
-
-def fit_counts(composition: Array, num_atoms: float, sizes: Sequence[int]) -> np.ndarray:
-    """Return the integer counts that fit element fractions and a number of atoms best, (K,).
-
-    For every N within 1.5 of the wanted one, fractions are rounded to multiples of 1 / N by
-    largest remainders; the N with the smallest squared misfit of fractions and size wins.
-
-    Args:
-        composition: Element fractions, (K,), not necessarily normalised.
-        num_atoms: Wanted number of atoms.
-        sizes: Numbers of atoms that occur.
-    """
-    share = np.clip(np.nan_to_num(composition), 0.0, None)
-    share = share / share.sum() if share.sum() > 0 else np.full(len(share), 1 / len(share))
-    near = sorted(sizes, key=lambda n: abs(n - num_atoms))
-    candidates = [n for n in near if abs(n - num_atoms) <= 1.5] or near[:1]
-    fits = []
-    for n in candidates:
-        counts = np.floor(share * n).astype(int)
-        order = np.argsort(counts - share * n, kind="stable")
-        counts[order[: n - counts.sum()]] += 1
-        misfit = float(((counts / n - share) ** 2).sum() + ((n - num_atoms) / 10) ** 2)
-        fits.append((misfit, n, counts))
-    return min(fits, key=lambda fit: fit[:2])[2]
 
 
 def repair_cell(cell: Array) -> Array:

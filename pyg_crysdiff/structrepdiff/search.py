@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
+
+DistanceTerm = Literal["overlap", "entry"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,19 @@ class Search:
             walker, without a descent; each counts as an evaluation.
         tolerance: Loss at which a crystal counts as reconstructed.
         root: Compare square roots of the descriptor.
+        chains: Every fresh start is a chain of basin hopping by itself: in every later wave each
+            hops once, and stays where it was unless the hop leads lower. Otherwise all hops
+            compete for the places of the population. Takes one round, and no exchanges.
+        distance: How the smallest distance enters the loss: as a penalty of ``overlap``, or as an
+            ``entry`` of the vector like any other (:class:`Objective`).
+        composition_error: Noise of generated compositions, in units of their spread, for which the
+            most probable known counts are taken
+            (:class:`pyg_crysdiff.structrepdiff.composition.KnownCounts`); 0 rounds fractions.
+        cell_tolerance: Largest change of a generated cell that makes it symmetric, relative to its
+            lengths; 0 for none (:func:`pyg_crysdiff.structrepdiff.snapping.symmetric_cell`).
+        snap: Distance up to which the sites of a generated crystal are moved to where a space
+            group has them, Angstrom; 0 for none
+            (:func:`pyg_crysdiff.structrepdiff.snapping.snapped`).
     """
 
     waves: int = 5
@@ -66,12 +81,33 @@ class Search:
     exchanges: int = 40
     tolerance: float = 0.004
     root: bool = True
+    chains: bool = False
+    distance: DistanceTerm = "overlap"
+    composition_error: float = 0.0
+    cell_tolerance: float = 0.0
+    snap: float = 0.0
 
     def __post_init__(self) -> None:
         if self.waves < 1 or not self.rounds or self.fresh[0] < 1:
             raise ValueError("a search needs at least one wave, one round and one fresh start")
         if self.waves > 1 and self.fresh[1] + self.hops < 1:
             raise ValueError("later waves of a search need fresh starts or hops")
+        if self.distance not in get_args(DistanceTerm):
+            raise ValueError(
+                f"distance must be one of {get_args(DistanceTerm)}, got {self.distance!r}"
+            )
+        if min(self.composition_error, self.cell_tolerance, self.snap) < 0:
+            raise ValueError("tolerances of a search must not be negative")
+        if self.chains and not (
+            len(self.rounds) == 1
+            and self.exchanges == 0
+            and self.fresh == (self.population, 0)
+            and self.hops == self.population <= self.rounds[0].keep
+        ):
+            raise ValueError(
+                "a search in chains has one round that keeps all, no exchanges, and as many first "
+                "starts and hops of a wave as its population, and no later starts"
+            )
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Search:

@@ -99,6 +99,10 @@ class RepresentationUNet(nn.Module):
         head_dim: Width of a head.
         patch: Neighbouring entries that make one position; the paper's network has 1, a larger
             one is faster in proportion.
+        position: Add an embedding of the position; the paper's network has none.
+        mixer: Add a plain MLP over the whole vector; the paper's network has none.
+        middle_blocks: ResNet blocks of the middle stage, 1 or 2; the paper's network has 2, with
+            linear attention between them.
     """
 
     def __init__(
@@ -111,8 +115,13 @@ class RepresentationUNet(nn.Module):
         num_heads: int = 4,
         head_dim: int = 64,
         patch: int = 4,
+        position: bool = True,
+        mixer: bool = True,
+        middle_blocks: int = 1,
     ) -> None:
         super().__init__()
+        if middle_blocks not in (1, 2):
+            raise ValueError(f"middle_blocks must be 1 or 2, got {middle_blocks}")
         self.length, self.num_stages, self.patch = length, num_stages, patch
         multiple = patch * 2 ** (num_stages - 1)
         self.padding = -length % multiple
@@ -125,32 +134,31 @@ class RepresentationUNet(nn.Module):
         self.conditioner = conditioner(
             dim=dim,
             condition_dim=dim,
-            num_blocks=2 * num_stages,
+            num_blocks=2 * num_stages + (middle_blocks == 2),
             num_heads=num_heads,
             head_dim=head_dim,
         )
         # Entries of the vector have a meaning of their own, unlike pixels: each has an embedding.
-        self.position = nn.Parameter(torch.randn(1, dim, positions) * 0.02)
+        self.position = nn.Parameter(torch.randn(1, dim, positions) * 0.02) if position else None
         self.first = nn.Conv1d(patch, dim, 7 if patch == 1 else 3, padding="same")
         blocks = [ResNetBlock(dim, dim, time_dim) for _ in range(2 * num_stages)]
         self.down = nn.ModuleList(blocks)
         self.up = nn.ModuleList(ResNetBlock(2 * dim, dim, time_dim) for _ in range(2 * num_stages))
         self.attention = nn.ModuleList(
-            LinearAttention(dim, num_heads, head_dim) for _ in range(2 * num_stages)
+            LinearAttention(dim, num_heads, head_dim)
+            for _ in range(2 * num_stages + (middle_blocks == 2))
         )
         self.shrink = nn.ModuleList(
             nn.Conv1d(dim, dim, 4, stride=2, padding=1) for _ in range(num_stages - 1)
         )
         self.grow = nn.ModuleList(nn.Conv1d(dim, dim, 3, padding=1) for _ in range(num_stages - 1))
         self.middle = ResNetBlock(dim, dim, time_dim)
+        self.middle_end = ResNetBlock(dim, dim, time_dim) if middle_blocks == 2 else None
         self.last = ResNetBlock(2 * dim, dim, time_dim)
         self.out = nn.Conv1d(dim, patch, 1)
         # The entries that are no descriptor values (composition, size, cell) have no neighbours
         # in a meaningful order; a plain MLP over the whole vector sees them all at once.
-        self.mixer = nn.Sequential(
-            nn.Linear(length + time_dim + dim, 8 * dim), nn.SiLU(),
-            nn.Linear(8 * dim, 8 * dim), nn.SiLU(), nn.Linear(8 * dim, length),
-        )  # fmt: skip
+        self.mixer = _mixer(length, time_dim + dim, 8 * dim) if mixer else None
 
     def forward(
         self, x: Tensor, t: Tensor, condition: Mapping[str, Tensor] | None = None
@@ -164,7 +172,9 @@ class RepresentationUNet(nn.Module):
         """
         time, z_c = self.time(t), self.condition_embedding(t, condition)
         patches = F.pad(x, (0, self.padding)).unflatten(1, (-1, self.patch)).transpose(1, 2)
-        h = self.first(patches) + self.position
+        h = self.first(patches)
+        if self.position is not None:
+            h = h + self.position
         h = start = self._initial(h, z_c)
         skips = []
         for stage in range(self.num_stages):
@@ -175,6 +185,8 @@ class RepresentationUNet(nn.Module):
             if stage < self.num_stages - 1:
                 h = self.shrink[stage](h)
         h = self.middle(h, time)
+        if self.middle_end is not None:
+            h = self.middle_end(self._attend(2 * self.num_stages, h, z_c), time)
         for stage in reversed(range(self.num_stages)):
             for block in self.up[2 * stage : 2 * stage + 2]:
                 h = block(torch.cat([h, skips.pop()], 1), time)
@@ -182,7 +194,8 @@ class RepresentationUNet(nn.Module):
             if stage:
                 h = self.grow[stage - 1](F.interpolate(h, scale_factor=2.0))
         h = self.out(self.last(torch.cat([h, start], 1), time)).transpose(1, 2).flatten(1)
-        return h[:, : self.length] + self.mixer(torch.cat([x, time, z_c], 1))
+        h = h[:, : self.length]
+        return h if self.mixer is None else h + self.mixer(torch.cat([x, time, z_c], 1))
 
     def _initial(self, h: Tensor, z_c: Tensor) -> Tensor:
         flat, owner = self._as_atoms(h)
@@ -204,3 +217,10 @@ class RepresentationUNet(nn.Module):
         b, c, m = h.shape
         owner = torch.arange(b, device=h.device).repeat_interleave(m)
         return h.transpose(1, 2).reshape(b * m, c), owner
+
+
+def _mixer(length: int, inputs: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(length + inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(),
+        nn.Linear(hidden, length),
+    )  # fmt: skip

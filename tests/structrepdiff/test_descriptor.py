@@ -11,13 +11,13 @@ from torch_geometric.data import Batch
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.structrepdiff import ead as ead_module
 from pyg_crysdiff.structrepdiff import neighbours as neighbours_module
+from pyg_crysdiff.structrepdiff.composition import fit_counts
 from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
 from pyg_crysdiff.structrepdiff.neighbours import neighbour_pairs
 from pyg_crysdiff.structrepdiff.objective import pool
 from pyg_crysdiff.structrepdiff.representation import (
     Representation,
     cell_parameters,
-    fit_counts,
     lattice_matrix,
     repair_cell,
     smallest_distances,

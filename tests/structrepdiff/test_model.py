@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,15 +15,17 @@ from pyg_crysdiff.benchmark.table import text_table
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.gaussian import GaussianDDPM
 from pyg_crysdiff.models import build_model, load_checkpoint
-from pyg_crysdiff.nn import CDI, CDS, Conditioner
+from pyg_crysdiff.nn import CDI, CDS, AdaLN, Conditioner
 from pyg_crysdiff.sampling import Sampler, sample
+from pyg_crysdiff.structrepdiff.mlp import RepresentationMLP
 from pyg_crysdiff.structrepdiff.unet import LinearAttention, RepresentationUNet
 from pyg_crysdiff.training import compose_config, fit
 from tests.helpers import toy_set, toy_sets
 
 SMALL = [
-    "family=structrepdiff", "unet.dim=16", "unet.num_stages=2", "unet.num_heads=2",
-    "unet.head_dim=8", "process.num_steps=30", "batch_size=8", "precision=32-true", "device=cpu",
+    "family=structrepdiff", "mlp.dim=64", "mlp.num_blocks=2", "unet.dim=16", "unet.num_stages=2",
+    "unet.num_heads=2", "unet.head_dim=8", "process.num_steps=30", "basis.components=16",
+    "batch_size=8", "precision=32-true", "device=cpu",
     "validate_every=1", "descriptor.ead.cutoff=6.0", "descriptor.ead.centres=[1.0,4.0,0.5]",
     "reconstruction.waves=1", "reconstruction.fresh=[4,0]", "reconstruction.polish=null",
     "reconstruction.rounds=[{keep: 4, iterations: 5, lr: 0.1, reach: 5.0, largest_eta: null}]",
@@ -37,14 +40,22 @@ class Scaling(Conditioner):
         return z * (1 + z_c[crystal])
 
 
-@pytest.mark.parametrize("conditioner", [CDI, CDS, Scaling])
-@pytest.mark.parametrize("patch", [1, 4])
-def test_conditioners_of_the_transformer_serve_the_unet(conditioner, patch):
+UNET = {"dim": 16, "num_stages": 2, "num_heads": 2, "head_dim": 8}
+PAPER = {"patch": 1, "position": False, "mixer": False, "middle_blocks": 2}
+NETWORKS = {
+    "unet": partial(RepresentationUNet, **UNET),
+    "unet, paper": partial(RepresentationUNet, **UNET, **PAPER),
+    "mlp": partial(RepresentationMLP, dim=32, num_blocks=2, time_dim=16),
+}
+
+
+@pytest.mark.parametrize("conditioner", [CDI, CDS, AdaLN, Scaling])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_conditioners_of_the_transformer_serve_the_networks(conditioner, network):
     torch.manual_seed(0)
-    net = RepresentationUNet(
-        21, {"energy": (0.0, 1.0)}, conditioner, dim=16, num_stages=2, num_heads=2, head_dim=8,
-        patch=patch,
-    )  # fmt: skip
+    net = NETWORKS[network](21, {"energy": (0.0, 1.0)}, conditioner)
+    for parameter in net.parameters():  # some maps start at zero
+        torch.nn.init.normal_(parameter, std=0.3)
     x, t = torch.randn(4, 21), torch.tensor([1, 5, 9, 20])
     value = torch.tensor([1.0, -1.0, torch.nan, 0.5])
     out = net(x, t, {"energy": value})
@@ -54,6 +65,22 @@ def test_conditioners_of_the_transformer_serve_the_unet(conditioner, patch):
     torch.testing.assert_close(out[2:3], net(x[2:3], t[2:3]), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(out[0], net(x[:1], t[:1])[0], atol=1e-4)
     assert not torch.allclose(out[0], net(x[:1], t[1:2], {"energy": value[:1]})[0], atol=1e-4)
+
+
+def test_the_papers_unet_has_a_middle_and_no_mixer():
+    ours, paper = (NETWORKS[name](21) for name in ("unet", "unet, paper"))
+    left_out = {"mixer", "position"}
+    names = [{n.split(".")[0] for n, _ in net.named_parameters()} for net in (ours, paper)]
+    assert names[0] - names[1] == left_out
+    assert names[1] - names[0] == {"middle_end"}
+    assert len(paper.attention) == len(ours.attention) + 1
+    # Without a mixer and a position it is a convolution: far entries are not seen by one layer,
+    # but the attention in the middle reaches all.
+    x, t = torch.zeros(1, 21), torch.tensor([3])
+    far = torch.eye(21)[:1]
+    assert not torch.equal(paper(x, t)[0, -1], paper(x + far, t)[0, -1])
+    with pytest.raises(ValueError, match="middle_blocks must be 1 or 2"):
+        RepresentationUNet(21, middle_blocks=3)
 
 
 def test_linear_attention_is_the_explicit_product():
@@ -86,9 +113,105 @@ def test_gaussian_diffusion_samples_a_gaussian_with_the_analytic_noise(generator
 
 
 @pytest.fixture(scope="module")
+def untrained():
+    model = build_model(
+        compose_config(SMALL), DataStatistics.from_dataset(toy_set(24), ["energy"])
+    ).eval()
+    model.prepare(toy_set(24), toy_set(8), progress=False)
+    return model
+
+
+@pytest.mark.parametrize("predict", ["noise", "velocity"])
+def test_a_perfect_prediction_has_no_loss_and_gives_the_noise_back(untrained, predict, monkeypatch):
+    model = untrained
+    batch = Batch.from_data_list(list(toy_set(8, seed=1)))
+    clean = model.basis(model.standardise(model.representation(batch)))
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(3))
+    t = torch.full((8,), 12)
+    a = model.process.alpha_bar[12].float()
+    noisy = a.sqrt() * clean + (1 - a).sqrt() * noise
+    # Of the noise and of the clean value the one follows from the other.
+    wanted = noise if predict == "noise" else (a.sqrt() * noisy - clean) / (1 - a).sqrt()
+    monkeypatch.setattr(model, "predict", predict)
+    monkeypatch.setattr(model, "margin", 10.0)  # the test crystals lie outside of the training's
+    kept = model.extreme > 0
+    found = model._bounded(noisy, t, wanted)
+    torch.testing.assert_close(found[:, kept], noise[:, kept], atol=1e-4, rtol=0)
+
+    def perfect(x, time, condition):
+        level = model.process.signal.per_row(time, x)
+        eps = (x - level.sqrt() * clean) / (1 - level).sqrt()
+        if predict == "noise":
+            return eps
+        return (eps - (1 - level).sqrt() * x) / level.sqrt()
+
+    monkeypatch.setattr(model.denoiser, "forward", perfect)
+    losses = model.loss(batch, torch.Generator().manual_seed(0))
+    assert set(losses) == {"total", "descriptor", "composition", "cell"}
+    assert max(float(value) for value in losses.values()) < 1e-4
+
+
+def test_parts_weigh_what_the_configuration_says(untrained, monkeypatch):
+    model = untrained
+    squares = torch.rand(5, model.basis.dim, generator=torch.Generator().manual_seed(0))
+    kept = [part > 0 for part in model.extreme.split(model.basis.parts)]
+    parts = [x[:, k].mean() for x, k in zip(squares.split(model.basis.parts, 1), kept, strict=True)]
+    monkeypatch.setattr(model, "part_weights", [2.0, 1.0, 1.0])
+    expected = (2 * parts[0] + parts[1] + parts[2]) / 4
+    torch.testing.assert_close(model._errors(squares)["total"], expected)
+    monkeypatch.setattr(model, "part_weights", None)
+    flat = squares[:, torch.cat(kept)].mean()
+    torch.testing.assert_close(model._errors(squares)["total"], flat)
+
+
+def test_settings_of_the_process_are_checked():
+    statistics = DataStatistics.from_dataset(toy_set(4), ["energy"])
+    for change, message in (
+        ("process.predict=magic", "predict must be one of"),
+        ("process.part_weights=[1,2]", "three positive numbers"),
+        ("network=magic", "unknown network 'magic'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build_model(compose_config([*SMALL, change]), statistics)
+
+
+def test_configurations_of_before_build_the_network_of_before():
+    config = compose_config(SMALL)
+    for key in ("network", "mlp", "basis"):
+        del config[key]
+    for key in ("position", "mixer", "middle_blocks"):
+        del config["unet"][key]
+    for key in ("predict", "part_weights"):
+        del config["process"][key]
+    model = build_model(config, DataStatistics.from_dataset(toy_set(4), ["energy"]))
+    names = set(model.state_dict())
+    assert {"mean", "std", "extreme", "frequencies", "denoiser.position"} <= names
+    assert {name.split(".")[0] for name in names} == {
+        "mean", "std", "extreme", "frequencies", "denoiser"
+    }  # fmt: skip
+    assert "denoiser.mixer.4.bias" in names
+    assert not any("middle_end" in name for name in names)
+    assert len(model.extreme) == model.representation.dim
+    assert model.predict == "noise"
+
+
+def test_the_papers_preset_is_the_papers():
+    config = compose_config(["family=structrepdiff-paper"])
+    assert config["model"] == "structrepdiff"
+    assert config["network"] == "unet"
+    assert {k: config["unet"][k] for k in PAPER} == PAPER
+    assert config["basis"]["kind"] == "entries"
+    assert config["process"]["predict"] == "noise"
+    assert config["process"]["part_weights"] is None
+    assert config["descriptor"]["ead"]["cutoff"] == 20.0
+    assert config["reconstruction"]["starts"] == ["uniform"]
+
+
+@pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("structrepdiff")
-    return fit([*SMALL, "max_epochs=40"], folder, data=toy_sets(), progress=False)
+    quick = ["max_epochs=40", "optimizer.lr=5.0e-3", "optimizer.warmup_steps=10"]
+    return fit([*SMALL, *quick], folder, data=toy_sets(), progress=False)
 
 
 def test_training_standardises_and_learns(trained):
@@ -101,7 +224,8 @@ def test_training_standardises_and_learns(trained):
         values.std(0, unbiased=False)[moving], torch.ones(int(moving.sum())), atol=1e-3, rtol=0
     )
     assert int(model.frequencies.sum()) == 24
-    batch = Batch.from_data_list(list(toy_set(8, seed=1)))
+    batch = Batch.from_data_list(list(toy_set(24)))  # random crystals have nothing in common
+    torch.manual_seed(0)
     fresh = build_model(
         compose_config(SMALL), DataStatistics.from_dataset(toy_set(24), ["energy"])
     ).eval()

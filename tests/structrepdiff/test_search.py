@@ -10,6 +10,7 @@ import torch
 from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.matching import rms_distances
+from pyg_crysdiff.structrepdiff import reconstruction
 from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
 from pyg_crysdiff.structrepdiff.moves import hop
 from pyg_crysdiff.structrepdiff.objective import Objective, Walkers, pool
@@ -254,3 +255,68 @@ def test_repeated_starts_are_supercells(rng):
     single, kinds = make_starts(frame(CUBIC), 4, rng, ("repeated",))  # counts 3, 1, 1
     assert "repeated" not in kinds
     assert single.shape == (4, 5, 3)
+
+
+def walkers_at(*places):
+    """The cubic crystal at several sets of fractional coordinates."""
+    count = len(places)
+    return Walkers(
+        torch.tensor(np.concatenate(places) @ CUBIC.lattice),
+        torch.tensor(CUBIC.atomic_numbers).repeat(count),
+        torch.tensor(CUBIC.lattice).expand(count, 3, 3),
+        torch.full((count,), 5),
+        torch.zeros(count, dtype=torch.long),
+        torch.full((count,), 1.95, dtype=torch.float64),
+    )
+
+
+def test_the_smallest_distance_is_an_entry_of_the_papers_loss(rng):
+    """Against the mean of all entries written out, at the truth and elsewhere."""
+    moved = CUBIC.frac_coords + 0.06 * rng.standard_normal((5, 3))
+    target = descriptor(CUBIC).double()
+    objective = Objective(EAD, EAD.cutoff, root=False, distance="entry")
+    walkers = walkers_at(CUBIC.frac_coords, moved)
+    objective.start(walkers)
+    losses = objective.loss(walkers, objective.target(target))
+    assert float(losses[0]) < 1e-4
+    crystal = replace(CUBIC, frac_coords=moved)
+    smallest = crystal.to_structure().distance_matrix
+    smallest = smallest[~np.eye(5, dtype=bool)].min()
+    values = descriptor(crystal).double()
+    expected = (values - target).abs().sum() + abs(smallest - 1.95)
+    assert float(losses[1]) == pytest.approx(float(expected / (target.sum() + 1.95)), rel=1e-4)
+    x = walkers.positions.clone().requires_grad_()
+    objective.loss(walkers.moved(x), objective.target(target))[1].backward()
+    assert float(x.grad[5:].abs().max()) > 0
+
+
+def test_chains_of_basin_hopping_do_not_mix(rng, monkeypatch):
+    """A hop replaces the place that it came from, and only where it is lower."""
+    start = [CUBIC.frac_coords + s * rng.standard_normal((5, 3)) for s in (0.05, 0.1, 0.2)]
+    worse = CUBIC.frac_coords + 0.4 * rng.standard_normal((5, 3))
+    hops = iter([worse, CUBIC.frac_coords, worse])
+    monkeypatch.setattr(reconstruction, "make_starts", lambda *_: (np.stack(start), []))
+    monkeypatch.setattr(reconstruction, "hop", lambda *_: next(hops))
+    search = Search(
+        waves=2, fresh=(3, 0), hops=3, rounds=(Round(3, 0, 0.1),), polish=None, population=3,
+        exchanges=0, tolerance=0.0, chains=True,
+    )  # fmt: skip
+    owner = Reconstructor(EAD, search)
+    run = reconstruction._Run(owner, [frame(CUBIC)], descriptor(CUBIC), [0])
+    run.wave(0)
+    run.wave(1)
+    places = run.best[0].frac_coords.view(3, 5, 3).double().numpy()
+    for place, expected in zip(places, (start[0], CUBIC.frac_coords, start[2]), strict=True):
+        np.testing.assert_allclose(place, expected, atol=1e-5)
+    assert run.results[0].loss < 1e-3
+    for change in ({"hops": 2}, {"exchanges": 1}, {"fresh": (3, 1)}, {"rounds": QUICK.rounds}):
+        with pytest.raises(ValueError, match="in chains"):
+            replace(search, **change)
+    with pytest.raises(ValueError, match="distance must be one of"):
+        replace(search, distance="far")
+
+
+def test_the_papers_search_is_in_chains():
+    paper = Search.from_config(load_table("reconstruction/paper.yaml"))
+    assert (paper.chains, paper.distance, paper.root) == (True, "entry", False)
+    assert paper.population * paper.waves * paper.rounds[0].iterations == 6 * 7 * 300
