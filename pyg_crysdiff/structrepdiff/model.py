@@ -22,12 +22,12 @@ from pyg_crysdiff.platform import sent
 from pyg_crysdiff.progress import bar
 from pyg_crysdiff.structrepdiff.basis import Basis, Entries
 from pyg_crysdiff.structrepdiff.composition import KnownCounts
+from pyg_crysdiff.structrepdiff.finishing import finished
 from pyg_crysdiff.structrepdiff.mlp import RepresentationMLP
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
-from pyg_crysdiff.structrepdiff.representation import Representation
+from pyg_crysdiff.structrepdiff.representation import Parts, Representation
 from pyg_crysdiff.structrepdiff.search import Search
-from pyg_crysdiff.structrepdiff.snapping import snapped
-from pyg_crysdiff.structrepdiff.starts import Array, Frame
+from pyg_crysdiff.structrepdiff.starts import Frame
 from pyg_crysdiff.structrepdiff.symmetry import group_frequencies
 from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
 
@@ -309,40 +309,22 @@ class StructRepDiff(Generator):
         ``info`` of each tells the loss and whether it is below the tolerance of the search.
         """
         parts = self.representation.parts(self.representations(state))
-        frames = self.representation.frames(
-            parts,
-            sorted(self.statistics.num_atoms),
-            self._known_counts(),
-            self.search.cell_tolerance,
-        )
+        frames = self.frames(parts)
         seeds = [crystal_seed(seed, 0, "reconstruct") for seed in state.seeds]
         with torch.inference_mode(False), torch.enable_grad():
-            found = self.reconstructor()(frames, parts.pooled.clone(), seeds)
-        return [
-            Crystal(
-                *self._snapped(frame, result.frac_coords),
-                frame.atomic_numbers,
-                {
-                    "reconstruction_loss": result.loss,
-                    "reconstructed": result.converged,
-                    "evaluations": result.evaluations,
-                },
-            )
-            for frame, result in zip(frames, found, strict=True)
-        ]
+            reconstructor = self.reconstructor()
+            found = reconstructor(frames, parts.pooled.clone(), seeds)
+        return finished(reconstructor, frames, found, parts.pooled)
 
-    def _known_counts(self) -> KnownCounts | None:
-        if not (self.search.composition_error and self.statistics.counts):
-            return None
-        _, _, composition, size, _ = self.std.double().split(self.representation.widths)
-        unit = float(composition.square().mean().sqrt())
-        error = self.search.composition_error
-        return KnownCounts(self.statistics.counts, unit, float(size), error)
-
-    def _snapped(self, frame: Frame, frac_coords: Array) -> tuple[Array, Array]:
-        if not self.search.snap:
-            return frame.lattice, frac_coords
-        return snapped(frame.lattice, frac_coords, frame.atomic_numbers, self.search.snap)
+    def frames(self, parts: Parts) -> list[Frame]:
+        """Return lattice and composition of generated representations, repaired."""
+        known, counts, error = None, self.statistics.counts, self.search.composition_error
+        if error and counts:
+            _, _, fractions, size, _ = self.std.double().split(self.representation.widths)
+            known = KnownCounts(counts, float(fractions.square().mean().sqrt()), float(size), error)
+        return self.representation.frames(
+            parts, sorted(self.statistics.num_atoms), known, self.search.cell_tolerance
+        )
 
     def reconstructor(self) -> Reconstructor:
         """Return the reconstruction of this model's descriptor and training set."""

@@ -98,6 +98,33 @@ class Reconstructor:
         tick(len(run.open))
         return run.results
 
+    @torch.no_grad()
+    def losses(
+        self, frames: Sequence[Frame], frac_coords: Sequence[Array], pooled: Tensor
+    ) -> list[float]:
+        """Return the losses of given structures in the last objective of the search.
+
+        Args:
+            frames: Lattice and composition of each, C of them.
+            frac_coords: Their coordinates, (N, 3) each.
+            pooled: Wanted maxima and minima of the EAD, (C, 2 * ead.dim).
+        """
+        objective = self.objective(self.search.polish or self.search.rounds[-1])
+        target = objective.target(pooled)
+        walkers = Walkers.joined(
+            [
+                _walkers(frame, index, x[None], pooled)
+                for index, (frame, x) in enumerate(zip(frames, frac_coords, strict=True))
+            ]
+        )
+        found = []
+        for block in _blocks(walkers, objective.reach):
+            part = walkers.select(block)
+            objective.start(part)
+            found.append(objective.loss(part, target))
+        out: list[float] = torch.cat(found).tolist()
+        return out
+
 
 class _Run:
     """The state of one reconstruction: the best walkers of every open crystal."""
@@ -190,19 +217,7 @@ class _Run:
         return Walkers.joined(parts)
 
     def _walkers(self, crystal: int, frac_coords: Array) -> Walkers:
-        frame, count = self.frames[crystal], len(frac_coords)
-        like = self.pooled
-        lattice = torch.as_tensor(frame.lattice, dtype=like.dtype, device=like.device)
-        x = torch.as_tensor(frac_coords, dtype=like.dtype, device=like.device) @ lattice
-        numbers = torch.as_tensor(frame.atomic_numbers, device=like.device)
-        return Walkers(
-            positions=x.view(-1, 3),
-            numbers=numbers.repeat(count),
-            lattice=lattice.expand(count, 3, 3),
-            sizes=torch.full((count,), len(numbers), device=like.device),
-            crystal=torch.full((count,), crystal, device=like.device),
-            closest=lattice.new_full((count,), frame.min_distance),
-        )
+        return _walkers(self.frames[crystal], crystal, frac_coords, self.pooled)
 
     def _descend(
         self, walkers: Walkers, losses: Tensor | None, settings: Round
@@ -247,6 +262,22 @@ class _Run:
         keep = [k for k, c in enumerate(walkers.crystal.tolist()) if c in crystals]
         index = torch.tensor(keep, dtype=torch.long, device=losses.device)
         return walkers.select(index), losses[index]
+
+
+def _walkers(frame: Frame, crystal: int, frac_coords: Array, like: Tensor) -> Walkers:
+    """Walkers of one crystal at several coordinates, (W, N, 3), in the dtype of a tensor."""
+    count = len(frac_coords)
+    lattice = torch.as_tensor(frame.lattice, dtype=like.dtype, device=like.device)
+    x = torch.as_tensor(frac_coords, dtype=like.dtype, device=like.device) @ lattice
+    numbers = torch.as_tensor(frame.atomic_numbers, device=like.device)
+    return Walkers(
+        positions=x.view(-1, 3),
+        numbers=numbers.repeat(count),
+        lattice=lattice.expand(count, 3, 3),
+        sizes=torch.full((count,), len(numbers), device=like.device),
+        crystal=torch.full((count,), crystal, device=like.device),
+        closest=lattice.new_full((count,), frame.min_distance),
+    )
 
 
 def _ranked(walkers: Walkers, losses: Tensor, keep: int) -> Tensor:

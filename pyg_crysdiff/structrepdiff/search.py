@@ -62,7 +62,8 @@ class Search:
             lengths; 0 for none (:func:`pyg_crysdiff.structrepdiff.snapping.symmetric_cell`).
         snap: Distance up to which the sites of a generated crystal are moved to where a space
             group has them, Angstrom; 0 for none
-            (:func:`pyg_crysdiff.structrepdiff.snapping.snapped`).
+            (:mod:`pyg_crysdiff.structrepdiff.finishing`).
+        snap_slack: How much larger the loss may be then, as a share of what it was.
     """
 
     waves: int = 5
@@ -86,6 +87,7 @@ class Search:
     composition_error: float = 0.0
     cell_tolerance: float = 0.0
     snap: float = 0.0
+    snap_slack: float = 0.15
 
     def __post_init__(self) -> None:
         if self.waves < 1 or not self.rounds or self.fresh[0] < 1:
@@ -96,7 +98,7 @@ class Search:
             raise ValueError(
                 f"distance must be one of {get_args(DistanceTerm)}, got {self.distance!r}"
             )
-        if min(self.composition_error, self.cell_tolerance, self.snap) < 0:
+        if min(self.composition_error, self.cell_tolerance, self.snap, self.snap_slack) < 0:
             raise ValueError("tolerances of a search must not be negative")
         if self.chains and not (
             len(self.rounds) == 1

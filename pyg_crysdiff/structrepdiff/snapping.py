@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pyg_crysdiff.structrepdiff.starts import Array
 
 _STEPS = (1.0, 0.5, 0.25)  # of the tolerance; a smaller one finds less symmetry and moves less
+_REPEATS = 4
 
 
 def symmetric_cell(lattice: Array, tolerance: float) -> Array:
@@ -45,12 +46,13 @@ def symmetric_cell(lattice: Array, tolerance: float) -> Array:
 
 def snapped(
     lattice: Array, frac_coords: Array, numbers: NDArray[np.int64], tolerance: float
-) -> tuple[Array, Array]:
-    """Return lattice and coordinates that obey the space group they nearly have.
+) -> tuple[Array, Array, int]:
+    """Return lattice and coordinates that obey the space group they nearly have, and its order.
 
     Every site moves to the mean of what the operations make of its images, and the cell as in
-    :func:`symmetric_cell`; the axes and the order of atoms stay. Without symmetry within the
-    tolerance, and where a site would move further than it, nothing moves.
+    :func:`symmetric_cell`; the axes and the order of atoms stay. What is symmetric then may be near
+    still more symmetry, so this is repeated. Nothing moves without symmetry within the tolerance,
+    or where a site would move further than it; the order is then 1.
 
     Args:
         lattice: Row lattice, Angstrom.
@@ -58,17 +60,20 @@ def snapped(
         numbers: Atomic numbers, (N,).
         tolerance: Distance up to which sites count as equivalent, Angstrom.
     """
-    for share in _STEPS:
-        found = _operations((lattice, frac_coords, numbers), share * tolerance)
-        if found is None or len(found[0]) <= 1:
-            continue
-        shifts = _mean_shifts(lattice, frac_coords, numbers, *found)
-        if shifts is None or np.linalg.norm(shifts @ lattice, axis=1).max() > tolerance:
-            continue
-        metric = _averaged(lattice @ lattice.T, found[0])
-        cell = np.asarray(np.linalg.cholesky(metric), dtype=np.float64)
-        return cell, (frac_coords + shifts) % 1.0
-    return lattice, frac_coords
+    cell, x, order = lattice, frac_coords, 1
+    for _ in range(_REPEATS):
+        found = _operations((cell, x, numbers), tolerance)
+        if found is None or len(found[0]) <= order:
+            break
+        shifts = _mean_shifts(cell, x, numbers, *found)
+        if shifts is None:
+            break
+        moved = x + shifts
+        if np.linalg.norm((moved - frac_coords) @ cell, axis=1).max() > tolerance:
+            break
+        cell = np.asarray(np.linalg.cholesky(_averaged(cell @ cell.T, found[0])), dtype=np.float64)
+        x, order = moved, len(found[0])
+    return (lattice, frac_coords, 1) if order == 1 else (cell, x % 1.0, order)
 
 
 def _operations(cell: Any, symprec: float) -> tuple[Array, Array] | None:

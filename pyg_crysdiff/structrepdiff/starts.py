@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -87,8 +88,10 @@ def symmetric(
     return None
 
 
-def _sites(frame: Frame, group: SpaceGroup, rng: np.random.Generator) -> Iterator[Array]:
-    """Random orbits of a group, (m, 3) each, general and special positions."""
+def _sites(
+    frame: Frame, group: SpaceGroup, rng: np.random.Generator, largest: int
+) -> Iterator[Array]:
+    """Random orbits of a group, (m, 3) each, m up to ``largest``, general and special positions."""
     points = rng.random((48, 3))
     radius = rng.choice([0.0, 0.5, 1.0, 1.5, 2.5], len(points))
     for _ in range(2):
@@ -99,8 +102,10 @@ def _sites(frame: Frame, group: SpaceGroup, rng: np.random.Generator) -> Iterato
     fixed = delta < 1e-3
     clear = (fixed | (delta > 0.7 * frame.min_distance)).all(0)
     for k in np.flatnonzero(clear):
-        images = group.images(points[[k]])[:, 0] % 1.0
         multiplicity = len(group.rotations) // int(fixed[:, k].sum())
+        if multiplicity > largest:
+            continue
+        images = group.images(points[[k]])[:, 0] % 1.0
         orbit = _distinct(frame, images)
         if len(orbit) == multiplicity:
             yield orbit
@@ -113,7 +118,9 @@ def _displacements(points: Array, group: SpaceGroup) -> Array:
 
 
 def _distinct(frame: Frame, images: Array) -> Array:
-    distance = frame.separation(images, images)
+    # Two images of one site differ by nearly whole numbers, so no neighbouring cell is looked at.
+    delta = images[:, None] - images
+    distance = np.linalg.norm((delta - np.rint(delta)) @ frame.lattice, axis=2)
     first = np.array([not (distance[k, :k] < 1e-2).any() for k in range(len(images))])
     return images[first]
 
@@ -123,7 +130,7 @@ def _fill(frame: Frame, group: SpaceGroup, rng: np.random.Generator) -> Array | 
     closest = 0.85 * frame.min_distance
     sites = [
         s
-        for s in _sites(frame, group, rng)
+        for s in _sites(frame, group, rng, _most_sites(frame, closest))
         if len(s) == 1 or _off_diagonal(frame.separation(s, s)).min() >= closest
     ]
     if not sites:
@@ -147,6 +154,12 @@ def _fill(frame: Frame, group: SpaceGroup, rng: np.random.Generator) -> Array | 
             taken = np.concatenate([taken, sites[k]])
             left -= len(sites[k])
     return np.concatenate([x for e in range(len(elements)) for x in placed[e]])
+
+
+def _most_sites(frame: Frame, closest: float) -> int:
+    """How many points of that distance a cell can hold at most: close-packed spheres."""
+    sphere = math.pi / 6 * closest**3
+    return math.floor(math.pi / math.sqrt(18) * abs(np.linalg.det(frame.lattice)) / sphere)
 
 
 def _off_diagonal(matrix: Array) -> Array:

@@ -45,7 +45,8 @@ def test_a_cell_without_near_symmetry_stays():
 def test_sites_move_to_where_the_space_group_has_them(rng):
     lattice = 3.9 * np.eye(3) + 0.02 * rng.standard_normal((3, 3))
     x = PEROVSKITE + 0.03 * rng.uniform(-1, 1, (5, 3)) / 3.9 + rng.random(3)
-    cell, sites = snapped(lattice, x, NUMBERS, 0.2)
+    cell, sites, order = snapped(lattice, x, NUMBERS, 0.2)
+    assert order == 48
     assert spglib.get_symmetry_dataset((lattice, x, NUMBERS), symprec=1e-4).number == 1
     assert spglib.get_symmetry_dataset((cell, sites, NUMBERS), symprec=1e-5).number == 221
     moved = sites - x
@@ -56,10 +57,11 @@ def test_sites_move_to_where_the_space_group_has_them(rng):
 
 def test_sites_without_symmetry_stay(rng):
     lattice, x = np.diag([4.0, 5.1, 6.3]), rng.random((5, 3))
-    cell, sites = snapped(lattice, x, NUMBERS, 0.05)
+    cell, sites, order = snapped(lattice, x, NUMBERS, 0.05)
     assert cell is lattice
+    assert order == 1
     assert sites is x
     # An exact crystal stays where it is.
-    cell, sites = snapped(3.9 * np.eye(3), PEROVSKITE, NUMBERS, 0.1)
+    cell, sites, _ = snapped(3.9 * np.eye(3), PEROVSKITE, NUMBERS, 0.1)
     np.testing.assert_allclose(sites, PEROVSKITE, atol=1e-9)
     np.testing.assert_allclose(cell, 3.9 * np.eye(3), atol=1e-9)
