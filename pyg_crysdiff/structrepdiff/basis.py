@@ -23,6 +23,11 @@ class Entries(nn.Module):
         self.parts = (descriptor + distance, composition, number + cell)
         self.dim = sum(self.parts)
 
+    @property
+    def fitted(self) -> bool:
+        """Whether the coordinates depend on a training set, and have been learned."""
+        return False
+
     def fit(self, values: Tensor, std: Tensor) -> None:
         """Learn the coordinates from the training set; nothing to learn here.
 
@@ -90,6 +95,11 @@ class Principal(nn.Module):
         self.register_buffer("matrix", torch.zeros(sum(widths), self.dim))
         self.register_buffer("back", torch.zeros(self.dim, sum(widths)))
 
+    @property
+    def fitted(self) -> bool:
+        """Whether the coordinates have been learned from a training set."""
+        return bool(self.matrix.any())
+
     def fit(self, values: Tensor, std: Tensor) -> None:
         """Learn the coordinates from the training set; see :meth:`Entries.fit`."""
         descriptor, _, frame = values.split(self.cuts, 1)
@@ -143,6 +153,9 @@ def _principal(values: Tensor, count: int, floor: float) -> tuple[Tensor, Tensor
     z = values.double()
     variance, vectors = torch.linalg.eigh(z.t() @ z / len(z))
     variance, vectors = variance.flip(0)[:count], vectors.flip(1)[:, :count]
+    # The sign is free, and not the same on every machine: the largest entry is positive.
+    largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
+    vectors = vectors * largest.sign()
     scale = (variance.clamp(min=0) + floor).sqrt()
     carries = variance > 1e-7 * variance.amax().clamp(min=1e-12)
     there = torch.where(carries, vectors / scale.clamp(min=1e-12), 0.0)

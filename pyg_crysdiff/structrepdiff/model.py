@@ -148,17 +148,21 @@ class StructRepDiff(Generator):
     ) -> tuple[list[Data], list[Data]]:
         """Compute all representations once, and standardisation and symmetry from the training set.
 
+        The principal components of a model that was trained before stay, with their units: its
+        network knows no others.
+
         Returns:
             Training and validation data with ``representation`` (1, D) and the properties.
         """
         self._varying = None
         out = [self._represent(part, progress) for part in (train, val)]
         values = torch.cat([data.representation for data in out[0]])
-        self.mean.copy_(values.mean(0))
-        std = values.std(0, unbiased=False)
-        # Entries that do not vary (empty shells, the only element) carry nothing.
-        self.std.copy_(torch.where(std > 1e-5 * (1 + self.mean.abs()), std, 0.0))
-        self.basis.fit(self.standardise(values), self.std)
+        if not self.basis.fitted:
+            self.mean.copy_(values.mean(0))
+            std = values.std(0, unbiased=False)
+            # Entries that do not vary (empty shells, the only element) carry nothing.
+            self.std.copy_(torch.where(std > 1e-5 * (1 + self.mean.abs()), std, 0.0))
+            self.basis.fit(self.standardise(values), self.std)
         self.extreme.copy_(self.basis(self.standardise(values)).abs().amax(0))
         crystals = (Crystal.from_data(train[k]) for k in range(len(train)))
         for number, count in group_frequencies(crystals).items():

@@ -72,10 +72,11 @@ def _take_over(model: Generator, old: LoadedModel, skipped: Sequence[str]) -> No
         if name not in fitted or fitted[name].shape != ours[name].shape
     )
     if different:
+        network = old.config.get("network", "unet")
         raise ValueError(
             f"the model does not fit init={old.path}: {len(different)} weights differ, "
             f"{different[0]} first; set the same family, denoiser and process as in its "
-            f"configuration: {old.config.get('denoiser', old.config.get('unet'))}"
+            f"configuration: {old.config.get('denoiser', old.config.get(network))}"
         )
     model.load_state_dict(fitted, strict=False)
 

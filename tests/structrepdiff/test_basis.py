@@ -49,6 +49,8 @@ def test_components_are_those_of_scikit_learn():
         # Signs of components are free; sample and population variance differ by 1 / M.
         overlap = np.abs((mine.double().numpy() * whitened).mean(0))
         np.testing.assert_allclose(overlap, 1.0, atol=1e-3)
+    axes = fitted(z, std, components=4).matrix[:9, :4]
+    assert (axes.gather(0, axes.abs().argmax(0, keepdim=True)) > 0).all()
 
 
 def test_floor_keeps_small_components_small():

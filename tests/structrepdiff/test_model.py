@@ -121,6 +121,21 @@ def untrained():
     return model
 
 
+def test_components_of_a_trained_model_stay_and_single_entries_do_not():
+    """Further training on other crystals must not turn the axes under the network."""
+    statistics = DataStatistics.from_dataset(toy_set(24), ["energy"])
+    for kind, stays in (("principal", True), ("entries", False)):
+        model = build_model(compose_config([*SMALL, f"basis.kind={kind}"]), statistics)
+        model.prepare(toy_set(24), toy_set(4), progress=False)
+        before = model.mean.clone()
+        axes = [buffer.clone() for buffer in model.basis.buffers()]
+        model.prepare(toy_set(12), toy_set(4), progress=False)
+        assert torch.equal(model.mean, before) == stays
+        assert len(axes) == 2 * stays
+        for then, now in zip(axes, model.basis.buffers(), strict=True):
+            torch.testing.assert_close(now, then)
+
+
 @pytest.mark.parametrize("predict", ["noise", "velocity"])
 def test_a_perfect_prediction_has_no_loss_and_gives_the_noise_back(untrained, predict, monkeypatch):
     model = untrained
