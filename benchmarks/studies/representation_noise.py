@@ -94,7 +94,7 @@ def survives(
     clean = model.basis(model.standardise(values))
     noise = torch.randn(clean.shape, generator=generator) * (model.extreme > 0)
     state = RepresentationState(clean + error * noise, tuple(range(len(clean))))
-    frames = model.frames(model.representation.parts(model.representations(state)))
+    frames = model.frames(model.representation.parts(model.values(state)))
     right = [sorted(d.atomic_numbers.tolist()) for d in truth]
     got = [frame.atomic_numbers.tolist() for frame in frames]
     out = {

@@ -19,7 +19,6 @@ from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.diffusion.sampler import Earlier, Sampler, Solver
 from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.platform import sent
-from pyg_crysdiff.progress import bar
 from pyg_crysdiff.structrepdiff.basis import Basis, Entries
 from pyg_crysdiff.structrepdiff.composition import KnownCounts
 from pyg_crysdiff.structrepdiff.finishing import finished
@@ -28,6 +27,7 @@ from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Parts, Representation
 from pyg_crysdiff.structrepdiff.search import Search
 from pyg_crysdiff.structrepdiff.starts import Frame
+from pyg_crysdiff.structrepdiff.stored import representations
 from pyg_crysdiff.structrepdiff.symmetry import group_frequencies
 from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 Denoiser = RepresentationUNet | RepresentationMLP
 Prediction = Literal["noise", "velocity"]
-_CHUNK = 64
 _PARTS = ("descriptor", "composition", "cell")  # N belongs to the last
 
 
@@ -170,16 +169,14 @@ class StructRepDiff(Generator):
         return out[0], out[1]
 
     def _represent(self, dataset: InMemoryDataset, progress: bool) -> list[Data]:
-        from torch_geometric.data import Batch, Data  # noqa: PLC0415  (takes seconds to import)
+        from torch_geometric.data import Data  # noqa: PLC0415  (takes seconds to import)
 
         out = []
-        for start in bar(range(0, len(dataset), _CHUNK), label="representations", show=progress):
-            items = [dataset[k] for k in range(start, min(start + _CHUNK, len(dataset)))]
-            values = self.representation(Batch.from_data_list(items))
-            for item, row in zip(items, values.split(1), strict=True):
-                data = Data(representation=row, num_nodes=1)
-                values = {name: float(property_of(item, name)) for name in self.properties}
-                out.append(set_properties(data, values))
+        rows = representations(self.representation, dataset, progress).split(1)
+        for k, row in enumerate(rows):
+            data = Data(representation=row, num_nodes=1)
+            values = {name: float(property_of(dataset[k], name)) for name in self.properties}
+            out.append(set_properties(data, values))
         return out
 
     def standardise(self, values: Tensor) -> Tensor:
@@ -301,7 +298,7 @@ class StructRepDiff(Generator):
             x0 = x0.clamp(-limit, limit)
         return (x - a.sqrt() * x0) / (1 - a).sqrt()
 
-    def representations(self, state: RepresentationState) -> Tensor:
+    def values(self, state: RepresentationState) -> Tensor:
         """Return the representations of a state in their own units, (B, D)."""
         values = self.basis.inverse(state.values)
         return torch.where(self.std > 0, values * self.std, 0.0) + self.mean
@@ -312,7 +309,7 @@ class StructRepDiff(Generator):
 
         ``info`` of each tells the loss and whether it is below the tolerance of the search.
         """
-        parts = self.representation.parts(self.representations(state))
+        parts = self.representation.parts(self.values(state))
         frames = self.frames(parts)
         seeds = [crystal_seed(seed, 0, "reconstruct") for seed in state.seeds]
         with torch.inference_mode(False), torch.enable_grad():

@@ -1,0 +1,90 @@
+"""Representations of data sets, computed once and kept in the cache folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyg_crysdiff.platform import cache_folder
+from pyg_crysdiff.progress import bar
+from pyg_crysdiff.storage import facts_digest, kept, replacing
+from pyg_crysdiff.structrepdiff.representation import Representation
+
+if TYPE_CHECKING:
+    from torch_geometric.data import InMemoryDataset
+
+_CHUNK = 64
+_FEW = 1000  # crystals whose representations take a second or two are not kept
+_FORM = 1  # to be raised when representations change for the same settings
+
+
+def representations(
+    representation: Representation, dataset: InMemoryDataset, progress: bool = True
+) -> Tensor:
+    """Return the representations of a data set, (M, D).
+
+    Those of more than a thousand crystals are kept in ``representations`` of the cache folder under
+    a digest of crystals and settings, and mapped into memory from there the next time.
+
+    Args:
+        representation: Descriptor.
+        dataset: Crystals, as the datasets of this package have them.
+        progress: Show a progress bar.
+
+    Raises:
+        ValueError: If an element is not in the representation's list.
+    """
+
+    def make() -> Tensor:
+        return _computed(representation, dataset, progress)
+
+    def read(path: Path) -> Tensor:
+        found = np.load(path, mmap_mode="c", allow_pickle=False)
+        if found.shape != (len(dataset), representation.dim) or found.dtype != np.float32:
+            raise ValueError(f"{path} holds other representations")
+        return torch.from_numpy(found)
+
+    if len(dataset) <= _FEW or representation.elements.device.type != "cpu":
+        return make()
+    name = f"{_digest(representation, dataset)}.npy"
+    return kept(cache_folder() / "representations" / name, read, make, _write)
+
+
+def _write(path: Path, values: Tensor) -> None:
+    with replacing(path) as temporary:
+        np.save(temporary, values.numpy())
+
+
+def _computed(representation: Representation, dataset: InMemoryDataset, progress: bool) -> Tensor:
+    from torch_geometric.data import Batch  # noqa: PLC0415  (takes seconds to import)
+
+    parts = []
+    for start in bar(range(0, len(dataset), _CHUNK), label="representations", show=progress):
+        items = [dataset[k] for k in range(start, min(start + _CHUNK, len(dataset)))]
+        parts.append(representation(Batch.from_data_list(items)))
+    return torch.cat(parts) if parts else torch.empty(0, representation.dim)
+
+
+def _digest(representation: Representation, dataset: InMemoryDataset) -> str:
+    ead = representation.ead
+    facts = {
+        "form": _FORM,
+        "elements": representation.elements.tolist(),
+        "L": ead.L,
+        "functions": [ead.sums.eta.tolist(), ead.sums.centres.tolist()],
+        "cutoff": ead.cutoff,
+        "root": representation.root,
+    }
+    rows = (dataset[k] for k in range(len(dataset)))
+    return facts_digest(
+        facts,
+        (
+            value.contiguous().numpy().tobytes()
+            for row in rows
+            for value in (row.lattice, row.frac_coords, row.atomic_numbers)
+        ),
+    )
