@@ -113,6 +113,9 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 def _readable(path: Path) -> sqlite3.Connection:
     """Open for reading; a folder that may not be written to takes no shared memory of the log."""
+    if sqlite.half_written(path):
+        with suppress(sqlite3.OperationalError):  # of a folder that may not be written to
+            sqlite.take_back(path, _BUSY)
     for option in ("", "&immutable=1"):
         name = f"file:{quote(str(path.absolute()))}?mode=ro{option}"
         connection = sqlite3.connect(name, uri=True, timeout=_BUSY, isolation_level=None)
@@ -132,6 +135,7 @@ def _readable(path: Path) -> sqlite3.Connection:
 
 
 def _check_is_ours(connection: sqlite3.Connection, path: Path) -> None:
+    sqlite.refuse_empty(connection, path)
     if sqlite.pragma(connection, "application_id") != APPLICATION:
         raise ValueError(f"{path} is an SQLite file of another program, and no ledger of a design")
     if (version := sqlite.pragma(connection, "user_version")) != SCHEMA:

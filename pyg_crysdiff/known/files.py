@@ -13,7 +13,15 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from pyg_crysdiff.storage.sqlite import make_tables, named_errors, pragma, transaction
+from pyg_crysdiff.storage.sqlite import (
+    half_written,
+    make_tables,
+    named_errors,
+    pragma,
+    refuse_empty,
+    take_back,
+    transaction,
+)
 
 APPLICATION = 0x43585442  # "CXTB"
 SCHEMA = 1
@@ -106,9 +114,7 @@ def _readable(path: Path) -> sqlite3.Connection:
         return _opened(path, "mode=ro")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
-            # A writer was killed: only who may write can take back the half of its transaction.
-            with closing(sqlite3.connect(path, timeout=_BUSY)) as connection:
-                pragma(connection, "schema_version")
+            take_back(path, _BUSY)
             return _opened(path, "mode=ro")
         if error.sqlite_errorname in ("SQLITE_PROTOCOL", "SQLITE_IOERR_LOCK", "SQLITE_NOLFS"):
             return _opened(path, "mode=ro&nolock=1")  # a file system without locks
@@ -139,7 +145,7 @@ def _check_is_sqlite(path: Path) -> None:
         )
     if path.is_dir():
         raise ValueError(f"{path} is a folder, and no database of known crystals")
-    if not is_sqlite(path):
+    if not is_sqlite(path) and not half_written(path):
         raise ValueError(
             f"{path} is no SQLite file, so no database of known crystals; crysdiff index {path} "
             "--out known.sqlite makes one of the crystals of another file"
@@ -147,6 +153,7 @@ def _check_is_sqlite(path: Path) -> None:
 
 
 def _check_is_ours(connection: sqlite3.Connection, path: Path) -> None:
+    refuse_empty(connection, path)
     if pragma(connection, "application_id") != APPLICATION:
         raise ValueError(
             f"{path} is an SQLite file of another program, and no database of known crystals "

@@ -4,13 +4,43 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 
 def pragma(connection: sqlite3.Connection, name: str) -> int:
     """Return a number that SQLite keeps, such as ``user_version``; reading one touches the file."""
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def half_written(path: Path) -> bool:
+    """Whether a writer was killed within a transaction, so that its half can be taken back."""
+    journal = path.with_name(f"{path.name}-journal")
+    return journal.is_file() and journal.stat().st_size > 0
+
+
+def take_back(path: Path, timeout: float) -> None:
+    """Take back the half of a transaction whose writer was killed; who only reads cannot.
+
+    Args:
+        path: The file.
+        timeout: Seconds to wait for other writers.
+    """
+    with closing(sqlite3.connect(path, timeout=timeout)) as connection:
+        pragma(connection, "schema_version")
+
+
+def refuse_empty(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file without tables, which is what a writer leaves that was killed at its start.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    if pragma(connection, "schema_version") == 0:
+        raise ValueError(
+            f"{path} holds nothing yet: the command that makes it was interrupted, or has just "
+            "begun; run it again"
+        )
 
 
 def make_tables(connection: sqlite3.Connection, tables: str, application: int, schema: int) -> None:

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import tempfile
+import zipfile
 
 import pandas as pd
 import pytest
@@ -58,8 +59,18 @@ def whole(tmp_path_factory):
 
 
 def flip(path):
+    """Change one bit within the largest record; between records lies padding that nobody reads."""
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda record: record.file_size)
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    names, extras = (
+        int.from_bytes(
+            content[largest.header_offset + at : largest.header_offset + at + 2], "little"
+        )
+        for at in (26, 28)
+    )
+    start = largest.header_offset + 30 + names + extras
+    content[start + largest.file_size // 2] ^= 1
     path.write_bytes(content)
 
 
