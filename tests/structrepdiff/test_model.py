@@ -23,7 +23,8 @@ from pyg_crysdiff.training import compose_config, fit
 from tests.helpers import toy_set, toy_sets
 
 SMALL = [
-    "family=structrepdiff-mlp", "mlp.dim=64", "mlp.num_blocks=2", "unet.dim=16", "unet.num_stages=2",
+    "family=structrepdiff-mlp", "mlp.dim=64", "mlp.num_blocks=2", "unet.dim=16",
+    "unet.num_stages=2",
     "unet.num_heads=2", "unet.head_dim=8", "process.num_steps=30", "basis.components=16",
     "batch_size=8", "precision=32-true", "device=cpu",
     "validate_every=1", "descriptor.ead.cutoff=6.0", "descriptor.ead.centres=[1.0,4.0,0.5]",
