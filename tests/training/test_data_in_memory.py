@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pyg_crysdiff.data import CrystalDataset, load_dataset
+from pyg_crysdiff.data import Crystal, CrystalDataset, load_dataset, property_of
 from pyg_crysdiff.models import export_checkpoint, load_checkpoint
 from pyg_crysdiff.training import fit, resume, train
 from tests.helpers import same_weights, small_config, toy_set, toy_sets
@@ -77,6 +77,33 @@ def test_opened_sets_are_recorded_by_their_name(tmp_path):
     assert same_weights(*models)
     assert recorded(tmp_path / "sets") == {"name": "demo"}
     assert resume(tmp_path / "sets", progress=False).epochs == 1
-    part = sets[0][:-20], sets[1]
+    part = sets[0][:20], sets[1]
     fit(TINY, tmp_path / "part", data=part, progress=False)
     assert recorded(tmp_path / "part") == {"in_memory": sets[0].display_name}
+
+
+def test_validation_crystals_of_unknown_elements_are_left_out_and_named(tmp_path, caplog):
+    train_set, val_set = toy_sets()
+    crystals = val_set.crystals()
+    gold = [Crystal(c.lattice, c.frac_coords, [79] * len(c)) for c in crystals[:3]]
+    values = {"energy": [property_of(data, "energy") for data in val_set]}
+    mixed = CrystalDataset.from_crystals([*gold, *crystals[3:]], values, name="toy", niggli=False)
+    config = small_config(max_epochs=1, validate_every=1)
+    train(config, tmp_path / "mixed", data=(train_set, mixed), progress=False)
+    said = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert any(
+        f"3 of {len(crystals)} validation crystals are left out: elements [79]" in text
+        for text in said
+    )
+    rest = CrystalDataset.from_crystals(
+        crystals[3:], {"energy": values["energy"][3:]}, name="toy", niggli=False
+    )
+    train(config, tmp_path / "rest", data=(train_set, rest), progress=False)
+    left = [
+        [
+            line.rsplit(",", 4)[1:]
+            for line in (tmp_path / name / "metrics.csv").read_text().splitlines()
+        ]
+        for name in ("mixed", "rest")
+    ]
+    assert left[0] == left[1]  # the same validation losses
