@@ -10,13 +10,25 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pyg_crysdiff.data.properties import property_of
 
 if TYPE_CHECKING:
-    from torch_geometric.data import Data
+    from torch_geometric.data import Data, InMemoryDataset
 
 _NUM_BINS = 20
+
+
+def atomic_numbers_of(dataset: InMemoryDataset) -> Tensor:
+    """Return the atomic numbers of all atoms of a data set, (N,).
+
+    They lie in one tensor already, but where the data set changes crystals at every access.
+    """
+    if dataset.transform is None:
+        numbers: Tensor = dataset.atomic_numbers
+        return numbers
+    return torch.cat([data.atomic_numbers for data in dataset])
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.data.statistics import DataStatistics
+from pyg_crysdiff.data.statistics import DataStatistics, atomic_numbers_of
 from pyg_crysdiff.diffusion.inpainting import Inpainting
 from pyg_crysdiff.diffusion.joint import JointDiffusion
 from pyg_crysdiff.diffusion.noise import CrystalNoise
@@ -26,7 +25,6 @@ from pyg_crysdiff.platform import sent
 if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data, InMemoryDataset
 
-log = logging.getLogger(__name__)
 LatticeUnits = Literal["angstrom", "scaled", "per_atom"]
 _MAX_ATOMIC_NUMBER = 118
 
@@ -158,25 +156,14 @@ class CrystalDiffusion(Generator):
     ) -> tuple[InMemoryDataset, InMemoryDataset]:
         """Return what training reads of the data sets: crystals as they are.
 
-        Validation crystals with an element that the model does not know are left out, and a warning
-        says so: there is no loss of them.
-
         Raises:
-            ValueError: If an element of the training set is not among those of the model.
+            ValueError: If an element is not among those of the training set.
         """
         del progress
-        if len(train):
-            self._check_elements(torch.cat([data.atomic_numbers for data in train]))
-        unknown = [self._classes(data.atomic_numbers) < 0 for data in val]
-        kept = [k for k, found in enumerate(unknown) if not bool(found.any())]
-        if len(kept) == len(unknown):
-            return train, val
-        numbers = {z for k, at in enumerate(unknown) for z in val[k].atomic_numbers[at].tolist()}
-        log.warning(
-            "%d of %d validation crystals are left out: elements %s (atomic numbers) do not occur "
-            "in the training set", len(unknown) - len(kept), len(unknown), sorted(numbers),
-        )  # fmt: skip
-        return train, val[kept]
+        for part in (train, val):
+            if len(part):
+                self._check_elements(atomic_numbers_of(part))
+        return train, val
 
     def loss(
         self, batch: Batch | Data, generator: torch.Generator, dropout: float | None = None

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import torch
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 
 from pyg_crysdiff.configuration import resolve_class
 from pyg_crysdiff.data import CrystalDataset, load_dataset
 from pyg_crysdiff.data.properties import describe_use
+from pyg_crysdiff.data.statistics import atomic_numbers_of
 from pyg_crysdiff.models.build import PACKAGE
 from pyg_crysdiff.training.run_folder import IN_MEMORY
 
+log = logging.getLogger(__name__)
 Sets = tuple[CrystalDataset, CrystalDataset | None]
 
 
@@ -68,6 +73,29 @@ def given_pair(data: Sets) -> tuple[CrystalDataset, CrystalDataset]:
         assert isinstance(empty, CrystalDataset)
         val = empty
     return train, val
+
+
+def of_known_elements(val: CrystalDataset, elements: Tensor) -> CrystalDataset:
+    """Leave out validation crystals with elements that a model does not know: they have no loss.
+
+    A warning says how many, and which elements.
+
+    Args:
+        val: Validation set; may be empty.
+        elements: Atomic numbers that the model knows, (K,).
+    """
+    known = elements.cpu()
+    if len(val) == 0 or bool(torch.isin(atomic_numbers_of(val), known).all()):
+        return val
+    strange = [set(data.atomic_numbers.tolist()) - set(known.tolist()) for data in val]
+    kept = [k for k, found in enumerate(strange) if not found]
+    log.warning(
+        "%d of %d validation crystals are left out: elements %s (atomic numbers) do not occur in "
+        "the training set", len(val) - len(kept), len(val), sorted(set().union(*strange)),
+    )  # fmt: skip
+    left = val.index_select(kept)
+    assert isinstance(left, CrystalDataset)
+    return left
 
 
 def named(train: CrystalDataset, val: CrystalDataset) -> dict[str, Any]:

@@ -25,7 +25,14 @@ from pyg_crysdiff.training.averaging import WarmedAverage
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, StopAfter
 from pyg_crysdiff.training.checkpoints import LAST, MetricsFile, WholeCheckpoints, resumable
 from pyg_crysdiff.training.config_checks import check_numbers
-from pyg_crysdiff.training.data import Sets, conditions, given_pair, load_data, named
+from pyg_crysdiff.training.data import (
+    Sets,
+    conditions,
+    given_pair,
+    load_data,
+    named,
+    of_known_elements,
+)
 from pyg_crysdiff.training.divergence import FiniteSteps
 from pyg_crysdiff.training.finetune import new_model
 from pyg_crysdiff.training.kept import KeptCheckpoints
@@ -151,6 +158,7 @@ def _train(
         model, origin = new_model(places, statistics, trusted)
     card = _card(train_set, properties, config, origin)
     rows = focused_rows(train_set, properties, focus, train_set.property_names) if focus else None
+    val_set = of_known_elements(val_set, model.elements)
     train_data, val_data = model.prepare(train_set, val_set, progress)
     batches = CrystalData(
         train_data,

@@ -3,10 +3,13 @@
 import json
 
 import pytest
+import torch
 
 from pyg_crysdiff.data import Crystal, CrystalDataset, load_dataset, property_of
+from pyg_crysdiff.data.statistics import atomic_numbers_of
 from pyg_crysdiff.models import export_checkpoint, load_checkpoint
 from pyg_crysdiff.training import fit, resume, train
+from pyg_crysdiff.training.data import of_known_elements
 from tests.helpers import same_weights, small_config, toy_set, toy_sets
 
 TINY = [
@@ -107,3 +110,26 @@ def test_validation_crystals_of_unknown_elements_are_left_out_and_named(tmp_path
         for name in ("mixed", "rest")
     ]
     assert left[0] == left[1]  # the same validation losses
+
+
+def test_elements_of_a_set_are_read_at_once_or_behind_its_transform(caplog):
+    whole = toy_set(8)
+    one_by_one = torch.cat([data.atomic_numbers for data in whole])
+    assert torch.equal(atomic_numbers_of(whole), one_by_one)
+    part = whole[[5, 2]]
+    assert torch.equal(
+        atomic_numbers_of(part), torch.cat([whole[k].atomic_numbers for k in (5, 2)])
+    )
+    known = one_by_one.unique()
+    assert of_known_elements(whole, known) is whole
+    assert of_known_elements(whole[[]], known[:0]) is not None
+    assert not caplog.records
+
+    def gilded(data):
+        data.atomic_numbers = torch.full_like(data.atomic_numbers, 79)
+        return data
+
+    whole.transform = gilded
+    assert set(atomic_numbers_of(whole).tolist()) == {79}
+    assert len(of_known_elements(whole, known)) == 0
+    assert "elements [79]" in caplog.text
