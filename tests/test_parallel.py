@@ -93,7 +93,8 @@ def test_errors_of_the_work_come_through_and_workers_go_on():
 
 
 SLOW = """
-import os, time
+import os, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where pytest runs behind &
 from pyg_crysdiff.parallel import parallel_map
 def slow(x):
     os.write(1, b"at work\\n")  # in one piece, since two workers write
