@@ -20,6 +20,7 @@ from pyg_crysdiff.benchmark.splits import Splits
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.evaluation.candidates import (
     CandidateDistances,
+    agreement,
     candidate_distances,
     candidate_metrics,
 )
@@ -37,9 +38,10 @@ def run_prediction(settings: Settings, say: Say = lambda _: None, progress: bool
     Models of the family ``csp`` are trained where no checkpoint is given. Every stage leaves its
     result on disk; the same call goes on after an interruption.
 
-    A model has a row with its candidates as drawn. With ``settings.relax`` it has a second row
-    with all candidates after their relaxation and, where there are several, a third one with a
-    single answer for each composition: the relaxed candidate of the lowest energy.
+    A model has a row with its candidates as drawn and, where there are several, one with a single
+    answer for each composition: the candidate that most of the others match. With
+    ``settings.relax`` there is a row with all candidates after their relaxation too, and one whose
+    single answer is the relaxed candidate of the lowest energy.
 
     Raises:
         ValueError: If a setting is bad, or the output folder is of another run.
@@ -104,9 +106,17 @@ class _Prediction:
             "sampling_seconds": seconds,
             "num_samples": len(self.truth),
             "per_composition": len(drawn),
+            "constraints": {"composition": "given"},
             **self.settings.sampler.to_dict(),
         }
-        rows = [self._row(label, self._compare(label, drawn), details)]
+        as_drawn = self._compare(label, drawn)
+        rows = [self._row(label, as_drawn, details)]
+        one_of = {"candidates": len(drawn)}
+        if len(drawn) > 1:
+            title = f"{label}, most agreed of {len(drawn)}"
+            self.say(f"{title}: matching candidates with each other")
+            chosen = agreement(drawn, progress=self.progress).argmax(0)
+            rows.append(self._row(title, as_drawn.of_chosen(chosen), details | one_of))
         if self.relaxation is None:
             return rows
         title = f"{label}, relaxed with {self.relaxation.title}"
@@ -117,7 +127,8 @@ class _Prediction:
         rows.append(self._row(title, distances, details))
         if len(relaxed) > 1:
             title = f"{label}, lowest energy of {len(relaxed)}, relaxed"
-            rows.append(self._row(title, distances.of_chosen(lowest(energies)), details))
+            chosen = lowest(energies)
+            rows.append(self._row(title, distances.of_chosen(chosen), details | one_of))
         return rows
 
     def _draw(self, label: str, model: LoadedModel) -> tuple[Candidates, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,6 +118,43 @@ def candidate_distances(
         np.array(pairs, dtype=np.int64).reshape(-1, 2),
         found[count * size :].reshape(asked, len(pairs)),
     )
+
+
+def agreement(
+    candidates: Sequence[Sequence[Crystal]],
+    *,
+    num_workers: int | None = None,
+    progress: bool = False,
+) -> NDArray[np.int64]:
+    """Count the other candidates of its composition that each candidate matches.
+
+    No true crystal and no potential is asked: a structure that a model draws often is one of which
+    it is sure. The matcher is that of :func:`candidate_distances`; a structurally invalid candidate
+    matches nothing.
+
+    Args:
+        candidates: K lists of R candidates, in the same order of compositions.
+        num_workers: Processes; None for all cores.
+        progress: Show a progress bar.
+
+    Returns:
+        Counts, 0 to K - 1, of shape (K, R).
+    """
+    count, size = len(candidates), len(candidates[0])
+    valid = [[structural_problem(c) is None for c in part] for part in candidates]
+    work = [(r, a, b) for r in range(size) for a, b in itertools.combinations(range(count), 2)]
+    distances = rms_distances(
+        [candidates[a][r] for r, a, _ in work],
+        [candidates[b][r] for r, _, b in work],
+        valid=[valid[a][r] and valid[b][r] for r, a, b in work],
+        num_workers=num_workers,
+        progress=progress,
+    )
+    found = np.zeros((count, size), dtype=np.int64)
+    for (r, a, b), distance in zip(work, distances, strict=True):
+        if np.isfinite(distance):
+            found[[a, b], r] += 1
+    return found
 
 
 def candidate_metrics(

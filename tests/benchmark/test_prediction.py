@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pyg_crysdiff.benchmark import relaxed_candidates
+from pyg_crysdiff.benchmark import prediction, relaxed_candidates
 from pyg_crysdiff.benchmark.names import check_names
 from pyg_crysdiff.benchmark.prediction import formula_of, run_prediction
 from pyg_crysdiff.benchmark.relaxed_candidates import Relaxation, lowest
@@ -16,6 +16,7 @@ from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.benchmark.table import text_table
 from pyg_crysdiff.data import Crystal, read_crystals
 from pyg_crysdiff.diffusion.sampler import Sampler
+from pyg_crysdiff.evaluation.candidates import CandidateDistances
 from pyg_crysdiff.relaxation import Relaxation as Record
 from tests.conftest import make_crystal
 
@@ -70,9 +71,10 @@ def test_relaxed_candidates_are_rows_of_their_own(tmp_path, monkeypatch, with_ch
     monkeypatch.setattr(relaxed_candidates, "structural_problem", lambda crystal: None)
     said = []
     results = run_prediction(settings, said.append, progress=False)
-    names = ["cds", "cds, relaxed with CHGNet", "cds, lowest energy of 2, relaxed"]
+    names = ["cds", "cds, most agreed of 2", "cds, relaxed with CHGNet",
+             "cds, lowest energy of 2, relaxed"]  # fmt: skip
     assert [row.method for row in results.rows] == names
-    drawn, both, chosen = (row.metrics for row in results.rows)
+    drawn, _, both, chosen = (row.metrics for row in results.rows)
     assert both["match_rate_any_struct"].value == 1
     assert both["rmse_any_struct"].value == pytest.approx(0, abs=1e-6)
     assert both["match_rate_struct"] == drawn["match_rate_struct"]
@@ -82,8 +84,12 @@ def test_relaxed_candidates_are_rows_of_their_own(tmp_path, monkeypatch, with_ch
     )
     assert not any("_any" in key for key in chosen)  # one answer for each composition
     assert asked == [("chgnet", 7, tmp_path / "relaxations")]
-    as_drawn, _, row = json.loads((tmp_path / "results.json").read_text())["rows"]
+    as_drawn, agreed, _, row = json.loads((tmp_path / "results.json").read_text())["rows"]
     assert "relaxed_with" not in as_drawn["details"]
+    assert "candidates" not in as_drawn["details"]
+    assert agreed["details"]["candidates"] == row["details"]["candidates"] == 2
+    assert "constraints composition given" in text_table(results)
+    assert "chosen of 2" in text_table(results)
     assert row["details"]["left_as_drawn"] == 1
     assert row["details"]["relaxed_with"] == "CHGNet"
     assert row["details"]["relax_steps"] == 7
@@ -97,6 +103,19 @@ def drawn_match(metrics, folder):
     """Whether the first candidate of the last composition matched as it was drawn."""
     table = pd.read_csv(folder / "tables" / "cds.csv")
     return int(np.isfinite(table["candidate_1"].iloc[-1]))
+
+
+def test_the_candidate_that_most_others_match_is_chosen(tmp_path, monkeypatch):
+    own = np.array([[np.nan, 0.1, 0.2], [0.3, np.nan, 0.4]])
+    pairs, others = np.empty((0, 2), dtype=np.int64), np.empty((2, 0))
+    monkeypatch.setattr(
+        prediction, "candidate_distances", lambda *_, **__: CandidateDistances(own, pairs, others)
+    )
+    monkeypatch.setattr(prediction, "agreement", lambda *_, **__: np.array([[0, 1, 1], [1, 1, 0]]))
+    drawn, agreed = run_prediction(_settings(tmp_path), progress=False).rows
+    assert agreed.metrics["rmse_struct"].value == pytest.approx((0.3 + 0.1 + 0.2) / 3)
+    assert drawn.metrics["rmse_struct"].value == pytest.approx((0.1 + 0.2) / 2)
+    assert not any("_any" in key for key in agreed.metrics)
 
 
 def test_one_candidate_has_no_lowest_of_several(tmp_path, monkeypatch, with_chgnet):

@@ -5,7 +5,11 @@ import pytest
 
 from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.evaluation import candidates as module
-from pyg_crysdiff.evaluation.candidates import candidate_distances, candidate_metrics
+from pyg_crysdiff.evaluation.candidates import (
+    agreement,
+    candidate_distances,
+    candidate_metrics,
+)
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.evaluation.matching import best_rms_distances, rms_distances
 
@@ -49,6 +53,13 @@ def test_several_candidates_by_hand():
     assert found["crmse_struct"].value == pytest.approx((0 + 0.5 + 0.5) / 3)
     assert found["metre_any_struct"].value == 1
     assert found["crmse_any_struct"].value == pytest.approx(0, abs=1e-6)
+
+
+def test_agreement_counts_the_others_that_match_of_the_same_composition_alone():
+    moved = _salt((11, 17), "rock", 0.03)
+    counts = agreement([[CAESIUM, FLUORIDE], [moved, BROKEN], [ROCK, BROKEN]])
+    assert counts.tolist() == [[0, 0], [1, 0], [1, 0]]
+    assert agreement([[ROCK, FLUORIDE]]).tolist() == [[0, 0]]
 
 
 def test_valid_asks_for_smact_in_the_numerator_alone(monkeypatch):
