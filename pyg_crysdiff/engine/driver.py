@@ -137,8 +137,9 @@ class Driver:
             self._cancel()
             raise
         except BaseException:  # Ctrl-C and its like
-            self._cancel()
+            # In this order: with joblib 1.3 a message that is cancelled keeps the workers alive.
             self.pool.stop()
+            self._cancel()
             raise
 
     def _cancel(self) -> None:

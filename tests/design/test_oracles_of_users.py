@@ -149,7 +149,7 @@ say = "import os, time; open('{0}', 'w').write(str(os.getpid())); time.sleep(100
 if {1}:
     with open(os.devnull, "wb") as out:
         run_program([sys.executable, "-c", say], Path.cwd(), 100, out, out)
-server = Server(dict(path=sys.path, file="hang.py", name="hang"), 10)
+server = Server(dict(path=sys.path, file="hang.py", name="hang"), 100)
 server.ask(dict(lattice=[[3,0,0],[0,3,0],[0,0,3]], frac_coords=[[0,0,0]], atomic_numbers=[3]), 100)
 """
 

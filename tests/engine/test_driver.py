@@ -232,5 +232,29 @@ def test_an_interrupt_stops_the_pool_and_an_error_of_the_caller_does_not() -> No
         assert pool.stopped is stopped
 
 
+def test_an_interrupt_cancels_nothing_before_the_pool_has_stopped() -> None:
+    """The loky of joblib 1.3 fails at a message that is cancelled, and leaves its workers alive."""
+    sent: list[Future[Any]] = []
+
+    class Waiting(FakePool):
+        def submit(self, parcel: Any, items: list[Any]) -> Future[Any]:
+            sent.append(Future())
+            if len(sent) == 1:
+                sent[0].set_result(run_chunk(parcel, items))
+            return sent[-1]
+
+        def stop(self) -> None:
+            assert not any(future.cancelled() for future in sent)
+            self.stopped = True
+
+    pool = Waiting(lambda under_way: set())
+    results = Driver(pool, triple, range(40), 1, Patience(), lambda: None).results()
+    next(results)
+    with pytest.raises(KeyboardInterrupt):
+        results.throw(KeyboardInterrupt())
+    assert pool.stopped
+    assert all(future.cancelled() for future in sent[1:])
+
+
 def test_the_module_waits_no_longer_than_a_person() -> None:
     assert driving._PAUSE <= 1
