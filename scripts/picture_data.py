@@ -3,7 +3,8 @@
     crysdiff sample --checkpoint perov5-cds -n 12 --target min:5 --seed 0 --out S/perov5
     ...                                   (all commands: benchmarks/results/pictures/crystals.json)
     python scripts/picture_data.py crystals perov5=S/perov5 carbon24=S/carbon24 mp20=S/mp20
-    python scripts/picture_data.py requests perov5=RUN     # of crysdiff benchmark --task requests
+    python scripts/picture_data.py requests perov5=RUN:cds # of crysdiff benchmark --task requests
+    python scripts/picture_data.py few_steps perov5=OUT carbon24=OUT mp20=OUT  # of few_steps.py
 
 The results go to benchmarks/results/pictures/.
 """
@@ -54,15 +55,22 @@ def keep_crystals(name: str, samples: Path) -> list[Crystal]:
     return out
 
 
-def keep_requests(run: Path, command: str) -> dict[str, Any]:
-    """Return what one requests run asked for, and what the judge found, crystal by crystal."""
+def keep_requests(run: Path, model: str, command: str) -> dict[str, Any]:
+    """Return what one model of a requests run was asked for, and what the judge found.
+
+    Args:
+        run: Output folder.
+        model: Name of the model in the run.
+        command: What made the run.
+    """
     results = Results.load(run / "results.json")
     points = []
     for row in results.rows:
-        if row.method.startswith("training set"):
+        if not row.method.startswith(f"{model}, "):
             continue
+        checkpoint = row.details["checkpoint"]
         table = pd.read_csv(run / "tables" / f"{row.method.replace(', ', '-')}.csv")
-        values = table.loc[table["valid"], "predicted"].round(4)
+        values = table["predicted"].dropna().round(4)
         points.append(
             {
                 "guidance": row.details["guidance"],
@@ -85,12 +93,43 @@ def keep_requests(run: Path, command: str) -> dict[str, Any]:
         "command": command,
         "dataset": results.dataset, "split": results.split, "seed": results.seed,
         "property": results.settings["property"],
-        "checkpoint": results.rows[-1].details["checkpoint"],
+        "model": model, "checkpoint": checkpoint,
         "sampler": {key: results.settings[key] for key in names},
-        "judge": {key: judge[key] for key in ("dataset", "split", "num_crystals", "held_out_mae")},
+        "judge": {key: judge[key] for key in ("name", "source", "trained_on", "test_mae")},
         "version": results.settings["version"], "torch": results.settings["torch"],
         "training_percentiles": training, "requests": points,
     }  # fmt: skip
+
+
+def keep_few_steps(runs: dict[str, Path], command: str) -> dict[str, Any]:
+    """Return the rows of several runs of benchmarks/studies/few_steps.py, one per data set."""
+    commands, rows = [], []
+    for name, folder in runs.items():
+        found = json.loads((folder / "few_steps.json").read_text(encoding="utf-8"))
+        asked = found["command"]
+        commands.append(
+            f"python benchmarks/studies/few_steps.py {asked['checkpoint']} --dataset {name} "
+            f"--data-root DATA --split {asked['split']} --num-samples {asked['num_samples']} "
+            f"--repeats {asked['repeats']} --samplers {asked['samplers']}"
+        )
+        for row in found["rows"]:
+            solver, _, _, spacing = [*row["sampler"].split(":"), "uniform"][:4]
+            kind = solver if spacing == "uniform" else f"{solver}, {spacing}"
+            metrics = {
+                key: {**dict(zip(("value", "low", "high"), values, strict=True)),
+                      "seeds": row[f"{key}_by_seed"]}
+                for key, values in row.items() if f"{key}_by_seed" in row
+            }  # fmt: skip
+            rows.append({"dataset": name, "sampler": kind, "calls": row["evaluations"], **metrics})
+    return {
+        "what": "Quality of the shipped models by number of network calls for one crystal.",
+        "commands": [*commands, *([command] if command else [])],
+        "conditions": "The training minimum as target (sr*_all, struct_valid, uniqueness), and no "
+        "condition (valid, cov_recall, cov_precision, property_emd); values and the bounds of 95 % "
+        "intervals are means over the seeds.",
+        "judge": "CDVAE's evaluators",
+        "rows": rows,
+    }
 
 
 def write_json(name: str, value: Any) -> None:
@@ -103,17 +142,22 @@ def write_json(name: str, value: Any) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("what", choices=("crystals", "requests"))
-    parser.add_argument("runs", nargs="+", metavar="NAME=FOLDER")
+    parser.add_argument("what", choices=("crystals", "requests", "few_steps"))
+    parser.add_argument("runs", nargs="+", metavar="NAME=FOLDER[:MODEL]")
     parser.add_argument("--command", default="", help="what made the runs, kept with the numbers")
     given = parser.parse_args()
-    runs = {name: Path(folder) for name, _, folder in (run.partition("=") for run in given.runs)}
+    named = {name: folder for name, _, folder in (run.partition("=") for run in given.runs)}
+    runs = {name: Path(folder) for name, folder in named.items()}
     if given.what == "crystals":
         crystals = [c for name, folder in runs.items() for c in keep_crystals(name, folder)]
         write_extxyz(crystals, FOLDER / "crystals.extxyz")
         return
-    for name, folder in runs.items():
-        write_json(f"requests_{name}", keep_requests(folder, given.command))
+    if given.what == "few_steps":
+        write_json("few_steps", keep_few_steps(runs, given.command))
+        return
+    for name, place in named.items():
+        folder, _, model = place.partition(":")
+        write_json(f"requests_{name}", keep_requests(Path(folder), model, given.command))
 
 
 if __name__ == "__main__":
