@@ -144,7 +144,9 @@ def calls_quality() -> Figure:
         "cov_precision": "COV-P\n(no condition)",
         "property_emd": "distance to the test set's\nenergies, eV/atom",
     }
-    sets = {"perov5": "Perov-5, CDS", "carbon24": "Carbon-24, CDS", "mp20": "MP-20, CDI"}
+    titles = {"perov5": "Perov-5, CDS", "carbon24": "Carbon-24, CDS", "mp20": "MP-20, CDI"}
+    measured = {row["dataset"] for row in rows}
+    sets = {name: title for name, title in titles.items() if name in measured}
     figure = Figure(figsize=(9.6, 6.6), layout="constrained")
     axes = figure.subplots(len(measures), len(sets), sharex="col")
     for line, (key, label) in zip(axes, measures.items(), strict=True):
