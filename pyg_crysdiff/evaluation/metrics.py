@@ -14,12 +14,12 @@ from pyg_crysdiff.evaluation.distribution import (
     density,
     earth_movers_distance,
     num_elements,
-    space_group,
     total_variation,
 )
 from pyg_crysdiff.evaluation.fingerprints import Fingerprints, fingerprint_crystals
 from pyg_crysdiff.evaluation.matching import best_rms_distances, rms_distances
 from pyg_crysdiff.evaluation.protocol import Entry, Protocol
+from pyg_crysdiff.evaluation.reference import predictions, space_groups
 from pyg_crysdiff.evaluation.results import Estimate
 from pyg_crysdiff.evaluation.statistics import mean_estimate, statistic_estimate
 from pyg_crysdiff.evaluation.success import (
@@ -29,7 +29,6 @@ from pyg_crysdiff.evaluation.success import (
     strict_success,
     unique_success,
 )
-from pyg_crysdiff.parallel import parallel_map
 
 _DRAW = 1000
 _STOL = 0.5
@@ -98,9 +97,9 @@ def distribution_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, E
         out[f"{key}_{_DRAW}"] = Estimate(drawn)
     if not protocol.space_groups:
         return out
-    groups = parallel_map(
-        space_group, protocol.reference, num_workers=protocol.num_workers,
-        progress=protocol.progress, label="space groups",
+    groups = space_groups(
+        protocol.reference, num_workers=protocol.num_workers, cache_dir=protocol.cache_dir,
+        progress=protocol.progress,
     )  # fmt: skip
     values = valid["space_group"].to_numpy()
     out["spacegroup_tv"] = statistic_estimate(
@@ -133,7 +132,10 @@ def property_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estim
     if protocol.target is not None:
         out["target_mae"] = _mean(np.abs(predicted[valid] - protocol.target), protocol)
     if protocol.reference and protocol.task == "generation" and protocol.evaluator is not None:
-        known = protocol.evaluator.predict(protocol.reference, progress=protocol.progress)
+        known = predictions(
+            protocol.evaluator, protocol.reference, cache_dir=protocol.cache_dir,
+            progress=protocol.progress,
+        )  # fmt: skip
         out["property_emd"] = _emd(predicted[valid], known, protocol)
     return out
 

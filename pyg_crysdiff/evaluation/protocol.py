@@ -51,7 +51,8 @@ class Protocol:
         seed: Seed of the bootstrap.
         num_bootstrap: Resamples; 0 for no intervals.
         num_workers: Processes; None for all cores.
-        cache_dir: Folder for fingerprints of the reference set; None for no cache.
+        cache_dir: Folder for fingerprints, space groups and predicted values of the reference set;
+            None for no cache.
         progress: Show progress.
         lookup: Known crystals that carry the property in ``info``, by part of their data set
             (``train``, ``val``, ``test``): the value of the one that a sample matches stands

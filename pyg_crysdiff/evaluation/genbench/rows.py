@@ -23,9 +23,9 @@ from pyg_crysdiff.evaluation.genbench.validity import (
     distances_ok,
     plausible,
 )
+from pyg_crysdiff.evaluation.reference import kept_numbers
 from pyg_crysdiff.evaluation.validity import MIN_VOLUME
 from pyg_crysdiff.parallel import parallel_map
-from pyg_crysdiff.storage import facts_digest, kept, read_keyed, write_json
 
 Entry = Crystal | BrokenEntry
 
@@ -84,16 +84,8 @@ def tight_groups(
             _group, crystals, num_workers=num_workers, progress=progress, label="space groups"
         )
 
-    if cache_dir is None:
-        return make()
-    facts = {"kind": "space groups", "symprec": 0.01, "spglib": version("spglib")}
-    key = facts_digest(facts, (crystal.digest() for crystal in crystals))
-    return kept(
-        Path(cache_dir) / f"groups-{key[:24]}.json",
-        lambda path: [int(x) for x in read_keyed(path, key)["groups"]],
-        make,
-        lambda path, found: write_json(path, {"key": key, "groups": found}),
-    )
+    facts = {"kind": "GenBench's space groups", "symprec": 0.01, "spglib": version("spglib")}
+    return [int(x) for x in kept_numbers("groups", facts, crystals, cache_dir, make)]
 
 
 def readable(entry: Entry) -> bool:
