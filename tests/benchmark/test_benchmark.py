@@ -279,7 +279,8 @@ def test_prediction_trains_samples_and_matches_and_is_not_repeated(tmp_path):
     )  # fmt: skip
     settings = replace(settings, overrides=tuple(TINY), budget_minutes=5)
     results = run_prediction(settings, progress=False)
-    (row,) = results.rows
+    row, agreed = results.rows
+    assert agreed.method == "cds, most agreed of 2"
     assert set(row.metrics) == set(results.definitions)
     assert row.metrics["match_rate_any_struct"].value >= row.metrics["match_rate_struct"].value
     table = pd.read_csv(tmp_path / "tables" / "cds.csv")
@@ -294,6 +295,7 @@ def test_prediction_trains_samples_and_matches_and_is_not_repeated(tmp_path):
     both = replace(settings, checkpoints=(("v1.2", checkpoint),))
     again = run_prediction(both, progress=False)
     assert (tmp_path / "models" / "cds" / "last.ckpt").stat().st_mtime_ns == weights
-    assert [r.method for r in again.rows] == ["cds", "v1.2"]
+    names = ["cds", "cds, most agreed of 2", "v1.2", "v1.2, most agreed of 2"]
+    assert [r.method for r in again.rows] == names
     tables = [(tmp_path / "tables" / f"{name}.csv").read_text() for name in ("cds", "v1.2")]
     assert tables[0] == tables[1]
