@@ -23,22 +23,27 @@ def space_groups(
     num_workers: int | None = None,
     cache_dir: Path | None = None,
     progress: bool = False,
+    find: Callable[[Crystal], int] | None = None,
+    rule: str = "symprec 0.1",
 ) -> list[int]:
-    """Return the space group of each crystal, as the table of an evaluation has it.
+    """Return the space group of each crystal.
 
     Args:
         crystals: Structurally valid crystals.
         num_workers: Processes; None for all cores.
         cache_dir: Folder for results by content hash of the whole list; None for no cache.
         progress: Show a progress bar.
+        find: What finds that of one crystal; None for what the table of an evaluation has.
+        rule: What names ``find`` in the cache: another one needs another name.
     """
+    work = space_group if find is None else find
 
     def make() -> list[int]:
         return parallel_map(
-            space_group, crystals, num_workers=num_workers, progress=progress, label="space groups"
+            work, crystals, num_workers=num_workers, progress=progress, label="space groups"
         )
 
-    facts = {"kind": "space groups", "symprec": 0.1, "spglib": version("spglib")}
+    facts = {"kind": "space groups", "rule": rule, "spglib": version("spglib")}
     return [int(x) for x in kept_numbers("groups", facts, crystals, cache_dir, make)]
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from pyg_crysdiff.evaluation.genbench.validity import (
     distances_ok,
     plausible,
 )
-from pyg_crysdiff.evaluation.reference import kept_numbers
+from pyg_crysdiff.evaluation.reference import space_groups
 from pyg_crysdiff.evaluation.validity import MIN_VOLUME
 from pyg_crysdiff.parallel import parallel_map
 
@@ -63,29 +61,15 @@ def genbench_columns(
     return pd.DataFrame(rows, columns=names)
 
 
-def tight_groups(
-    crystals: Sequence[Crystal],
-    *,
-    num_workers: int | None = None,
-    cache_dir: Path | None = None,
-    progress: bool = False,
-) -> list[int]:
+def tight_groups(crystals: Sequence[Crystal], **options: Any) -> list[int]:
     """Return space groups at GenBench's tolerance; 0 where none is found.
 
     Args:
         crystals: Crystals.
-        num_workers: Processes; None for all cores.
-        cache_dir: Folder for results by content hash of the whole list; None for no cache.
-        progress: Show a progress bar.
+        **options: Processes, cache folder and progress, as in
+            :func:`pyg_crysdiff.evaluation.reference.space_groups`.
     """
-
-    def make() -> list[int]:
-        return parallel_map(
-            _group, crystals, num_workers=num_workers, progress=progress, label="space groups"
-        )
-
-    facts = {"kind": "GenBench's space groups", "symprec": 0.01, "spglib": version("spglib")}
-    return [int(x) for x in kept_numbers("groups", facts, crystals, cache_dir, make)]
+    return space_groups(crystals, find=_group, rule="GenBench, symprec 0.01", **options)
 
 
 def readable(entry: Entry) -> bool:
