@@ -113,14 +113,14 @@ def keep_few_steps(runs: dict[str, Path], command: str) -> dict[str, Any]:
             f"--repeats {asked['repeats']} --samplers {asked['samplers']}"
         )
         for row in found["rows"]:
-            solver, _, _, spacing = [*row["sampler"].split(":"), "uniform"][:4]
-            kind = solver if spacing == "uniform" else f"{solver}, {spacing}"
             metrics = {
                 key: {**dict(zip(("value", "low", "high"), values, strict=True)),
                       "seeds": row[f"{key}_by_seed"]}
                 for key, values in row.items() if f"{key}_by_seed" in row
             }  # fmt: skip
-            rows.append({"dataset": name, "sampler": kind, "calls": row["evaluations"], **metrics})
+            rows.append(
+                {"dataset": name, "sampler": row["kind"], "calls": row["evaluations"], **metrics}
+            )
     return {
         "what": "Quality of the shipped models by number of network calls for one crystal.",
         "commands": [*commands, *([command] if command else [])],

@@ -89,9 +89,12 @@ def measure(
     args: argparse.Namespace,
 ) -> dict[str, Any]:
     """Sample with one sampler from all seeds, and score: means of values and of their bounds."""
-    solver, steps, moves, spacing = [*text.split(":"), "uniform"][:4]
-    sampler = Sampler(solver, int(steps), spacing, int(moves))
-    row: dict[str, Any] = {"sampler": text, "evaluations": int(steps) * (1 + int(moves))}
+    sampler = sampler_of(text)
+    row: dict[str, Any] = {
+        "sampler": text,
+        "kind": kind_of(sampler),
+        "evaluations": sampler.calls(model.model.num_steps),
+    }
     for kind, target in (("conditional", "min"), ("free", None)):
         sizes = settings.num_atoms if target else "distribution"
         task = {"task": "optimisation", "target": min_target(model)} if target else {}
@@ -144,6 +147,22 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def sampler_of(text: str) -> Sampler:
+    """Read SOLVER:STEPS:CORRECTOR_MOVES[:SPACING]."""
+    solver, steps, moves, spacing = [*text.split(":"), "uniform"][:4]
+    return Sampler(solver, int(steps), spacing, int(moves))
+
+
+def kind_of(sampler: Sampler) -> str:
+    """Name what two samplers of different numbers of steps have in common."""
+    parts = [sampler.solver]
+    if sampler.spacing != "uniform":
+        parts.append(sampler.spacing)
+    if sampler.corrector_steps:
+        parts.append("corrector")
+    return ", ".join(parts)
+
+
 def min_target(model: Any) -> float:
     """The training minimum of the model's property."""
     (found,) = model.model.statistics.properties.values()
@@ -192,14 +211,8 @@ def table(rows: list[dict[str, Any]]) -> str:
                 cell if kept(row, rows[0], key) else f"**{cell}**"
                 for cell, key in zip(cells, keys, strict=True)
             ]
-        lines.append(f"| {kind_of(row)} | {row['evaluations']:,} | {' | '.join(cells)} |")
+        lines.append(f"| {row['kind']} | {row['evaluations']:,} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def kind_of(row: dict[str, Any]) -> str:
-    """Solver and spacing of a row."""
-    solver, _, _, spacing = [*row["sampler"].split(":"), "uniform"][:4]
-    return f"{solver}, {spacing}"
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
@@ -210,8 +223,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         first = rows[0][key]
         axis.axhspan(first[1], first[2], color="0.9")
         axis.axhline(first[0], color="0.6", lw=1, label=rows[0]["sampler"])
-        for solver in dict.fromkeys(kind_of(row) for row in rows[1:]):
-            own = [r for r in rows[1:] if kind_of(r) == solver]
+        for solver in dict.fromkeys(row["kind"] for row in rows[1:]):
+            own = [r for r in rows[1:] if r["kind"] == solver]
             own.sort(key=lambda r: r["evaluations"])
             values = [r[key][0] for r in own]
             axis.plot([r["evaluations"] for r in own], values, "o-", ms=4, label=solver)
