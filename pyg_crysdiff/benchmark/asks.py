@@ -38,7 +38,7 @@ class Ask:
 def asks(
     settings: Settings, property_name: str, target: float, presets: Mapping[str, Sampler]
 ) -> list[Ask]:
-    """Return the rows of a model: requests, the paper's sampler where wanted, no condition.
+    """Return the rows of a model: requests, the paper's sampler and no condition where wanted.
 
     Args:
         settings: Settings of the run.
@@ -63,8 +63,11 @@ def asks(
             charge_neutral=False, num_elements=None,
         )  # fmt: skip
         out.append(replace(plain, ending=PAPER, settings=bare))
-    many = settings.num_unconditional or settings.num_samples
-    return [*out, Ask(UNCONDITIONAL, None, None, replace(settings, num_samples=many))]
+    many = settings.num_unconditional
+    if many == 0:
+        return out
+    free = settings if many is None else replace(settings, num_samples=many)
+    return [*out, Ask(UNCONDITIONAL, None, None, free)]
 
 
 def bounds(settings: Settings, count: int) -> dict[str, Any]:

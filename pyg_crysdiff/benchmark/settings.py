@@ -43,8 +43,8 @@ class Settings:
         budget_minutes: Training time per model.
         num_samples: Crystals per row.
         num_unconditional: Crystals of the row without a condition, of which the first
-            ``num_samples`` are compared for uniqueness; None for ``num_samples``. Published
-            coverage is counted over 10,000.
+            ``num_samples`` are compared for uniqueness; None for ``num_samples``, 0 for no such
+            row. Published coverage is counted over 10,000.
         sampler: How the reverse process of the joint family is run.
         structrepdiff_sampler: The same for StructRepDiff, which has no corrector moves.
         guidance: Scale of classifier-free guidance.

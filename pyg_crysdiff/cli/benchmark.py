@@ -173,9 +173,10 @@ def _request(parser: argparse.ArgumentParser) -> None:
         help="conditional samples are charge neutral by construction",
     )  # fmt: skip
     add(
-        "--num-unconditional", type=count, metavar="N",
-        help="crystals of the row without a condition; published coverage counts 10,000 (default: "
-        "as --num-samples where that is given, else as in configs/benchmark.yaml)",
+        "--num-unconditional", type=whole, metavar="N",
+        help="crystals of the row without a condition, 0 for no such row; published coverage "
+        "counts 10,000 (default: as --num-samples where that is given, else as in "
+        "configs/benchmark.yaml)",
     )  # fmt: skip
 
 

@@ -86,6 +86,8 @@ def test_requests_are_rows_of_their_own():
     rows = asks(replace(settings, target=-2.0), "e", -2.0, PRESETS)
     assert [(r.name("m"), r.request, r.target) for r in rows[:-1]] == [("m", "e=-2", {"e": -2.0})]
     assert rows[-1].settings.num_samples == 10000
+    rows = asks(replace(settings, num_unconditional=0), "e", -1.0, PRESETS)
+    assert [row.name("m") for row in rows] == ["m", "m, lowest 5 %"]
     for wrong in ((), ("min:",), ("lowest",), ("min:101",), ("min", "min")):
         with pytest.raises(ValueError, match="--request"):
             Settings.resolve("perov5", out="x", requests=wrong)
