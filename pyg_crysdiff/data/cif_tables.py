@@ -62,7 +62,8 @@ def structure_columns(table: Table, cif_column: str | None = None) -> tuple[str,
     if cif is None or cif not in table.header:
         said = f"column {cif_column!r}" if cif_column else "column with CIF text"
         raise ValueError(f"{table.name} has no {said}; its columns are {table.header}")
-    return cif, next((c for c in IDENTIFIERS if c in table.header and c != cif), None)
+    named = {c.lower(): c for c in reversed(table.header) if c != cif}
+    return cif, next((named[name] for name in IDENTIFIERS if name in named), None)
 
 
 def table_entries(
@@ -103,8 +104,14 @@ def _find_cif_column(table: Table) -> str | None:
     for name in _COLUMNS:
         if name in table.header:
             return name
+    found = []
     for name in table.header:
         first = next((cell for cell in table.cells(name) if cell), "")
         if "_cell_length_a" in first.lower():
-            return name
-    return None
+            found.append(name)
+    if len(found) > 1:
+        raise ValueError(
+            f"{table.name} has several columns with CIF text: {found}; call the one that is meant "
+            f"{_COLUMNS[0]!r}, or name it (cif_column)"
+        )
+    return found[0] if found else None

@@ -29,6 +29,7 @@ from pyg_crysdiff.data.splits import (
     random_split,
     split_files,
     split_note,
+    tables_of_no_part,
 )
 from pyg_crysdiff.platform import cache_folder
 from pyg_crysdiff.storage import content_digest, facts_digest, user_path
@@ -48,8 +49,8 @@ class CrystalDataset(InMemoryCrystals):
 
     :meth:`from_crystals` makes one from objects in memory instead.
 
-    A folder that holds ``train.csv`` and ``val.csv`` or ``test.csv`` (or ``.csv.gz``) is taken as
-    split, which its ``split.txt`` may name; a single file or folder of structures is split by
+    A folder that holds ``train.csv`` and ``val.csv`` (also ``valid``, ``validation``, ``dev``) or
+    ``test.csv`` (or ``.csv.gz``) is taken as split, which its ``split.txt`` may name; a single file or folder of structures is split by
     ``fractions`` at random. A validation set may be empty.
 
     Args:
@@ -114,6 +115,11 @@ class CrystalDataset(InMemoryCrystals):
             self._split_text = describe_shares(fractions, seed)
         elif note := split_note(self.path):
             self._split_text = note
+        if strange := tables_of_no_part(self.path):
+            log.warning(
+                "%s: %s belongs to no part (train.csv, val.csv, test.csv) and is not read",
+                self.path, ", ".join(strange),
+            )  # fmt: skip
         self._finish(root, transform, pre_transform, pre_filter, force_reload)
 
     def _finish(

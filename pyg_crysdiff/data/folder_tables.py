@@ -15,6 +15,7 @@ from pyg_crysdiff.data.tables import (
     Table,
     check_header,
     choose_properties,
+    counts_rows,
     parse_table,
     row_problem,
 )
@@ -103,10 +104,11 @@ def _keys_of(entries: list[RawEntry]) -> dict[str, list[int]]:
 def _with_key(table: Table, keys: dict[str, list[int]]) -> tuple[Table, str] | None:
     """Return the table, with a header if it had none, and its column that names the files."""
     bare = table.without_header()
-    column = _key_column(bare, keys)
-    if column is None:
+    named = _naming(bare, keys)
+    if not named:
         return None
-    if bare.cells(column)[0] in keys:
+    if any(bare.cells(column)[0] in keys for column in named):
+        column = _key_column(bare, keys)
         rest = [name for name in bare.header if name != column]
         names = {name: f"property_{k}" for k, name in enumerate(rest, 1)}
         names = {rest[0]: "property"} if len(rest) == 1 else names
@@ -116,18 +118,54 @@ def _with_key(table: Table, keys: dict[str, list[int]]) -> tuple[Table, str] | N
     return None if chosen is None else (table, chosen)
 
 
-def _key_column(table: Table, keys: dict[str, list[int]]) -> str | None:
-    """Return the column in which most files are named; a row counter only where no other does."""
+def _naming(table: Table, keys: dict[str, list[int]]) -> dict[str, int]:
+    """Return the columns that name at least half as many files as the best, and how many."""
     hits = {name: len(set(table.cells(name)) & set(keys)) for name in table.header}
     most = max(hits.values(), default=0)
-    if most == 0:
+    return {name: count for name, count in hits.items() if count and 2 * count >= most}
+
+
+def _key_column(table: Table, keys: dict[str, list[int]]) -> str | None:
+    """Return the column that names most files; a counter of the rows only where no other does.
+
+    Raises:
+        ValueError: If two columns name the files equally well and mean different ones.
+    """
+    hits = _naming(table, keys)
+    if not hits:
         return None
+    cells = {name: table.cells(name) for name in hits}
 
-    def rank(name: str) -> tuple[bool, int, int]:
+    def kind(name: str) -> tuple[bool, bool, bool]:
+        files = sum(bool(_SUFFIX.search(cell)) for cell in cells[name])
+        counts = counts_rows(cells[name]) or name.startswith("Unnamed: ")
+        return 2 * files < len(cells[name]), counts, name.lower() not in _KEYS
+
+    def rank(name: str) -> tuple[tuple[bool, bool, bool], int, int]:
         known = _KEYS.index(name.lower()) if name.lower() in _KEYS else len(_KEYS)
-        return name.startswith("Unnamed: "), known, -hits[name]
+        return kind(name), known, -hits[name]
 
-    return min((name for name in table.header if 2 * hits[name] >= most), key=rank)
+    def clear(name: str) -> bool:
+        # Whole numbers that happen to be names of files do not name each file once.
+        bare, _, unknown = kind(name)
+        return not (bare and unknown) or (
+            hits[name] == max(hits.values()) and len(set(cells[name])) == len(cells[name])
+        )
+
+    first, *others = sorted([name for name in hits if clear(name)] or hits, key=rank)
+    for other in others:
+        if kind(other) == kind(first) and _differ(cells[first], cells[other], keys):
+            raise ValueError(
+                f"{table.name}: the columns {first!r} and {other!r} both name files, and not the "
+                "same ones; keep the one that is meant"
+            )
+    return first
+
+
+def _differ(one: Sequence[str], other: Sequence[str], keys: dict[str, list[int]]) -> bool:
+    """Whether two columns name different files in a row."""
+    both = [(keys[a], keys[b]) for a, b in zip(one, other, strict=True) if a in keys and b in keys]
+    return any(not set(a) & set(b) for a, b in both)
 
 
 def _joined(

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 SPLITS = ("train", "val", "test")
+# What a part's file may be called.
+_FILE_NAMES = {"train": ("train",), "val": ("val", "valid", "validation", "dev"), "test": ("test",)}
 SPLIT_NOTE = "split.txt"
 _LONGEST_NOTE = 100
 
@@ -44,11 +46,29 @@ def find_table(folder: Path, name: str) -> Path | None:
 def split_files(path: Path) -> dict[str, Path]:
     """Return the files of a folder that is split by files: train.csv and at least one other.
 
-    Empty where the path is no such folder.
+    The validation set may be called ``val``, ``valid``, ``validation`` or ``dev``. Empty where the
+    path is no such folder.
+
+    Raises:
+        ValueError: If two files may be the same part.
     """
-    found = {name: find_table(path, name) for name in SPLITS} if path.is_dir() else {}
-    files = {name: file for name, file in found.items() if file is not None}
+    files: dict[str, Path] = {}
+    for part, names in _FILE_NAMES.items() if path.is_dir() else ():
+        found = [file for name in names if (file := find_table(path, name)) is not None]
+        if len(found) > 1:
+            raise ValueError(
+                f"{path} holds {' and '.join(f.name for f in found)}, which may both be the "
+                f"{part} part; keep one"
+            )
+        files |= {part: file for file in found}
     return files if "train" in files and len(files) > 1 else {}
+
+
+def tables_of_no_part(path: Path) -> list[str]:
+    """Return the names of the CSV files of a split folder that belong to none of its parts."""
+    parts = set(split_files(path).values())
+    tables = {file for end in (".csv", ".csv.gz") for file in path.glob(f"*{end}")}
+    return sorted(file.name for file in tables - parts) if parts else []
 
 
 def split_note(folder: Path) -> str | None:

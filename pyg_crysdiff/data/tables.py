@@ -206,10 +206,20 @@ def _no_property(name: str, column: Column) -> str:
 
 
 def _counts(column: Column) -> bool:
-    """Whether the column holds 0, 1, 2 ... or 1, 2, 3 ..."""
-    return bool(len(column.values)) and any(
-        np.array_equal(column.values, np.arange(start, start + len(column.values)))
-        for start in (0, 1)
+    return _counts_up(column.values)
+
+
+def counts_rows(cells: Sequence[str]) -> bool:
+    """Whether the cells of a column are 0, 1, 2 ... or 1, 2, 3 ..."""
+    try:
+        return _counts_up(np.array([float(cell) for cell in cells]))
+    except ValueError:
+        return False
+
+
+def _counts_up(values: np.ndarray) -> bool:
+    return bool(len(values)) and any(
+        np.array_equal(values, np.arange(start, start + len(values))) for start in (0, 1)
     )
 
 

@@ -97,6 +97,24 @@ def test_a_folder_of_split_files_is_taken_as_given(tmp_path, rng):
     assert path.exists()
 
 
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev"])
+def test_a_validation_file_has_one_of_several_names(tmp_path, rng, caplog, name):
+    _, _, frame = table(tmp_path, rng, 9)
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    for part, rows in (("train", slice(0, 5)), (name, slice(5, 7)), ("test", slice(7, 9))):
+        frame.iloc[rows].to_csv(folder / f"{part}.csv", index=False)
+    sizes = [len(CrystalDataset(tmp_path / "c", s, path=folder)) for s in ("train", "val", "all")]
+    assert sizes == [5, 2, 9]
+    assert not caplog.text
+    frame.to_csv(folder / "more.csv.gz", index=False)
+    assert len(CrystalDataset(tmp_path / "c", "all", path=folder)) == 9
+    assert "more.csv.gz belongs to no part" in caplog.text
+    frame.to_csv(folder / f"{'dev' if name == 'val' else 'val'}.csv", index=False)
+    with pytest.raises(ValueError, match=r"may both be the val part; keep one"):
+        CrystalDataset(tmp_path / "c", "train", path=folder)
+
+
 def test_bad_rows_are_named_and_leave_the_rest(tmp_path, rng, caplog):
     path, _, frame = table(tmp_path, rng)
     frame.loc[2, "cif"] = "no crystal"

@@ -55,13 +55,19 @@ THREE = {"0": 5.0, "1": 6.0, "2": 7.0}
         "2,7\n0,5\n1,6\n",  # without a header
         "2.cif, 7\r\n0.cif, 5\r\n1.cif, 6\r\n",
         ",gap\n0,5\n1,6\n2,7\n",
+        "index,cif_name,gap\n1,2.cif,7\n2,0.cif,5\n3,1.cif,6\n",  # counters with a name
+        "id,material_id,gap\n0,2,7\n1,0,5\n2,1,6\n",
+        "rank,sample,gap\n0,2,7\n1,0,5\n2,1,6\n",
+        "id,group,gap\n0,1,5\n1,1,6\n2,0,7\n",  # whole numbers that are no names of files
+        "id,group,gap\n0,7,5\n1,2,6\n2,0,7\n",
+        "0,1,5\n1,1,6\n2,0,7\n",
     ],
 )
 def test_every_file_gets_its_own_value(table, folder):
     path = folder(["0.cif", "1.cif", "2.cif"], props=table)
     read = read_entries(path)
-    (name,) = read.names
-    assert name == ("gap" if "gap" in table else "property")
+    name = read.names[-1]  # the value stands behind what else is a number
+    assert name == "gap" if "gap" in table else name.startswith("property")
     assert values(path, name) == (THREE, [])
 
 
@@ -122,6 +128,8 @@ def test_an_infinite_value_breaks_its_entry(folder):
         ({"t": "id,x\na,one\nb,two\n"}, ["x"], "row 0: property 'x' is 'one', not a number"),
         ({}, ["y"], "none and no CSV"),
         ({"t": "id,x\na,1,2,3\nb,2\n"}, None, "cannot be read as CSV"),
+        ({"t": "old,new,x\na.cif,b.cif,1\nb.cif,a.cif,2\n"}, None, "'old' and 'new' both name"),
+        ({"t": "id,name,x\na,b,1\nb,a,2\n"}, None, "'id' and 'name' both name files"),
     ],
 )
 def test_tables_that_cannot_be_used(tables, properties, reason, folder):
@@ -190,6 +198,21 @@ def test_a_table_with_cif_text(tmp_path, cif):
         read_entries(tmp_path / "bare.csv")
 
 
+def test_names_of_columns_are_read_without_case(tmp_path, cif):
+    pd.DataFrame({"Material_ID": ["x1", "x2"], "cif": [cif, cif]}).to_csv(tmp_path / "t.csv")
+    read = read_entries(tmp_path / "t.csv")
+    assert [entry.material_id for entry in read.entries] == ["x1", "x2"]
+    assert read.left_out["Material_ID"] == "identifier"
+
+
+def test_one_of_several_columns_of_cif_text_must_be_named(tmp_path, cif):
+    columns = {"initial_cif": [cif], "relaxed_cif": [cif], "x": [1.0]}
+    pd.DataFrame(columns).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(ValueError, match=r"\['initial_cif', 'relaxed_cif'\]"):
+        read_entries(tmp_path / "t.csv")
+    assert len(read_entries(tmp_path / "t.csv", cif_column="relaxed_cif").entries) == 1
+
+
 def test_the_numbers_in_extended_xyz_are_properties(tmp_path, rng):
     from pyg_crysdiff.data import Crystal
 
@@ -203,6 +226,27 @@ def test_the_numbers_in_extended_xyz_are_properties(tmp_path, rng):
     np.testing.assert_array_equal([e.properties["gap"] for e in read.entries], [0.5, 1, np.nan])
     with pytest.raises(ValueError, match=r"no properties \['y'\]"):
         read_entries(tmp_path / "a.extxyz", ["y"])
+
+
+@pytest.mark.parametrize("value", ["1e400", "-inf", "inf"])
+def test_an_infinite_number_in_extended_xyz_breaks_its_entry(value, tmp_path):
+    frame = '1\nLattice="4 0 0 0 4 0 0 0 4" gap={}\nH 0 0 0\n'
+    (tmp_path / "a.extxyz").write_text(frame.format(value) + frame.format("2.5"))
+    found, reasons = values(tmp_path / "a.extxyz", "gap")
+    assert found == {"a.extxyz:1": 2.5}
+    assert len(reasons) == 1
+    assert "property 'gap' is" in reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [('"1,5"', "'1,5'"), ("5%", "'5%'"), ("1.0D+02", "'1.0D+02'"), ("label", None), ("1.5", None),
+     ('"0.5 0.5"', None)],
+)  # fmt: skip
+def test_what_is_nearly_a_number_in_extended_xyz_is_said(word, said, tmp_path, caplog):
+    (tmp_path / "a.extxyz").write_text(f'1\nLattice="4 0 0 0 4 0 0 0 4" gap={word}\nH 0 0 0\n')
+    values(tmp_path / "a.extxyz", "material_id")
+    assert (f"gap is {said}, not a number" in caplog.text) == (said is not None)
 
 
 @pytest.mark.parametrize("name", ["a.pt", "a.xlsx"])
