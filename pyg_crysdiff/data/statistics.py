@@ -72,9 +72,15 @@ class PropertyStatistics:
         """Return the value below which a share (0 to 1) of the training values lies."""
         return float(np.interp(100 * share, np.arange(len(self.quantiles)), self.quantiles))
 
-    def share_below(self, value: float) -> float:
-        """Return the share (0 to 1) of training values below a value, in steps of interpolation."""
+    def share_up_to(self, value: float) -> float:
+        """Return the share (0 to 1) of training values at or below a value, interpolated."""
         return float(np.interp(value, self.quantiles, np.linspace(0, 1, len(self.quantiles))))
+
+    def share_below(self, value: float) -> float:
+        """Return the share (0 to 1) of training values below a value, interpolated."""
+        place = int(np.searchsorted(self.quantiles, value, side="left"))
+        tied = value in self.quantiles  # many values may be this one, which do not count
+        return place / (len(self.quantiles) - 1) if tied else self.share_up_to(value)
 
     def size_histogram(self, target: float) -> dict[int, int]:
         """Return the atom-count histogram of the training crystals nearest to a target."""

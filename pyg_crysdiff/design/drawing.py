@@ -104,7 +104,7 @@ def _beside(objective: Objective, known: PropertyStatistics) -> Interval:
     if objective.direction or objective.high < known.minimum or objective.low > known.maximum:
         return asked
     low = known.quantile(max(0.0, known.share_below(asked[0]) - END))
-    high = known.quantile(min(1.0, known.share_below(asked[1]) + END))
+    high = known.quantile(min(1.0, known.share_up_to(asked[1]) + END))
     if asked[0] <= known.minimum and high > asked[1]:
         return asked[1], high
     if asked[1] >= known.maximum and low < asked[0]:

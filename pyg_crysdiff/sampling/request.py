@@ -142,12 +142,20 @@ def draw_target(
             continue
         p, (low, high) = statistics.properties[name], value
         place = float(torch.rand((), generator=generator, dtype=torch.float64))
-        first, last = p.share_below(low), p.share_below(high)
+        # The statistics are those of single precision: a value that is asked for counts with them.
+        first = p.share_below(_single(low, p))
+        last = p.share_up_to(_single(high, p))
         drawn = p.quantile(first + place * (last - first))
         if first == last:
             drawn = low + place * (high - low)
         out[name] = min(max(drawn, low), high)
     return out
+
+
+def _single(value: float, known: PropertyStatistics) -> float:
+    """Return the training quantile that is the same number in single precision, or the value."""
+    near = min(known.quantiles, key=lambda q: abs(q - value))
+    return near if abs(near - value) <= _SINGLE * abs(value) else value
 
 
 @dataclass(frozen=True)
