@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,7 +178,24 @@ def _same(a: Entry, b: Crystal) -> bool:
 
 
 def _located(row: _Row, finder: _Finder) -> int:
-    """Return the index of the structure that a row is about."""
+    """Return the index of the structure that a row is about.
+
+    A row that holds a structure of other atoms than the one that it names is refused: an index or
+    name may be that of another file.
+    """
+    place = _named(row, finder)
+    found = finder.crystals[place]
+    if row.crystal is not None and isinstance(found, Crystal):
+        own, other = Counter(row.crystal.atomic_numbers), Counter(found.atomic_numbers)
+        if own != other:
+            raise ValueError(
+                f"{row.place} names structure {place} and holds other atoms than it; leave its "
+                "index and names out, then it is found by its cell and atoms"
+            )
+    return place
+
+
+def _named(row: _Row, finder: _Finder) -> int:
     facts = {key: value for key, value in row.facts.items() if value not in (None, "")}
     if "index" in facts:
         return _index(row, facts["index"], len(finder.crystals))

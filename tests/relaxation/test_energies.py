@@ -33,6 +33,14 @@ def test_csv_by_index_and_by_id(crystals, tmp_path):
     assert np.array_equal(values(file, crystals), expected, equal_nan=True)
 
 
+def test_a_structure_of_other_atoms_than_its_index_names_is_refused(crystals, tmp_path):
+    # the index is that of another file
+    told = replace(crystals[2], info={"index": 0, "energy_per_atom": -1.0})
+    write_extxyz([told], tmp_path / "e.extxyz")
+    with pytest.raises(ValueError, match="names structure 0 and holds other atoms"):
+        values(tmp_path / "e.extxyz", crystals)
+
+
 def test_json_with_its_scheme_by_digest(crystals, tmp_path):
     file = tmp_path / "e.json"
     records = [
@@ -63,7 +71,9 @@ def test_extxyz_of_this_package_by_content_and_index(crystals, tmp_path):
     file = tmp_path / "e.extxyz"
     write_extxyz([replace(crystals[2], info={"energy_per_atom": -3.0})], file)
     assert values(file, crystals)[2] == -3
-    write_extxyz([replace(crystals[2], info={"energy_per_atom": -3.0, "index": 0})], file)
+    # An index is taken where the atoms are the same: cell and positions may be relaxed ones.
+    relaxed = replace(crystals[0], lattice=1.1 * crystals[0].lattice)
+    write_extxyz([replace(relaxed, info={"energy_per_atom": -3.0, "index": 0})], file)
     assert values(file, crystals)[0] == -3
 
 
