@@ -66,9 +66,9 @@ def _read(stem: Path, key: str) -> Evaluation:
         raise ValueError(f"{_table(stem)} is not the table of this evaluation")
     metrics = {name: Estimate(**values) for name, values in content["metrics"].items()}
     texts = ["formula", "reason", "known_part", "known_id", "database_id"]
-    # An identifier may look like a number.
+    # An identifier may look like a number, and a formula like a missing one (NaN).
     kinds = dict.fromkeys(("known_id", "database_id"), str)
-    rows = pd.read_csv(BytesIO(text), keep_default_na=True, dtype=kinds)
+    rows = pd.read_csv(BytesIO(text), keep_default_na=False, na_values=[""], dtype=kinds)
     problems = [name for name in rows if name.startswith("relax_problem")]
     rows = rows.astype(dict.fromkeys(problems, object))  # a column without a problem is all NaN
     table = rows.fillna(dict.fromkeys([*texts, *problems], ""))

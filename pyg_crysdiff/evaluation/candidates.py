@@ -179,13 +179,13 @@ def candidate_metrics(
         for suffix, counts in (("", plausible), ("_struct", np.ones_like(plausible))):
             ok = np.isfinite(best) & counts
             out[f"match_rate{kind}{suffix}"] = mean_estimate(ok, _RESAMPLES, seed)
-            out[f"rmse{kind}{suffix}"] = mean_estimate(best[ok], _RESAMPLES, seed)
+            out[f"rmse{kind}{suffix}"] = mean_estimate(best[ok], _RESAMPLES, seed, proportion=False)
     pooled = None if single else distances.pooled
     for kind, smallest in (("", distances.first), ("_any", pooled)):
         if smallest is not None:
             matched, filled = np.isfinite(smallest), np.nan_to_num(smallest, nan=_STOL)
             out[f"metre{kind}_struct"] = mean_estimate(matched, _RESAMPLES, seed)
-            out[f"crmse{kind}_struct"] = mean_estimate(filled, _RESAMPLES, seed)
+            out[f"crmse{kind}_struct"] = mean_estimate(filled, _RESAMPLES, seed, proportion=False)
     return out
 
 

@@ -113,18 +113,18 @@ def coverage_metrics(
 
     Keys without suffix use the first family of cut-offs; ``key@family`` the others. For
     precision, generated entries without a fingerprint count as failures; means of distances
-    are over those that have one. The interval of a recall holds, beside the resampling of the
+    are over those that have one, and are left out where none has. The interval of a recall holds, beside the resampling of the
     reference, the chance of which crystals were generated, by the jackknife (Efron & Stein 1981):
     of a few hundred samples that is the larger part.
 
     Source: ``get_coverage`` / ``compute_cov`` in CDVAE's ``eval_utils.py``.
     """
     near = nearest_distances(generated, reference, cutoffs)
-    if not generated.ok.any() or not reference.ok.any():
+    if len(generated.ok) == 0 or not reference.ok.any():
         return {}
 
-    def mean(values: NDArray) -> Estimate:
-        return mean_estimate(values, num_bootstrap, seed)
+    def mean(values: NDArray, proportion: bool = True) -> Estimate:
+        return mean_estimate(values, num_bootstrap, seed, proportion=proportion)
 
     def over_all(flags: NDArray[np.bool_]) -> Estimate:
         lost = np.zeros(int((~generated.ok).sum()), dtype=bool)
@@ -146,8 +146,13 @@ def coverage_metrics(
             near.joint_recall[family], near.joint_alone[family]
         )
         out[f"cov_precision_joint{end}"] = over_all(near.joint_precision[family])
-    out["amsd_recall"] = mean(near.structure_recall)
-    out["amsd_precision"] = mean(near.structure_precision)
-    out["amcd_recall"] = mean(near.composition_recall)
-    out["amcd_precision"] = mean(near.composition_precision)
+    if not generated.ok.any():
+        return out  # nothing is covered, and there is no distance
+    for key, distances in (
+        ("amsd_recall", near.structure_recall),
+        ("amsd_precision", near.structure_precision),
+        ("amcd_recall", near.composition_recall),
+        ("amcd_precision", near.composition_precision),
+    ):
+        out[key] = mean(distances, proportion=False)
     return out

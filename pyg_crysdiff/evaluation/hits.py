@@ -39,7 +39,7 @@ def lookup_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimat
         out[f"lookup_sr{percent}_all"] = _mean(value <= limit, protocol)
     if "predicted" in table:
         error = np.abs(table["predicted"].to_numpy(dtype=np.float64) - value)
-        out["lookup_mae"] = _mean(error[np.isfinite(error)], protocol)
+        out["lookup_mae"] = _mean(error[np.isfinite(error)], protocol, proportion=False)
     if limits:
         name = protocol.lookup_name()
         assert name is not None
@@ -167,5 +167,6 @@ def lookup_facts(protocol: Protocol, space: int | None = None) -> dict[str, Any]
     return {**facts, "text": f"look-up: {name} of {known:,} known crystals{covered} ({shares})"}
 
 
-def _mean(values: NDArray, protocol: Protocol) -> Estimate:
-    return mean_estimate(np.asarray(values, dtype=float), protocol.num_bootstrap, protocol.seed)
+def _mean(values: NDArray, protocol: Protocol, proportion: bool = True) -> Estimate:
+    numbers = np.asarray(values, dtype=float)
+    return mean_estimate(numbers, protocol.num_bootstrap, protocol.seed, proportion=proportion)

@@ -69,11 +69,11 @@ def stability_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Esti
     out = {
         "hull_known": _mean(known, protocol),
         "stable": _mean(stable, protocol),
-        "e_above_hull": _mean(table["e_above_hull"][known], protocol),
+        "e_above_hull": _mean(table["e_above_hull"][known], protocol, proportion=False),
     }
     for key in ("relaxed_energy", "relax_rms"):
         if key in table:
-            out[key] = _mean(table[key].dropna(), protocol)
+            out[key] = _mean(table[key].dropna(), protocol, proportion=False)
     if "first" in table and "novel" in table:
         out["sun"] = _mean(stable & (table["first"] == 1) & (table["novel"] == 1), protocol)
     return out
@@ -130,7 +130,9 @@ def property_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estim
     predicted = table["predicted"].to_numpy()
     out = success_rates(table, protocol)
     if protocol.target is not None:
-        out["target_mae"] = _mean(np.abs(predicted[valid] - protocol.target), protocol)
+        out["target_mae"] = _mean(
+            np.abs(predicted[valid] - protocol.target), protocol, proportion=False
+        )
     if protocol.reference and protocol.task == "generation" and protocol.evaluator is not None:
         known = predictions(
             protocol.evaluator, protocol.reference, cache_dir=protocol.cache_dir,
@@ -189,16 +191,17 @@ def reconstruction_metrics(
     )
     return {
         "match_rate": _mean(matched, protocol),
-        "rmse": _mean(rms[matched], protocol),
+        "rmse": _mean(rms[matched], protocol, proportion=False),
         "match_rate_struct": _mean(np.isfinite(geometric), protocol),
-        "rmse_struct": _mean(geometric[np.isfinite(geometric)], protocol),
+        "rmse_struct": _mean(geometric[np.isfinite(geometric)], protocol, proportion=False),
         "metre": _mean(np.isfinite(best), protocol),
-        "crmse": _mean(np.nan_to_num(best, nan=_STOL), protocol),
+        "crmse": _mean(np.nan_to_num(best, nan=_STOL), protocol, proportion=False),
     }
 
 
-def _mean(values: pd.Series | NDArray, protocol: Protocol) -> Estimate:
-    return mean_estimate(np.asarray(values, dtype=float), protocol.num_bootstrap, protocol.seed)
+def _mean(values: pd.Series | NDArray, protocol: Protocol, proportion: bool = True) -> Estimate:
+    numbers = np.asarray(values, dtype=float)
+    return mean_estimate(numbers, protocol.num_bootstrap, protocol.seed, proportion=proportion)
 
 
 def _emd(

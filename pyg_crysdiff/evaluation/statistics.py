@@ -13,12 +13,21 @@ from pyg_crysdiff.evaluation.results import Estimate
 _BLOCK = 2_000_000
 
 
-def mean_estimate(values: ArrayLike, num_bootstrap: int, seed: int) -> Estimate:
+def mean_estimate(
+    values: ArrayLike, num_bootstrap: int, seed: int, *, proportion: bool = True
+) -> Estimate:
     """Return the mean of values (M,) with its 95 % percentile-bootstrap interval.
 
-    Where all values are 0, or all are 1, resamples say nothing about what was not seen: the
+    Where all outcomes are 0, or all are 1, resamples say nothing about what was not seen: the
     interval of such a proportion is the exact one (Clopper & Pearson 1934), e.g. .982 to 1 for
     200 of 200. An empty list gives NaN without interval.
+
+    Args:
+        values: Values.
+        num_bootstrap: Resamples; 0 for no interval.
+        seed: Seed.
+        proportion: Whether the values are outcomes, 0 or 1. False for distances and other
+            numbers, which may all be 0 as well.
     """
     array = np.asarray(values, dtype=np.float64)
     if len(array) == 0:
@@ -26,7 +35,7 @@ def mean_estimate(values: ArrayLike, num_bootstrap: int, seed: int) -> Estimate:
     value = float(array.mean())
     if num_bootstrap <= 0:
         return Estimate(value)
-    if value in (0.0, 1.0) and bool((array == value).all()):
+    if proportion and value in (0.0, 1.0) and bool((array == value).all()):
         ends = binomtest(int(array.sum()), len(array)).proportion_ci(method="exact")
         return Estimate(value, float(ends.low), float(ends.high))
     rng = np.random.default_rng(seed)

@@ -70,7 +70,9 @@ def sun_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
         out |= _levels(table, protocol, f"e_above_hull{at}", at)
         out |= _relaxations(table, protocol, at)
     if "e_above_hull_spread" in table:
-        out["judges_differ"] = _mean(table["e_above_hull_spread"].dropna(), protocol)
+        out["judges_differ"] = _mean(
+            table["e_above_hull_spread"].dropna(), protocol, proportion=False
+        )
     return out
 
 
@@ -132,7 +134,7 @@ def by_size(table: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
         for key, found in _levels(part, protocol, "e_above_hull", "").items():
             row |= {key: found.value, f"{key}_low": found.low, f"{key}_high": found.high}
         if "relax_rms" in part:
-            row["relax_rms"] = _mean(part["relax_rms"].dropna(), protocol).value
+            row["relax_rms"] = _mean(part["relax_rms"].dropna(), protocol, proportion=False).value
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -208,14 +210,14 @@ def _relaxations(table: pd.DataFrame, protocol: Protocol, at: str) -> dict[str, 
         out[f"relax_converged{at}"] = _mean(valid[f"relax_converged{at}"] == 1, protocol)
     near = moved[done]
     if at:
-        out[f"relax_rms{at}"] = _mean(near, protocol)
+        out[f"relax_rms{at}"] = _mean(near, protocol, proportion=False)
     out[f"relax_rms_median{at}"] = statistic_estimate(
         lambda chosen: float(np.median(near[chosen])), len(near), protocol.num_bootstrap,
         protocol.seed,
     )  # fmt: skip
     out[f"moved_far{at}"] = _mean(near > FAR, protocol)
     change = np.abs(valid[f"volume_change{at}"].dropna())
-    out[f"volume_change{at}"] = _mean(change, protocol)
+    out[f"volume_change{at}"] = _mean(change, protocol, proportion=False)
     unknown = done & valid[f"e_above_hull{at}"].isna().to_numpy()
     out[f"hull_unknown{at}"] = _mean(unknown, protocol)
     return out
@@ -237,5 +239,6 @@ def _on_target(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
     return out
 
 
-def _mean(values: pd.Series | NDArray, protocol: Protocol) -> Estimate:
-    return mean_estimate(np.asarray(values, dtype=float), protocol.num_bootstrap, protocol.seed)
+def _mean(values: pd.Series | NDArray, protocol: Protocol, proportion: bool = True) -> Estimate:
+    numbers = np.asarray(values, dtype=float)
+    return mean_estimate(numbers, protocol.num_bootstrap, protocol.seed, proportion=proportion)

@@ -220,7 +220,10 @@ def test_interval_of_recall_holds_the_chance_of_what_was_generated(rng, joint):
 
 def test_no_generated_fingerprint_covers_nothing(rng):
     nothing = prints(rng, 3, [False] * 3)
-    assert coverage_metrics(nothing, prints(rng, 5), {"x": (1.0, 1.0)}, 0, 0) == {}
+    found = coverage_metrics(nothing, prints(rng, 5), {"x": (1.0, 1.0)}, 100, 0)
+    assert {key: estimate.value for key, estimate in found.items()} == dict.fromkeys(
+        ("cov_recall", "cov_precision", "cov_recall_joint", "cov_precision_joint"), 0.0
+    )  # and no mean distance
     near = nearest_distances(nothing, prints(rng, 5), {})
     assert np.isinf(near.structure_recall).all()
 

@@ -275,6 +275,20 @@ def test_evaluations_are_kept_for_evaluators_that_say_who_they_are(tmp_path):
         )
 
 
+def test_exact_reconstructions_have_a_distance_of_zero_and_no_interval():
+    crystals = [rock_salt(), rock_salt(a=5.0), rock_salt(a=5.2)]
+    metrics = evaluate(crystals, Protocol("reconstruction", **options(reference=crystals))).metrics
+    assert metrics["match_rate"].low < 1  # of a proportion, which three crystals say little of
+    for name in ("rmse", "crmse"):
+        assert metrics[name].high == pytest.approx(metrics[name].value, abs=1e-6)
+
+
+def test_a_formula_that_reads_like_a_missing_value_is_kept(tmp_path):
+    entries = [rock_salt(numbers=(11, 7))]  # NaN, sodium nitride
+    first, second = (scored(tmp_path / "row", entries, Protocol(**options())) for _ in range(2))
+    assert first.table["formula"].tolist() == second.table["formula"].tolist() == ["NaN"]
+
+
 def test_the_key_of_our_own_evaluators_is_as_ever():
     """Evaluations that earlier versions kept are still found."""
     config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)

@@ -109,6 +109,12 @@ def test_proportion_of_all_or_none_has_the_exact_interval(number):
     assert mean_estimate(np.ones(number), 0, 0).low is None
 
 
+def test_distances_that_are_all_zero_have_no_interval_of_a_proportion(rng):
+    for value in (0.0, 1.0):
+        found = mean_estimate(np.full(5, value), 100, 0, proportion=False)
+        assert (found.value, found.low, found.high) == (value, value, value)
+
+
 def test_statistic_bootstrap_equals_mean_bootstrap(rng):
     values = rng.normal(size=30)
     a = mean_estimate(values, 300, 0)

@@ -105,7 +105,7 @@ def families(
     rows = table[chosen]
     groups = rows["space_group_tight"].to_numpy(dtype=np.int64)
     for key in ("hhi_production", "hhi_reserve"):
-        out[key] = _mean(rows[key], protocol)
+        out[key] = _mean(rows[key], protocol, proportion=False)
     out |= _diversity(crystals, groups, protocol)
     if protocol.reference:
         out |= _distribution(Profile.of(crystals, groups), protocol)
@@ -135,9 +135,9 @@ def _diversity(
         "coverage_elements": Estimate(_filled(atoms.sum(0)) / MOST_ELEMENTS),
         **_spread("space_groups", _one_hot(found), protocol),
         "coverage_space_groups": Estimate(len(set(found.tolist())) / _SPACE_GROUPS),
-        "mean_symmetry": _mean(groups / _SPACE_GROUPS, protocol),
+        "mean_symmetry": _mean(groups / _SPACE_GROUPS, protocol, proportion=False),
         **_spread("sizes", _one_hot(sizes), protocol),
-        "mean_num_atoms": _mean(sizes, protocol),
+        "mean_num_atoms": _mean(sizes, protocol, proportion=False),
     }
     entropies = []
     for name, bins in diversity.physical_bins(crystals).items():
@@ -248,8 +248,9 @@ def _average(estimates: dict[str, Estimate]) -> Estimate:
     return Estimate(float(np.mean([x.value for x in estimates.values()])))
 
 
-def _mean(values: ArrayLike, protocol: Protocol) -> Estimate:
-    return mean_estimate(np.asarray(values, dtype=float), protocol.num_bootstrap, protocol.seed)
+def _mean(values: ArrayLike, protocol: Protocol, proportion: bool = True) -> Estimate:
+    numbers = np.asarray(values, dtype=float)
+    return mean_estimate(numbers, protocol.num_bootstrap, protocol.seed, proportion=proportion)
 
 
 def _statistic(
