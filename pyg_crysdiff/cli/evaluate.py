@@ -11,7 +11,13 @@ from typing import Any
 from pyg_crysdiff.cli.data_options import add_data_options, data_options
 from pyg_crysdiff.cli.ending import say
 from pyg_crysdiff.cli.numbers import count, finite, positive, seed, whole
-from pyg_crysdiff.cli.samples import NamedFile, named_files, read_references, read_samples
+from pyg_crysdiff.cli.samples import (
+    NamedFile,
+    named_files,
+    read_references,
+    read_samples,
+    with_values,
+)
 from pyg_crysdiff.cli.stability import (
     add_stability,
     judge_lines,
@@ -162,7 +168,13 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     train, train_set = _crystals(args.train, "train", args)
     known, known_set = _known(args.lookup, args)
     named = next((s for s in (reference_set, train_set, known_set) if s is not None), None)
-    evaluator, card = _evaluator(args.evaluator, named, reference)
+    evaluator, card = _evaluator(args.evaluator, named), None
+    if evaluator is not None:
+        if args.reference and reference_set is None:
+            reference = with_values(reference, args.reference, evaluator.property_name)
+        if args.train and train_set is None:
+            train = with_values(train, args.train, evaluator.property_name)
+        card = _judge_card(evaluator, reference)
     cutoffs = dict(reference_set.coverage_cutoffs) if reference_set is not None else {}
     if args.cutoffs:
         cutoffs = {"given": tuple(args.cutoffs)}
@@ -233,14 +245,11 @@ def _lookup_property(known_set: Any, evaluator: Any) -> str | None:
     return str(known_set.property_name)
 
 
-def _evaluator(
-    chosen: str | None, named: Any, reference: Sequence[Any]
-) -> tuple[Any, dict[str, Any] | None]:
-    """Return the evaluator and its card, with the error on reference crystals of known value."""
+def _evaluator(chosen: str | None, named: Any) -> Any:
+    """Return the evaluator that was named; None for none."""
     if chosen is None:
-        return None, None
-    from pyg_crysdiff.evaluation.predictor import describe_predictor  # noqa: PLC0415
-    from pyg_crysdiff.property.judges import find_evaluator, measured_card  # noqa: PLC0415  (PyG)
+        return None
+    from pyg_crysdiff.property.judges import find_evaluator  # noqa: PLC0415  (PyG)
 
     evaluator = find_evaluator(chosen, named)
     name = evaluator.property_name
@@ -250,9 +259,17 @@ def _evaluator(
             f"({', '.join(named.property_names)}); name one of this data set (--evaluator cdvae), "
             "or train one with crysdiff train-evaluator"
         )
-    card = measured_card(evaluator, reference)
-    say(f"evaluator of {name}: {describe_predictor(card)}")
-    return evaluator, card
+    return evaluator
+
+
+def _judge_card(evaluator: Any, reference: Sequence[Any]) -> dict[str, Any]:
+    """Return the evaluator's card, with its error on reference crystals of known value."""
+    from pyg_crysdiff.evaluation.predictor import describe_predictor  # noqa: PLC0415
+    from pyg_crysdiff.property.judges import measured_card  # noqa: PLC0415  (PyG)
+
+    card: dict[str, Any] = measured_card(evaluator, reference)
+    say(f"evaluator of {evaluator.property_name}: {describe_predictor(card)}")
+    return card
 
 
 def _thresholds(named: Any, evaluator: Any) -> tuple[float, float, float] | None:

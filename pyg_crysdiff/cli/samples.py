@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,30 @@ def read_references(path: str | Path) -> list[Crystal]:
     if (line := unreadable_line(entries, path)) is not None:
         raise ValueError(f"{path}: {line}; repair or remove them, results are measured against it")
     return [entry for entry in entries if isinstance(entry, Crystal)]
+
+
+def with_values(crystals: Sequence[Crystal], path: str | Path, name: str) -> list[Crystal]:
+    """Give crystals of :func:`read_references` the values of a property that stand in their file.
+
+    A file without the property leaves them as they are, which is said on the screen.
+
+    Args:
+        crystals: All crystals of the file, in its order.
+        path: The file.
+        name: Property; it is looked for where :func:`pyg_crysdiff.data.load_dataset` does.
+    """
+    from pyg_crysdiff.data.parsing import read_entries  # noqa: PLC0415
+    from pyg_crysdiff.storage import user_path  # noqa: PLC0415
+
+    try:
+        entries = read_entries(user_path(path), [name]).entries
+    except ValueError:
+        say(f"{path} has no {name!r}: nothing is measured against its values")
+        return list(crystals)
+    return [
+        replace(crystal, info={**crystal.info, name: entry.properties.get(name, math.nan)})
+        for crystal, entry in zip(crystals, entries, strict=False)
+    ]
 
 
 @dataclass(frozen=True)

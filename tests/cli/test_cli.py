@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -40,6 +41,29 @@ def test_best_of_ten_is_computed_where_starts_are_given(tmp_path):
     assert row["details"] == {"num_samples": 20, "num_starts": 2}
     assert "sr5_all" in found[0]
     assert set(found[2]) - set(found[0]) == {f"sr{p}_best10" for p in (5, 10, 15)}
+
+
+def test_files_give_percentiles_and_the_error_of_the_judge(tmp_path, capsys):
+    config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
+    model = PropertyModel(PeriodicDimeNet(config), config, -1.5, 1.0, {"property": "energy"})
+    model.save(tmp_path / "e.safetensors")
+    crystals = load_dataset("demo", "test").crystals()[:12]
+    known = [replace(c, info={"energy": float(k)}) for k, c in enumerate(crystals)]
+    write_extxyz(known, tmp_path / "known.extxyz")
+    write_extxyz(crystals, tmp_path / "other.extxyz")
+    words = [
+        "evaluate", str(tmp_path / "known.extxyz"), "--evaluator", str(tmp_path / "e.safetensors"),
+        "--task", "optimisation", "--no-coverage", "--bootstrap", "0", "--workers", "0",
+        "--out", str(tmp_path / "scores"),
+    ]  # fmt: skip
+    for name in ("known", "other"):
+        file = str(tmp_path / f"{name}.extxyz")
+        main([*words, "--reference", file, "--train", file])
+        results = json.loads((tmp_path / "scores" / "results.json").read_text())
+        said = f"{file} has no 'energy': nothing is measured against its values"
+        assert (said in capsys.readouterr().out) == (name == "other")
+        assert ("sr5_all" in results["rows"][0]["metrics"]) == (name == "known")
+        assert ("test_mae" in results["settings"]["evaluator"]) == (name == "known")
 
 
 def test_train_sample_evaluate(tmp_path, capsys):
