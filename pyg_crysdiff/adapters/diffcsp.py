@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyg_crysdiff.adapters.core import ConditionedTransformer
+from pyg_crysdiff.adapters.core import ConditionedTransformer, contiguous
 from pyg_crysdiff.nn.conditioning import ConditionEmbedding
 from pyg_crysdiff.nn.layout import PairLayout
 
@@ -66,8 +66,11 @@ class DiffCSPDecoder(ConditionedTransformer):
         Returns:
             Lattice noise (B, 3, 3), MINUS the normalised coordinate score (N, 3), and with
             ``pred_type`` the noise of the species (N, 100); or a scalar (B, 1).
+
+        Raises:
+            ValueError: If the atoms of a crystal do not stand together.
         """
-        del node2graph  # atoms of a crystal stand together, in the order of num_atoms
+        contiguous(node2graph)
         species = atom_types if self.smooth else atom_types - 1
         z, mean = self.features(species, frac_coords, lattices, num_atoms, t)
         if self.scalar_out is not None:

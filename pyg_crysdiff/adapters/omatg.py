@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Data
 
-from pyg_crysdiff.adapters.core import ConditionedTransformer, heads
+from pyg_crysdiff.adapters.core import ConditionedTransformer, contiguous, heads
 
 if TYPE_CHECKING:
     Encoder = nn.Module
@@ -67,6 +67,8 @@ class OMatGEncoder(Encoder):
             setattr(self.core.network, name, nn.Identity())
 
     def _convert_inputs(self, x: Any, **_: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        if (owner := getattr(x, "batch", None)) is not None:
+            contiguous(owner)
         return x.species, x.pos, x.cell, x.n_atoms
 
     def _forward(
@@ -97,7 +99,7 @@ class OMatGEncoder(Encoder):
 
         Args:
             x: OMatG's batch: ``species`` (N,) 0 (mask) to 100, ``pos`` (N, 3) fractional, ``cell``
-                (B, 3, 3) rows in Angstrom, ``n_atoms`` (B,).
+                (B, 3, 3) rows in Angstrom, ``n_atoms`` (B,); with ``batch`` (N,), it is checked.
             t: Time embedding, (B, latent_dim).
             prop: Property embedding, (B, prop_embed_dim).
             **options: Not used.
@@ -105,6 +107,9 @@ class OMatGEncoder(Encoder):
         Returns:
             ``species_b``, ``species_eta`` (N, 100), ``pos_b``, ``pos_eta`` (N, 3), ``cell_b``,
             ``cell_eta`` (B, 3, 3).
+
+        Raises:
+            ValueError: If the atoms of a crystal do not stand together.
         """
         inputs = self._convert_inputs(x, **options)
         return self._convert_outputs(self._forward(*inputs, t, prop, **options), **options)

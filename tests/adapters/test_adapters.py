@@ -63,6 +63,8 @@ def test_diffcsp_generation_and_csp(generator):
         torch.testing.assert_close(a, b)
     energy = DiffCSPDecoder(latent_dim=256, pred_scalar=True, smooth=True, **SMALL)
     assert energy(time, types, frac, lattice, SIZES, BATCH).shape == (3, 1)
+    with pytest.raises(ValueError, match="stand together"):
+        energy(time, types, frac, lattice, SIZES, BATCH.flip(0))
 
 
 def test_diffcsp_coordinates_are_minus_the_score(generator):
@@ -164,6 +166,9 @@ def test_omatg(generator):
     torch.testing.assert_close(turned.cell_b, out.cell_b @ turn, rtol=1e-3, atol=1e-5)
     sum(v.square().sum() for v in out.to_dict().values()).backward()
     assert all(p.grad is not None for p in encoder.parameters())
+    x.batch = BATCH.flip(0)
+    with pytest.raises(ValueError, match="stand together"):
+        encoder(x, time, prop)
 
 
 def test_plain_pyg(generator):
