@@ -6,7 +6,6 @@ evaluations, and is repeated with several seeds.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -235,7 +234,6 @@ class _Benchmark:
             seed=self.settings.seed,
             task="design",
             settings={
-                "command": " ".join(sys.argv),
                 "wanted": [str(objective) for objective in self.objectives],
                 "oracle": getattr(self.oracle, "title", self.oracle.identity),
                 "known_at_start": words,

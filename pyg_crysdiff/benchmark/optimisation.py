@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import platform
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -257,7 +256,6 @@ class _Run:
             seed=self.settings.seed,
             task="optimisation",
             settings={
-                "command": " ".join(sys.argv),
                 "property": self.property,
                 "target": self.target,
                 "thresholds": self.protocol.named_thresholds(),

@@ -7,7 +7,6 @@ systems of the samples, relaxed likewise.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -195,7 +194,6 @@ class _Leaderboard:
 
     def _results(self, rows: list[Row], protocol: Protocol, hulls: dict[str, Path]) -> Results:
         said: dict[str, Any] = {
-            "command": " ".join(sys.argv),
             "judges": [judge.title for judge in self.sun.potentials],
             "relaxation": self.sun.relax.key,
             "hulls": {name: _hull_facts(path) for name, path in hulls.items()},

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyg_crysdiff.cli.data_options import add_data_options, data_options
+from pyg_crysdiff.cli.earlier import put_aside
 from pyg_crysdiff.cli.ending import say
 from pyg_crysdiff.cli.numbers import count, finite, positive, seed, whole
 from pyg_crysdiff.cli.samples import (
@@ -120,6 +121,7 @@ def run(args: argparse.Namespace) -> None:
         if args.shard is not None:
             relax_part(args, files, protocol)
         else:
+            put_aside(args.out, files)
             _score(args, files, protocol, facts)
 
 
@@ -178,6 +180,8 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     cutoffs = dict(reference_set.coverage_cutoffs) if reference_set is not None else {}
     if args.cutoffs:
         cutoffs = {"given": tuple(args.cutoffs)}
+    elif args.reference and not cutoffs and not args.no_coverage:
+        say(f"COV is left out: no cut-offs are known for {args.reference}; name them (--cutoffs)")
     protocol = Protocol(
         task=args.task,
         reference=reference,

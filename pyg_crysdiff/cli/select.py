@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pyg_crysdiff.cli.data_options import add_data_options, data_options
 from pyg_crysdiff.cli.ending import say
 from pyg_crysdiff.cli.known import known_crystals
 from pyg_crysdiff.cli.numbers import count, finite, whole
 from pyg_crysdiff.cli.samples import read_samples
-
-if TYPE_CHECKING:
-    pass
 
 EXAMPLE = """examples:
   crysdiff select samples/samples.extxyz -n 100 --predictor predictor.safetensors --target -3.5
@@ -76,6 +72,8 @@ def run(args: argparse.Namespace) -> None:
     write_extxyz(crystals, args.out / "selected.extxyz")
     cifs = args.out / "cif"
     cifs.mkdir(exist_ok=True)
+    for stale in cifs.glob("[0-9][0-9][0-9][0-9][0-9].cif"):  # of an earlier, longer selection
+        stale.unlink()
     for index, crystal in enumerate(crystals):
         write_text(cifs / f"{index:05d}.cif", crystal_to_cif(crystal))
     table = pd.DataFrame(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import platform
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -12,6 +14,10 @@ from typing import Any, Literal
 import pyg_crysdiff
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.storage import read_json, write_json
+
+
+# Values depend on them: verdicts of validity and matching, fingerprints, space groups.
+_PACKAGES = ("torch", "numpy", "pymatgen", "matminer", "smact", "spglib")
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Results:
         rows: Measured and published rows.
         definitions: Metric key to its definition and source, for every key in ``rows``.
         settings: Command line, property, target, thresholds, evaluator with its held-out MAE,
-            versions, hardware, wall times.
+            versions of Python and of the packages on which values depend, wall times.
     """
 
     dataset: str
@@ -99,7 +105,7 @@ class Results:
         task: str,
         settings: Mapping[str, Any],
     ) -> Results:
-        """Put rows together with the definition of every metric in them and the versions in use.
+        """Put rows together with the definition of every metric, the command and the versions.
 
         Args:
             rows: Measured and published rows.
@@ -113,9 +119,14 @@ class Results:
             KeyError: If a metric has no definition.
         """
         keys = dict.fromkeys(key for row in rows for key in row.metrics)
-        versions = {"version": pyg_crysdiff.__version__, "torch": version("torch")}
+        known = {
+            "command": " ".join(sys.argv),
+            "version": pyg_crysdiff.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in _PACKAGES},
+        }
         definitions = {key: definition(key) for key in keys}
-        return cls(dataset, split, seed, task, list(rows), definitions, {**settings, **versions})
+        return cls(dataset, split, seed, task, list(rows), definitions, {**settings, **known})
 
     def save(self, path: str | Path) -> None:
         """Write the results as JSON; NaN and infinities become ``null``."""

@@ -153,6 +153,28 @@ def test_the_engine_of_a_command_is_told_and_changes_no_result(tmp_path, capsys,
     assert tables[0] == tables[1]
 
 
+def test_results_of_other_files_are_put_aside(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    crystals = load_dataset("demo", "test").crystals()[:3]
+    for name in ("a/samples.extxyz", "b/samples.extxyz"):
+        Path(name).parent.mkdir()
+        write_extxyz(crystals[: 2 if name[0] == "a" else 3], name)
+    Path("scores").mkdir()
+    Path("scores/own.csv").write_text("mine")
+    words = ["--bootstrap", "0", "--workers", "0"]
+    tables = {}
+    for name in ("a", "b", "b"):  # the same file again stays in its place
+        main(["evaluate", f"{name}/samples.extxyz", *words])
+        tables[name] = Path("scores/samples.extxyz.csv").read_bytes()
+    assert "they are in scores/earlier-1 now" in capsys.readouterr().out
+    assert tables["a"] != tables["b"]
+    assert Path("scores/earlier-1/samples.extxyz.csv").read_bytes() == tables["a"]
+    results = json.loads(Path("scores/earlier-1/results.json").read_text())
+    assert [row["source"] for row in results["rows"]] == ["a/samples.extxyz"]
+    assert {"command", "python", "torch", "smact", "pymatgen"} <= set(results["settings"])
+    assert sorted(p.name for p in Path("scores").glob("*[!k]"))[:2] == ["earlier-1", "own.csv"]
+
+
 def test_training_and_sampling_import_neither_matminer_nor_smact():
     code = (
         "import sys, pyg_crysdiff.training, pyg_crysdiff.sampling, pyg_crysdiff.data\n"
@@ -230,6 +252,9 @@ def test_export_sample_select(tmp_path, capsys):
     assert len(read_crystals(chosen / "selected.extxyz")) == len(table) >= 4
     assert len(list((chosen / "cif").glob("*.cif"))) == len(table)
     assert set(table["file"]) <= set(map(str, select[1:3]))
+    assert len(list((chosen / "cif").iterdir())) == len(table)
+    main([*select[:3], "-n", "2", *select[5:]])  # no files of the longer selection stay
+    assert sorted(p.name for p in (chosen / "cif").iterdir()) == ["00000.cif", "00001.cif"]
     assert "crystals meet the conditions" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main([*select[:2], *select[3:], "--new-to", select[1]])
