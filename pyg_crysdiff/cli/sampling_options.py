@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyg_crysdiff.cli.numbers import count, finite, share, whole, whole_range
 from pyg_crysdiff.cli.samples import read_samples
+
+if TYPE_CHECKING:
+    from pyg_crysdiff.data import Crystal
 
 
 def add_sampler(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +56,10 @@ def add_control(parser: argparse.ArgumentParser) -> None:
     add("--charge-neutral", action="store_true", help="compositions that are valid under SMACT")
     add("--num-elements", type=whole_range, metavar="2-3", help="number of different elements")
     add("--template", type=Path, help="structure file whose first crystal is kept in part")
-    add("--keep-sites", metavar="0-3,7", help="sites of the template, from 0 (default: all)")
+    add(
+        "--keep-sites", metavar="0-3,7",
+        help="sites of the template from 0, in the order of its file (default: all)",
+    )  # fmt: skip
     add(
         "--keep", default="coordinates,species,lattice",
         help="what of the template is kept (default: %(default)s)",
@@ -77,16 +84,12 @@ def control_of(args: argparse.Namespace) -> Any:
     Raises:
         ValueError: If the template cannot be read, or sites are named without one.
     """
-    from pyg_crysdiff.data import Crystal  # noqa: PLC0415
     from pyg_crysdiff.sampling import Control, Template  # noqa: PLC0415
 
     template = None
     if args.template is not None:
-        crystal = read_samples(args.template)[0]
-        if not isinstance(crystal, Crystal):
-            raise ValueError(f"cannot read the template {args.template}: {crystal.reason}")
         keep: Any = _list(args.keep)
-        template = Template(crystal, _sites(args.keep_sites), keep)
+        template = Template(_first_crystal(args.template), _sites(args.keep_sites), keep)
     elif args.keep_sites is not None:
         raise ValueError("--keep-sites belongs to a --template")
     return Control(
@@ -101,6 +104,30 @@ def control_of(args: argparse.Namespace) -> Any:
     )
 
 
+def _first_crystal(path: Path) -> Crystal:
+    """Read a template: its atoms stay in the order of the file, by which sites are counted.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    from pyg_crysdiff.data import Crystal  # noqa: PLC0415
+    from pyg_crysdiff.data.formats.cif import cif_crystal  # noqa: PLC0415
+    from pyg_crysdiff.data.streams import stream_entries  # noqa: PLC0415
+    from pyg_crysdiff.storage import user_path  # noqa: PLC0415
+
+    crystal = read_samples(path)[0]
+    if not isinstance(crystal, Crystal):
+        raise ValueError(f"cannot read the template {path}: {crystal.reason}")
+    if path.suffix.lower() in (".pt", ".pth") and not path.is_dir():
+        return crystal
+    entry = next(stream_entries(user_path(path)))
+    if entry.fmt != "cif":
+        return crystal
+    with warnings.catch_warnings():  # read_samples has said them
+        warnings.simplefilter("ignore")
+        return cif_crystal(entry.text, as_listed=True)  # sorted where crystals are compared
+
+
 def _list(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
@@ -112,9 +139,16 @@ def _sites(text: str | None) -> tuple[int, ...] | None:
     try:
         for part in _list(text):
             low, dash, high = part.partition("-")
-            sites += range(int(low), int(high) + 1) if dash else [int(low)]
+            some = range(int(low), int(high) + 1) if dash else [int(low)]
+            if not some:
+                raise ValueError("a range that ends before it starts")
+            sites += some
     except ValueError:
-        raise ValueError(f"--keep-sites must look like 0-3,7, got {text!r}") from None
+        sites = []
+    if not sites:
+        raise ValueError(
+            f"--keep-sites must look like 0-3,7 (the lower number first), got {text!r}"
+        )
     return tuple(sites)
 
 

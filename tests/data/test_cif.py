@@ -178,6 +178,30 @@ def test_occupancies_and_hydrogens(tag, value, reason):
 
 
 @pytest.mark.parametrize(
+    ("columns", "values", "reason"),
+    [
+        (["_atom_site_calc_flag"], ["d", "dum"], "site Cl1 is a dummy"),
+        (["_atom_site_calc_flag"], ["Dum", "calc"], "site Na1 is a dummy"),
+        (["_atom_site_disorder_group"], ["1", "2"], "disordered.*groups 1 and 2"),
+        (["_atom_site_disorder_group"], [".", "-1"], "disordered.*group -1"),
+        (["_atom_site_occupancy", "_atom_site_disorder_group"], ["1 1", "1 2"], "disordered"),
+        (["_atom_site_calc_flag"], ["calc", "."], None),
+        (["_atom_site_disorder_group"], ["1", "."], None),
+        (["_atom_site_disorder_group"], ["1", "1"], None),
+        (["_atom_site_disorder_assembly", "_atom_site_disorder_group"], ["A 1", "B 2"], None),
+    ],
+)
+def test_sites_that_are_no_atoms_or_only_perhaps(columns, values, reason):
+    sites = [f"{site} {value}" for site, value in zip(SALT, values, strict=True)]
+    text = cif(sites, more=group("P 1"), columns=columns)
+    if reason is None:
+        assert formula(text) == {"Na": 1, "Cl": 1}
+    else:
+        with pytest.raises(ValueError, match=reason):
+            cif_crystal(text)
+
+
+@pytest.mark.parametrize(
     ("site", "found"),
     [
         ("Na1 NA 0 0 0", "Na"), ("D1 D 0 0 0", "H"), ("T1 T 0 0 0", "H"), ("x Fe3+ 0 0 0", "Fe"),
@@ -246,6 +270,60 @@ def test_all_atoms_in_p1_with_the_name_of_the_group_are_read_as_listed():
         [(0, 0, 0), (.5, .5, 0), (.5, 0, .5), (0, .5, .51)])]  # fmt: skip
     more = group("F m -3 m") + "\nloop_\n_symmetry_equiv_pos_as_xyz\n'x, y, z'"
     assert formula(cif(sites, more=more)) == {"Cu": 4}
+
+
+HALL = "_symmetry_space_group_name_Hall"
+NUMBER = "_symmetry_Int_Tables_number"
+FCC = [f"Cu{i} Cu {p}" for i, p in enumerate(["0 0 0", ".5 .5 0", ".5 0 .5", "0 .5 .51"])]
+
+
+@pytest.mark.parametrize(
+    ("more", "sites"),
+    [
+        (f"{NUMBER} 2\n{group('P 1')}", ["C1 C .1 .2 .3", "O1 O .5 .5 .5"]),
+        (f"{HALL} '-P 1'\n{group('P 1')}", ["C1 C .1 .2 .3"]),
+        (f"{HALL} 'P 1'\n{NUMBER} 2", ["C1 C .1 .2 .3"]),
+        (f"{NUMBER} 225\n{group('P 1')}", FCC[:3]),
+        (f"{NUMBER} 1\n{group('F m -3 m')}", FCC[:1]),
+        (f"{NUMBER} 16\n{group('P 4')}", ["C1 C 0 0 0"]),  # as large as each other
+        (f"{HALL} '-P 2ac 2n'\n{group('P b n m')}\n{NUMBER} 62", ["C1 C .1 .2 .3"]),
+    ],
+)
+def test_space_groups_that_contradict_each_other_are_refused(more, sites):
+    with pytest.raises(ValueError, match="contradict each other"):
+        cif_crystal(cif(sites, more=more))
+
+
+@pytest.mark.parametrize(
+    ("more", "sites", "count"),
+    [
+        (f"{NUMBER} 225\n{group('P 1')}", FCC, 4),
+        (f"{HALL} '-F 4 2 3'\n{group('P 1')}\n{NUMBER} 225", FCC, 4),
+        (f"{NUMBER} 2\n{group('P 1')}", ["C1 C .1 .2 .3", "C2 C .9 .8 .7"], 2),
+        (f"{NUMBER} 0\n{group('P -1')}", ["C1 C .1 .2 .3"], 2),
+        (f"{NUMBER} 2\n{group('P 1')}\nloop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n-x,-y,-z",
+         ["C1 C .1 .2 .3"], 2),
+        (f"{HALL} '-P 2ac 2n'\n{group('P n m a')}\n{NUMBER} 62", ["C1 C .1 .2 .3"], 8),
+        (f"{HALL} 'rubbish'\n{group('P -1')}\n{NUMBER} 2", ["C1 C .1 .2 .3"], 2),
+    ],
+)  # fmt: skip
+def test_all_atoms_beside_another_number_and_what_agrees_are_read(more, sites, count):
+    assert len(cif_crystal(cif(sites, more=more))) == count
+
+
+def test_a_primitive_cell_may_name_the_group_of_the_conventional_one():
+    text = cif(["Cu1 Cu 0 0 0"], (2.5, 2.5, 2.5, 60, 60, 60), f"{NUMBER} 225\n{group('P 1')}")
+    with pytest.warns(UserWarning, match=r"contradict each other.*P 1 was taken"):
+        assert len(cif_crystal(text)) == 1
+
+
+def test_atoms_come_as_listed_where_they_are_counted():
+    sites = ["O1 O .5 .5 .1", "O2 O .5 0 .5", "Ti1 Ti .5 .5 .5", "Sr1 Sr 0 0 0"]
+    text = cif(sites, more=group("P -1"))
+    assert cif_crystal(text).atomic_numbers.tolist() == [38, 22, 8, 8, 8]
+    found = cif_crystal(text, as_listed=True)
+    assert found.atomic_numbers.tolist() == [8, 8, 8, 22, 38]
+    assert found.frac_coords[:, 2] == pytest.approx([0.1, 0.9, 0.5, 0.5, 0])
 
 
 @pytest.mark.parametrize("symprec", [None, 0.01])

@@ -181,7 +181,7 @@ def test_counts_that_do_not_add_up(crystals, tmp_path):
         read_crystals(tmp_path / "s.pt")
 
 
-def test_several_evaluations(crystals, tmp_path):
+def test_several_evaluations(crystals, tmp_path, caplog):
     save_cdvae(crystals, tmp_path / "s.pt")
     content = torch.load(tmp_path / "s.pt", weights_only=True)
     two = {k: torch.cat([v, v]) for k, v in content.items() if torch.is_tensor(v)}
@@ -193,3 +193,29 @@ def test_several_evaluations(crystals, tmp_path):
     )
     with pytest.raises(ValueError, match="2 evaluations"):
         read_crystals(tmp_path / "two.pt", evaluation=2)
+    assert "evaluations" not in caplog.text
+    read_crystals(tmp_path / "s.pt")
+    assert "evaluations" not in caplog.text
+    first = read_crystals(tmp_path / "two.pt")
+    np.testing.assert_allclose(first[0].parameters()[0], crystals[0].parameters()[0], rtol=1e-5)
+    assert "two.pt holds 2 evaluations; number 0 was read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("lengths", -4.0, "a cell length must be above zero"),
+        ("lengths", 0.0, "a cell length must be above zero"),
+        ("angles", -90.0, "between 0 and 180"),
+        ("angles", 180.0, "between 0 and 180"),
+        ("lengths", float("nan"), "not finite"),
+    ],
+)
+def test_cells_of_a_tensor_file_that_are_none(key, value, reason, crystals, tmp_path):
+    save_cdvae(crystals, tmp_path / "s.pt")
+    content = torch.load(tmp_path / "s.pt", weights_only=True)
+    content[key][0, 1, 2] = value
+    torch.save(content, tmp_path / "s.pt")
+    found = read_crystals(tmp_path / "s.pt")
+    assert [isinstance(f, BrokenEntry) for f in found] == [False, True, False]
+    assert reason in found[1].reason

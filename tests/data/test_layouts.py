@@ -13,7 +13,7 @@ import torch
 from torch_geometric.data import Batch, HeteroData
 
 from pyg_crysdiff.data import BrokenEntry, read_crystals
-from pyg_crysdiff.data.parsing import read_entries
+from pyg_crysdiff.data.parsing import convert_entries, read_entries
 from pyg_crysdiff.data.writers import save_cdvae
 from tests.conftest import make_crystal
 
@@ -67,6 +67,56 @@ def in_numpy(structure):
 def test_other_layouts(layout, dicts, tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(layout(dicts)))
     assert [len(c) for c in read_crystals(tmp_path / "a.json")] == [3, 1, 5]
+
+
+def properties_of(path, name):
+    """Values of a property by name of the crystal, and why the others are none."""
+    read = read_entries(path)
+    found, broken = convert_entries(read.entries, num_workers=0, progress=False)
+    return {c.info["material_id"]: c.info[name] for c in found}, [b.reason for b in broken]
+
+
+def test_columns_whose_keys_stand_in_another_order_go_together(dicts, tmp_path, caplog):
+    content = {
+        "structure": {"x": dicts[0], "y": dicts[1]},
+        "e": {"y": 2.0, "x": 1.0},
+        "part": {"x": 5.0},
+        "source": "somewhere",
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert properties_of(tmp_path / "a.json", "e") == ({"x": 1.0, "y": 2.0}, [])
+    assert "'part', 'source' left out: not a value for each of the 2" in caplog.text
+
+
+@pytest.mark.parametrize("value", ["1e400", "-Infinity", "Infinity", "9" * 400])
+def test_infinite_properties_in_json_break_their_entry(value, dicts, tmp_path):
+    one, two = json.dumps(dicts[0]), json.dumps(dicts[1])
+    text = f'{{"a": {{"structure": {one}, "e": {value}}}, "b": {{"structure": {two}, "e": NaN}}}}'
+    (tmp_path / "a.json").write_text(text)
+    found, reasons = properties_of(tmp_path / "a.json", "e")
+    assert list(found) == ["b"]
+    assert np.isnan(found["b"])
+    assert len(reasons) == 1
+    assert "property 'e' is" in reasons[0]
+    assert "inf" in reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [([1.5, "2,5"], "'e' ('2,5')"), (["1.5", "2"], "'e' ('1.5')"), (["metal", "oxide"], None),
+     ([1.5, None], None), ([1.5, True], None)],
+)  # fmt: skip
+def test_texts_in_the_place_of_numbers_are_said(values, said, dicts, tmp_path, caplog):
+    rows = [
+        {"structure": d, "e": v, "id": "7", "formula": "X"}
+        for d, v in zip(dicts, values, strict=False)
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    assert len(read_crystals(tmp_path / "a.json")) == 2
+    if said is None:
+        assert "texts" not in caplog.text
+    else:
+        assert f"not read as properties: {said}; write numbers" in caplog.text
 
 
 @pytest.mark.parametrize("layout", [lambda s: s, lambda s: {"structure": s, "e": 1.0}])

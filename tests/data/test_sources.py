@@ -257,7 +257,13 @@ CELL = 'Lattice="4 0 0 0 4 0 0 0 4"'
         ("POSCAR", "x\n1\n4 0 0\n0 4 0\n0 0 4\nH\n1\nDirect\n0 0 0\n.5 0 0\n", "2 lines of"),
         ("POSCAR", "x\n1\n4 0 0\n0 4 0\n0 0 4\nH\n3\nDirect\n0 0 0\n.5 0 0\n", "2 lines of"),
         ("POSCAR", "x\n1\n4 0 0\n0 4 0\n0 0 4\nH\n2\n0 0 0\n.5 0 0\n", "Direct or Cartesian"),
-        ("POSCAR", "x\n1 1 1\n4 0 0\n0 4 0\n0 0 4\nH\n1\nDirect\n0 0 0\n", "scaling factor"),
+        ("POSCAR", "x\n1 1\n4 0 0\n0 4 0\n0 0 4\nH\n1\nDirect\n0 0 0\n", "scaling factor"),
+        ("POSCAR", "x\n1 -1 1\n4 0 0\n0 4 0\n0 0 4\nH\n1\nDirect\n0 0 0\n", "none of three"),
+        ("POSCAR", "x\n0\n4 0 0\n0 4 0\n0 0 4\nH\n1\nDirect\n0 0 0\n", "0 makes no cell"),
+        ("POSCAR", "x\n-9\n4 0 0\n8 0 0\n0 0 4\nH\n1\nCartesian\n0 0 0\n", "span no cell"),
+        ("a.extxyz", f"1\n{CELL} Properties=species:S:1:frac:R:3\nH 0 0 0\n", "one column pos"),
+        ("a.extxyz", f"1\n{CELL} Properties=species:S:1:pos:R:2\nH 0 0\n", "one column pos"),
+        ("a.extxyz", f"1\n{CELL} Properties=species:S:1\nH\n", "its columns are species (1)"),
     ],
 )
 def test_species_and_counts(name, text, reason, tmp_path):
@@ -265,6 +271,32 @@ def test_species_and_counts(name, text, reason, tmp_path):
     (found,) = read_crystals(tmp_path / name)
     assert isinstance(found, BrokenEntry)
     assert reason in found.reason
+
+
+@pytest.mark.parametrize("name", ["pos", "positions"])
+def test_positions_of_extended_xyz(name, tmp_path):
+    text = f"2\n{CELL} Properties=species:S:1:{name}:R:3:frac:R:3\nH 1 2 3 9 9 9\nH 0 0 0 9 9 9\n"
+    (tmp_path / "a.extxyz").write_text(text)
+    (found,) = read_crystals(tmp_path / "a.extxyz")
+    np.testing.assert_allclose(found.frac_coords, [[0.25, 0.5, 0.75], [0, 0, 0]], atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["Direct", "Cartesian", "Selective\nCartesian", "  kart"])
+@pytest.mark.parametrize("scale", ["2", "-96", "2 3 .5", "1 1 1"])
+def test_scaling_factors_of_poscar(mode, scale, tmp_path):
+    """As ASE reads them: a factor, a volume, or a factor for each of x, y and z."""
+    import ase.io
+
+    text = f"x\n{scale}\n2 0 0\n1 3 0\n0 .5 2\nNa Cl\n1 1\n{mode}\n0 0 0 T T T\n.3 .2 .1 F T T\n"
+    (tmp_path / "POSCAR").write_text(text)
+    (found,) = read_crystals(tmp_path / "POSCAR")
+    known = ase.io.read(io.StringIO(text), format="vasp")
+    np.testing.assert_allclose(found.lattice, known.cell.array, rtol=1e-12)
+    np.testing.assert_allclose(
+        found.frac_coords, known.get_scaled_positions(wrap=False), atol=1e-12
+    )
+    if scale == "-96":
+        assert found.volume == pytest.approx(96)
 
 
 @pytest.mark.parametrize("symbol", ["D", "T", "H1+"])

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from collections import Counter
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.formats.cif_sites import SAME_PLACE, listed_sites, number
 from pyg_crysdiff.data.formats.cif_text import Block, read_block, split_blocks
 from pyg_crysdiff.data.formats.orbits import orbit
-from pyg_crysdiff.data.formats.species import (
-    MOST_ATOMS,
-    atomic_number,
-    check_species,
-    number_of_label,
-    symbol_of,
-)
+from pyg_crysdiff.data.formats.species import MOST_ATOMS, atomic_number, check_species, symbol_of
 from pyg_crysdiff.data.formats.symmetry import symmetry_operations
 
-_NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)(?:\(\d*\))?")
 _ELEMENT = re.compile(r"([A-Z][a-z]?)(\d*\.?\d*)")
-_SAME_PLACE = 1e-4  # difference of fractional coordinates, as in pymatgen
-_FULL = 1e-3  # how far from 1 an occupancy is still full
 _THINNEST = 0.01  # Angstrom between two faces of the cell, as in pymatgen
 
 
-@dataclass
-class _Sites:
-    """The listed sites: labels, atomic numbers (n,), fractional coordinates (n, 3)."""
-
-    labels: list[str]
-    numbers: NDArray[np.int64]
-    frac_coords: NDArray[np.float64]
-
-
-def cif_crystal(text: str) -> Crystal:
+def cif_crystal(text: str, *, as_listed: bool = False) -> Crystal:
     """Read the one structure of a CIF text.
 
     Cell parameters, sites and symmetry operations are taken as they are stated. Operations that
@@ -47,10 +28,15 @@ def cif_crystal(text: str) -> Crystal:
     in the setting that is named or that fits the cell. Coordinates within 1e-4 of 1/3 and 2/3 are
     these; atoms come in the order of their electronegativity (both as pymatgen does).
 
+    Args:
+        text: The text.
+        as_listed: Leave the atoms in the order of the sites in the text instead, the images of a
+            site one after the other.
+
     Raises:
         ValueError: If something is missing, ambiguous or contradicts another thing that the block
             states: the cell and the symmetry, the atoms and the formula, two sites in one place,
-            occupancies that are not full, implicit hydrogens. The message names it.
+            occupancies that are not full, dummies, implicit hydrogens. The message names it.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")  # a comment ends with its line
     blocks = [b for b in map(read_block, split_blocks(text)) if b.holds_atoms]
@@ -60,48 +46,38 @@ def cif_crystal(text: str) -> Crystal:
     block = blocks[0]
     lattice = _lattice(block)
     formula = stated_formula(block)
-    sites = _listed_sites(block, formula)
+    sites = listed_sites(block, formula)
     rotations, shifts = symmetry_operations(
         block, lattice, sites.frac_coords, sites.numbers, _atom_counts(block, formula)
     )
     if len(sites.labels) * len(rotations) > 10 * MOST_ATOMS:
         raise ValueError(f"{len(sites.labels)} sites and {len(rotations)} operations are too many")
     numbers, frac = [], []
-    for label, number, place in zip(sites.labels, sites.numbers, sites.frac_coords, strict=True):
+    for label, z, place in zip(sites.labels, sites.numbers, sites.frac_coords, strict=True):
         images = orbit(place, rotations, shifts, lattice)
         if len(rotations) % len(images):
             raise ValueError(f"site {label} lies too near its images to tell them apart")
-        numbers += [int(number)] * len(images)
+        numbers += [int(z)] * len(images)
         frac.append(images)
     coords = np.concatenate(frac)
     check_species(numbers)
     _check_places(coords, [s for s, f in zip(sites.labels, frac, strict=True) for _ in f])
     _check_formula(block, formula, numbers)
-    return _sorted_crystal(lattice, numbers, coords)
+    return _crystal(lattice, numbers, coords, as_listed)
 
 
-def _sorted_crystal(
-    lattice: NDArray[np.float64], numbers: list[int], coords: NDArray[np.float64]
+def _crystal(
+    lattice: NDArray[np.float64], numbers: list[int], coords: NDArray[np.float64], as_listed: bool
 ) -> Crystal:
     from pymatgen.core import Composition, Element, Lattice, Structure  # noqa: PLC0415
 
     elements = [Element.from_Z(z) for z in numbers]
-    ranks = {e: Composition({e: 1}) for e in set(elements)}
-    order = sorted(range(len(numbers)), key=lambda i: ranks[elements[i]])
+    order = list(range(len(numbers)))
+    if not as_listed:
+        ranks = {e: Composition({e: 1}) for e in set(elements)}
+        order.sort(key=lambda i: ranks[elements[i]])
     structure = Structure(Lattice(lattice), [elements[i] for i in order], coords[order])
-    return Crystal.from_structure(structure.get_sorted_structure())
-
-
-def number(text: str, what: str) -> float:
-    """Return a number without its uncertainty.
-
-    Raises:
-        ValueError: If it is unknown (``.``, ``?``) or none.
-    """
-    found = _NUMBER.fullmatch(text.strip())
-    if found is None or not math.isfinite(float(found[1])):
-        raise ValueError(f"{what} is {text.strip()[:40]!r}, not a number")
-    return float(found[1])
+    return Crystal.from_structure(structure if as_listed else structure.get_sorted_structure())
 
 
 def _lattice(block: Block) -> NDArray[np.float64]:
@@ -127,70 +103,11 @@ def _lattice(block: Block) -> NDArray[np.float64]:
     return np.array(lattice.matrix)
 
 
-def _listed_sites(block: Block, formula: Counter[str] | None) -> _Sites:
-    columns = [block.column(f"_atom_site_fract_{axis}") for axis in "xyz"]
-    if any(column is None for column in columns):
-        if block.column("_atom_site_cartn_x"):
-            raise ValueError(
-                "the sites have Cartesian coordinates only; save them as fractional coordinates "
-                "(_atom_site_fract_x, _y, _z)"
-            )
-        raise ValueError("the sites have no fractional coordinates (_atom_site_fract_x, _y, _z)")
-    count = len(columns[0] or ())
-    if count == 0:
-        raise ValueError("the loop of atom sites has no rows: no atoms")
-    labels = block.column("_atom_site_label") or block.column("_atom_site_type_symbol")
-    symbols = block.column("_atom_site_type_symbol")
-    if labels is None or any(len(c or ()) != count for c in (*columns, labels, symbols or labels)):
-        raise ValueError("the atom sites have no labels, or stand in loops of different lengths")
-    _check_occupancies(block, labels)
-    _check_hydrogens(block, labels)
-    numbers = [
-        _number_of(label, symbols[i] if symbols else "", formula) for i, label in enumerate(labels)
-    ]
-    coords = [
-        [_coordinate((column or [])[i], labels[i]) for column in columns] for i in range(count)
-    ]
-    return _Sites(labels, np.array(numbers), np.array(coords))
-
-
-def _number_of(label: str, symbol: str, formula: Counter[str] | None) -> int:
-    if symbol.strip() in ("", ".", "?"):
-        return number_of_label(label, formula or ())
-    return atomic_number(symbol)
-
-
-def _coordinate(text: str, label: str) -> float:
-    value = number(text, f"a coordinate of site {label}")
-    for ideal in (1 / 3, 2 / 3):
-        if math.isclose(value / ideal, 1, abs_tol=_SAME_PLACE, rel_tol=0):
-            return ideal
-    return value
-
-
-def _check_occupancies(block: Block, labels: list[str]) -> None:
-    """An occupancy that is not stated (``.``, ``?``) is 1, as the dictionary of CIF says."""
-    for label, text in zip(labels, block.column("_atom_site_occupancy") or (), strict=False):
-        if text.strip() in (".", "?"):
-            continue
-        value = number(text, f"the occupancy of site {label}")
-        if abs(value - 1) > _FULL:
-            raise ValueError(f"disordered: the occupancy of site {label} is {value:g}, not 1")
-
-
-def _check_hydrogens(block: Block, labels: list[str]) -> None:
-    for label, text in zip(
-        labels, block.column("_atom_site_attached_hydrogens") or (), strict=False
-    ):
-        if text.strip() not in (".", "?", "0"):
-            raise ValueError(f"site {label} has {text} implicit hydrogens without coordinates")
-
-
 def _check_places(coords: NDArray[np.float64], labels: list[str]) -> None:
     from scipy.spatial import cKDTree  # noqa: PLC0415
 
     inside = coords % 1.0 % 1.0
-    pairs = cKDTree(inside, boxsize=1.0).query_pairs(_SAME_PLACE, p=np.inf)
+    pairs = cKDTree(inside, boxsize=1.0).query_pairs(SAME_PLACE, p=np.inf)
     if pairs:
         i, j = min(pairs)
         raise ValueError(f"sites {labels[i]} and {labels[j]} overlap: they lie in the same place")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from collections.abc import Iterable, Iterator
 from io import StringIO
 from itertools import islice
@@ -13,6 +15,10 @@ import numpy as np
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.formats.species import MOST_ATOMS, atomic_number, check_species, symbol_of
 from pyg_crysdiff.data.texts import lines_of
+
+_PLACES = ("pos", "positions")
+# What may be meant as a number, but is none: 1.0D+02 of Fortran, 5%, 1,5.
+_NEARLY_NUMBER = re.compile(r"[+-]?\d[\d.,]*([eEdD][+-]?\d+)?\s*%?")
 
 
 def split_frames(text: str, name: str) -> list[str]:
@@ -49,9 +55,11 @@ def frames_of(lines: Iterable[str], name: str) -> Iterator[str]:
 def frame_crystal(frame: str) -> Crystal:
     """Read one frame.
 
+    A fact of the comment line that is nearly a number (``5%``) comes as a Python warning.
+
     Raises:
-        ValueError: If lines are missing, a species is no element, or the frame is not periodic
-            in three dimensions.
+        ValueError: If lines are missing, a species is no element, there are no Cartesian
+            positions, or the frame is not periodic in three dimensions.
     """
     from ase import Atoms  # noqa: PLC0415
     from ase.io import read  # noqa: PLC0415
@@ -65,6 +73,7 @@ def frame_crystal(frame: str) -> Crystal:
     facts = _facts(lines[1])
     if "Lattice" not in facts:
         raise ValueError("not periodic: the frame has no Lattice")
+    _warn_of_words(facts)
     lines[2:] = _with_elements(lines[2:], str(facts.get("Properties", "species:S:1:pos:R:3")))
     atoms = read(StringIO("\n".join(lines) + "\n"), format="extxyz", index=0)
     assert isinstance(atoms, Atoms)
@@ -79,7 +88,10 @@ def frame_crystal(frame: str) -> Crystal:
 
 
 def frame_properties(frame: str) -> dict[str, float]:
-    """Return the numbers in a frame's comment line, which are properties of the crystal."""
+    """Return the numbers in a frame's comment line, which are properties of the crystal.
+
+    An infinite one is among them, so that what takes properties can refuse it; NaN is a gap.
+    """
     lines = lines_of(frame)
     facts = _facts(lines[1]) if len(lines) > 1 else {}
     return {
@@ -87,8 +99,18 @@ def frame_properties(frame: str) -> dict[str, float]:
         for key, value in facts.items()
         if isinstance(value, int | float | np.integer | np.floating)
         and not isinstance(value, bool)
-        and math.isfinite(value)
+        and not math.isnan(value)
     }
+
+
+def _warn_of_words(facts: dict[str, Any]) -> None:
+    """Say which fact is no property although it looks like a number."""
+    for key, value in facts.items():
+        # Of 1,5 ASE makes the two numbers 1 and 5.
+        pair = isinstance(value, np.ndarray) and value.shape == (2,) and value.dtype.kind in "iu"
+        shown = ",".join(map(str, value)) if pair else value
+        if isinstance(shown, str) and _NEARLY_NUMBER.fullmatch(shown):
+            warnings.warn(f"{key} is {shown!r}, not a number, and is not read", stacklevel=2)
 
 
 def _facts(comment: str) -> dict[str, Any]:
@@ -111,6 +133,7 @@ def _with_elements(lines: list[str], properties: str) -> list[str]:
     if short := next((row for row in words if len(row) < width), None):
         raise ValueError(f"an atom has {len(short)} words, but Properties says {width}")
     names = list(columns)
+    _check_places(columns)
     symbol = next((n for n in names if n.lower() in ("species", "symbols", "element")), None)
     if symbol is None:
         return lines
@@ -118,6 +141,17 @@ def _with_elements(lines: list[str], properties: str) -> list[str]:
     for row in words:
         row[at] = symbol_of(atomic_number(row[at]))
     return [" ".join(row) for row in words]
+
+
+def _check_places(columns: dict[str, int]) -> None:
+    """Refuse a frame without positions, all atoms of which ASE puts into the origin."""
+    there = [name for name in columns if name in _PLACES]
+    if len(there) != 1 or columns[there[0]] != 3:
+        shown = ", ".join(f"{name} ({count})" for name, count in columns.items())
+        raise ValueError(
+            "Properties must have one column pos of 3 numbers, the Cartesian positions in "
+            f"Angstrom (fractional ones are not read); its columns are {shown}"
+        )
 
 
 def _columns(properties: str) -> dict[str, int]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.formats.species import MOST_ATOMS, atomic_number, symbol_of
 from pyg_crysdiff.data.texts import lines_of
@@ -23,18 +26,20 @@ def poscar_crystal(text: str) -> Crystal:
     """Read a POSCAR.
 
     Elements come from their line; in a file of VASP 4 from the end of each coordinate line, or
-    from the first line where it holds one element for every count.
+    from the first line where it holds one element for every count. A negative scaling factor is
+    the volume of the cell; three factors are those of x, y and z. They apply to Cartesian
+    coordinates, too.
 
     Raises:
-        ValueError: If a line is missing or no number, an element is unknown, or the number of
-            coordinate lines is not that of the counts.
+        ValueError: If a line is missing or no number, an element is unknown, a scaling factor
+            makes no cell, or the number of coordinate lines is not that of the counts.
     """
     from pymatgen.io.vasp import Poscar  # noqa: PLC0415
 
     lines = [line.split("#")[0].split("!")[0].rstrip() for line in lines_of(text)]
     if len(lines) < 8:
         raise ValueError(f"a POSCAR has at least 8 lines, this file has {len(lines)}")
-    _floats(lines[1], 1, "the scaling factor (line 2)")
+    _check_factors(lines[1])
     for k in (2, 3, 4):
         _floats(lines[k], 3, f"the lattice vector in line {k + 1}")
     head = _read_head(lines)
@@ -49,7 +54,7 @@ def poscar_crystal(text: str) -> Crystal:
     names = [symbol_of(number) for number in numbers]
     # One line each, whatever the file had, so that pymatgen has nothing to guess.
     plain = ["POSCAR", *lines[1:5], " ".join(names), " ".join(map(str, head.counts))]
-    plain += lines[head.end : start + total]
+    plain += _without_factors(plain, lines[head.end : start], lines[start : start + total])
     structure = Poscar.from_str("\n".join(plain) + "\n").structure
     if len(structure) != total:
         raise ValueError(f"the file says {total} atoms, but {len(structure)} were read")
@@ -85,6 +90,49 @@ def _check_coordinates(lines: list[str], at: int, total: int) -> int:
     if there != total:
         raise ValueError(f"the file says {total} atoms, but {there} lines of coordinates follow")
     return start
+
+
+def _check_factors(line: str) -> None:
+    what = "the scaling factor (line 2)"
+    count = 3 if len(line.split()) == 3 else 1
+    _floats(line, count, what)
+    factors = [float(word) for word in line.split()[:count]]
+    if 0 in factors or (count == 3 and min(factors) < 0):
+        rule = "none of three may be negative or 0" if count == 3 else "0 makes no cell"
+        raise ValueError(f"{what} is {line.strip()[:60]!r}: {rule}")
+
+
+def _without_factors(plain: list[str], mode: list[str], places: list[str]) -> list[str]:
+    """Return mode and coordinate lines; put what a volume or three factors mean into the head.
+
+    pymatgen multiplies Cartesian coordinates by a negative factor as it is, and reads no three.
+
+    Args:
+        plain: Lines up to the counts; a factor or lattice that pymatgen misreads is replaced.
+        mode: Lines between the counts and the coordinates; the last one is the mode.
+        places: Lines of coordinates.
+    """
+    lattice = _numbers(plain[2:5])
+    factors = np.array([float(word) for word in plain[1].split()[:3]])
+    if len(factors) == 1 and factors[0] < 0:
+        volume = abs(float(np.linalg.det(lattice)))
+        if not volume > 0:
+            raise ValueError("the lattice vectors (lines 3 to 5) span no cell")
+        plain[1] = repr((-float(factors[0]) / volume) ** (1 / 3))
+    elif len(factors) == 3:
+        plain[1], plain[2:5] = "1.0", _texts(lattice * factors)
+        if mode[-1].strip()[:1] in tuple("cCkK"):
+            rest = [" ".join(["", *line.split()[3:]]) for line in places]
+            places = [a + b for a, b in zip(_texts(_numbers(places) * factors), rest, strict=True)]
+    return mode + places
+
+
+def _numbers(lines: list[str]) -> NDArray[np.float64]:
+    return np.array([[float(word) for word in line.split()[:3]] for line in lines])
+
+
+def _texts(rows: NDArray[np.float64]) -> list[str]:
+    return [" ".join(map(repr, row)) for row in rows.tolist()]
 
 
 def _symbols_elsewhere(lines: list[str], counts: list[int], start: int) -> list[str]:

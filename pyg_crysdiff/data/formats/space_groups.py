@@ -48,13 +48,16 @@ def _operations(hall: str) -> Operations:
 def named_settings(symbol: str | None, hall: str | None, number: str | None) -> list[SpaceGroup]:
     """Return the settings that a file may mean, the standard one first; none for a file without.
 
+    A known Hall symbol counts before the Hermann-Mauguin symbol, and that before the number;
+    :func:`contradictions` compares them.
+
     Args:
         symbol: Hermann-Mauguin symbol, perhaps with its setting (``R -3 m :H``).
         hall: Hall symbol.
         number: Number of the space group.
 
     Raises:
-        ValueError: If what is said is in no table, or the symbol is not that of the number.
+        ValueError: If what counts is in no table.
     """
     _, by_hall, by_number = _table()
     if hall is not None and (found := by_hall.get(_hall(hall))):
@@ -70,6 +73,28 @@ def named_settings(symbol: str | None, hall: str | None, number: str | None) -> 
         if not settings:
             raise ValueError(f"{number!r} is no number of a space group (1 to 230)")
     return settings
+
+
+def contradictions(
+    settings: list[SpaceGroup], symbol: str | None, number: str | None
+) -> list[list[SpaceGroup]]:
+    """Return what the symbol and the number mean, where that is none of the settings.
+
+    Args:
+        settings: What the file was taken to mean, by :func:`named_settings`.
+        symbol: Hermann-Mauguin symbol; one in no table says nothing.
+        number: Number of the space group; one that is none (0, as some programs write) says
+            nothing.
+    """
+    _, _, by_number = _table()
+    try:
+        said = [_by_symbol(symbol)] if symbol is not None else []
+    except ValueError:
+        said = []
+    if number is not None and number.isdecimal():
+        said.append(by_number.get(int(number), []))
+    known = {s.hall for s in settings}
+    return [other for other in said if other and known.isdisjoint(s.hall for s in other)]
 
 
 def _by_symbol(symbol: str) -> list[SpaceGroup]:

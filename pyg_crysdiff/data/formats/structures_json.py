@@ -7,6 +7,7 @@ names, which no file from elsewhere should decide.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.formats.species import MOST_ATOMS, atomic_number, check_species
 
+log = logging.getLogger(__name__)
 _COLUMNS = ("structure", "final_structure", "cif")
 _IDENTIFIERS = ("material_id", "id", "mat_id", "name", "mp_id", "jid")
 _LAYOUTS = (
@@ -61,6 +63,8 @@ def load_json(text: str, name: str) -> Any:
 def structure_rows(content: Any, name: str, first: int = 0) -> list[Row]:
     """Find the entries of a JSON file.
 
+    A text where a number may be meant is no property; a line of the log names it.
+
     Args:
         content: Parsed JSON.
         name: The file, for the message.
@@ -71,6 +75,8 @@ def structure_rows(content: Any, name: str, first: int = 0) -> list[Row]:
     """
     records = list(_records(content, name, first))
     column = _column([record for _, record in records], name)
+    if first == 0:  # once for a file that is read in parts
+        _note_words([_beside(record, column) for _, record in records], name)
     return [_row(key, record, column) for key, record in records]
 
 
@@ -182,7 +188,12 @@ def _from_object(content: dict[str, Any], name: str) -> Iterator[tuple[str, Any]
         raise ValueError(f"{name}: several parts hold structures ({', '.join(inner)}); keep one")
     column = next((key for key in _COLUMNS if key in inner), next(iter(inner)))
     keys = list(nested[column])
-    table = {key: rows for key, rows in nested.items() if list(rows) == keys}
+    table = {key: rows for key, rows in nested.items() if set(rows) == set(keys)}
+    if other := [key for key in content if key not in table]:
+        log.warning(
+            "%s: %s left out: not a value for each of the %d entries of %s",
+            name, ", ".join(map(repr, other)), len(keys), column,
+        )  # fmt: skip
     yield from ((k, {column_name: rows[k] for column_name, rows in table.items()}) for k in keys)
 
 
@@ -212,13 +223,50 @@ def _row(key: str, record: Any, column: str | None) -> Row:
     if _is_crystal(record):
         return Row(key, *_text(record), {})
     fields = dict(_items(record)) if isinstance(record, dict | list) else {}
+    beside = _beside(record, column)
     name = next((str(fields[k]) for k in _IDENTIFIERS if fields.get(k) is not None), key)
-    numbers = {
-        k: math.nan if v is None else float(v)
-        for k, v in fields.items()
-        if k != column and (v is None or isinstance(v, int | float)) and abs(v or 0) < 1e300
-    }
+    numbers = {k: _float(v) for k, v in beside.items() if v is None or isinstance(v, int | float)}
     return Row(name, *_text(fields.get(column or "")), numbers)
+
+
+def _beside(record: Any, column: str | None) -> dict[str, Any]:
+    """Return what stands beside the structure of a record."""
+    if _is_crystal(record) or not isinstance(record, dict | list):
+        return {}
+    return {k: v for k, v in _items(record) if k != column}
+
+
+def _float(value: float | None) -> float:
+    """Return a property: NaN for none; infinite ones stay, so that their entry is refused."""
+    try:
+        return math.nan if value is None else float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return math.inf
+
+
+def _note_words(records: list[dict[str, Any]], name: str) -> None:
+    """Say which columns hold a text among numbers, or numbers in quotes."""
+    words: dict[str, str] = {}
+    numeric: set[str] = set()
+    for fields in records:
+        for key, value in fields.items():
+            if isinstance(value, int | float):
+                numeric.add(key)
+            elif isinstance(value, str) and value.strip() and key not in _IDENTIFIERS:
+                words.setdefault(key, value[:40])
+    meant = [f"{key!r} ({word!r})" for key, word in words.items() if key in numeric or _reads(word)]
+    if meant:
+        log.warning(
+            "%s: texts are no numbers and were not read as properties: %s; write numbers without "
+            "quotes", name, ", ".join(meant),
+        )  # fmt: skip
+
+
+def _reads(word: str) -> bool:
+    try:
+        return math.isfinite(float(word))
+    except ValueError:
+        return False
 
 
 def _text(value: Any) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from pyg_crysdiff.data.formats.cif_text import Block
 from pyg_crysdiff.data.formats.orbits import orbit
 from pyg_crysdiff.data.formats.space_groups import (
     Operations,
+    contradictions,
     fits_cell,
     named_settings,
     operations_of,
@@ -46,7 +47,8 @@ def symmetry_operations(
     """Return the operations that make the cell's atoms from the listed sites.
 
     A list of operations counts before a symbol. A symbol without a list is looked up; where it
-    has several settings, the cell decides, then the number of atoms.
+    has several settings, the cell decides, then the number of atoms. Where symbols and number
+    contradict each other, the smallest group counts, if the atoms obey the others, too.
 
     Args:
         block: The CIF block.
@@ -56,7 +58,8 @@ def symmetry_operations(
         num_atoms: Numbers of atoms in the cell that the file may mean; empty if it states none.
 
     Raises:
-        ValueError: If the symmetry is unknown, ambiguous, not whole, or does not fit the cell.
+        ValueError: If the symmetry is unknown, ambiguous, contradictory, not whole, or does not fit
+            the cell.
     """
     symbol, hall, number = block.get(*_SYMBOLS), block.get(*_HALL), block.get(*_NUMBERS)
     said = symbol or hall or number
@@ -73,6 +76,10 @@ def symmetry_operations(
     if not settings:
         warnings.warn("no symmetry is stated; P 1 was taken", stacklevel=2)
         return np.eye(3)[None], np.zeros((1, 3))
+    if others := contradictions(settings, symbol, number):
+        stated = {"H-M": symbol, "Hall": hall, "number": number}
+        named = ", ".join(f"{what} {text}" for what, text in stated.items() if text is not None)
+        settings = _smallest([settings, *others], named, lattice, frac_coords, numbers)
     fitting = [s for s in settings if fits_cell(operations_of(s), lattice, _FITS)]
     if not fitting:
         raise ValueError(f"the cell does not fit the space group {said}; nothing lists operations")
@@ -124,6 +131,39 @@ def _count(
     return sum(len(orbit(place, *operations_of(setting), lattice)) for place in frac_coords)
 
 
+def _smallest(
+    groups: list[list[SpaceGroup]],
+    named: str,
+    lattice: NDArray[np.float64],
+    frac_coords: NDArray[np.float64],
+    numbers: NDArray[np.int64],
+) -> list[SpaceGroup]:
+    """Return the smallest of groups that contradict each other.
+
+    Many programs list all atoms in P 1 beside the number of the group; that group moves the atoms
+    onto atoms, or is that of another cell than the listed one, such as the primitive one.
+
+    Raises:
+        ValueError: If the atoms do not obey the others, so that nothing tells which is meant.
+    """
+    smallest, *larger = sorted(groups, key=lambda group: len(operations_of(group[0])[0]))
+    operations = operations_of(smallest[0])
+    for group in larger:
+        if not _fitting(group[0], lattice):
+            warnings.warn(
+                f"the file names space groups that contradict each other ({named}); "
+                f"{smallest[0].hm} was taken, the cell does not fit {group[0].hm}", stacklevel=3
+            )  # fmt: skip
+            continue
+        same_size = len(operations_of(group[0])[0]) == len(operations[0])
+        if same_size or _obeyed(group[0], operations, lattice, frac_coords, numbers) is not True:
+            raise ValueError(
+                f"the file names space groups that contradict each other ({named}), and its atoms "
+                "do not tell which is meant; correct one or add the symmetry operations"
+            )
+    return smallest
+
+
 def _check_not_reduced(
     listed: Operations,
     symbol: str | None,
@@ -144,18 +184,39 @@ def _check_not_reduced(
         return
     if not group or len(operations_of(group[0])[0]) <= len(listed[0]):
         return
-    places = (listed[0][:, None] @ frac_coords[None, :, :, None])[..., 0] + listed[1][:, None]
-    kinds = np.tile(numbers, len(places))
-    places = places.reshape(-1, 3)
-    if len(places) > _MOST_CHECKED:
-        return
-    settings = named_settings(None, None, str(group[0].number))
-    fitting = [s for s in settings if fits_cell(operations_of(s), lattice, _FITS)]
-    if fitting and not any(_closed(s, places, kinds, lattice) for s in fitting):
+    if _obeyed(group[0], listed, lattice, frac_coords, numbers) is False:
         raise ValueError(
             f"the space group {symbol or hall or number} has {len(operations_of(group[0])[0])} "
             f"symmetry operations, but the file lists {len(listed[0])} and not all atoms"
         )
+
+
+def _obeyed(
+    group: SpaceGroup,
+    operations: Operations,
+    lattice: NDArray[np.float64],
+    frac_coords: NDArray[np.float64],
+    numbers: NDArray[np.int64],
+) -> bool | None:
+    """Whether a group, in any setting, moves the atoms that the operations make onto atoms.
+
+    None where this cannot be told: too many atoms, or a cell that no setting fits, such as a
+    primitive one.
+    """
+    rotations, shifts = operations
+    places = (rotations[:, None] @ frac_coords[None, :, :, None])[..., 0] + shifts[:, None]
+    kinds = np.tile(numbers, len(places))
+    places = places.reshape(-1, 3)
+    if len(places) > _MOST_CHECKED:
+        return None
+    fitting = _fitting(group, lattice)
+    return any(_closed(s, places, kinds, lattice) for s in fitting) if fitting else None
+
+
+def _fitting(group: SpaceGroup, lattice: NDArray[np.float64]) -> list[SpaceGroup]:
+    """Return the settings of a group that fit the cell."""
+    settings = named_settings(None, None, str(group.number))
+    return [s for s in settings if fits_cell(operations_of(s), lattice, _FITS)]
 
 
 def _closed(

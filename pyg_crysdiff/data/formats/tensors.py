@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import zipfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.data.formats.species import check_species
 from pyg_crysdiff.errors import first_line
 
+log = logging.getLogger(__name__)
 _MOST_NUMBERS = 2 * 10**8  # in one tensor: a view may claim any size
 _MOST_BYTES = 16 * 2**30
 # Objects beside the tensors (a batch of PyG, settings) become empty: their code is not called.
@@ -46,6 +48,8 @@ class _NothingOfAClass:
 def read_tensors(path: Path, evaluation: int) -> list[Crystal | BrokenEntry]:
     """Read a tensor file with the keys of CDVAE's scripts.
 
+    Where the first of several evaluations is read, a line of the log says so.
+
     Args:
         path: The file.
         evaluation: Which one, where it holds several.
@@ -65,6 +69,12 @@ def read_tensors(path: Path, evaluation: int) -> list[Crystal | BrokenEntry]:
     if "lattices" in fields and not ("lengths" in fields and "angles" in fields):
         fields = {key: v for key, v in fields.items() if key not in ("lengths", "angles")}
     arrays = {key: _array(path, key, value, evaluation) for key, value in fields.items()}
+    sizes = torch.as_tensor(fields["num_atoms"])
+    if evaluation == 0 and sizes.ndim == 2 and len(sizes) > 1:
+        log.warning(
+            "%s holds %d evaluations; number 0 was read (read_crystals(path, evaluation=1) reads "
+            "the next)", path, len(sizes),
+        )  # fmt: skip
     return _cut(path, arrays, content.get("provenance"))
 
 
@@ -194,6 +204,7 @@ def _cut(path: Path, arrays: dict[str, np.ndarray], provenance: Any) -> list[Cry
             check_species(numbers)
             if "lengths" in arrays:
                 cell = arrays["lengths"][i], arrays["angles"][i]
+                _check_cell(*cell)
                 crystal = Crystal.from_parameters(*cell, frac, numbers, infos[i])
             else:
                 crystal = Crystal(arrays["lattices"][i], frac, numbers, infos[i])
@@ -203,6 +214,16 @@ def _cut(path: Path, arrays: dict[str, np.ndarray], provenance: Any) -> list[Cry
         except (ValueError, ZeroDivisionError, FloatingPointError) as error:
             out.append(BrokenEntry(i, str(error), f"{path.name}, entry {i}"))
     return out
+
+
+def _check_cell(lengths: np.ndarray, angles: np.ndarray) -> None:
+    """Refuse what is no length or angle; the cell of -4 would be that of 4."""
+    if (lengths <= 0).any():
+        shown = ", ".join(f"{x:g}" for x in lengths)
+        raise ValueError(f"lengths {shown}: a cell length must be above zero")
+    if ((angles <= 0) | (angles >= 180)).any():
+        shown = ", ".join(f"{x:g}" for x in angles)
+        raise ValueError(f"angles {shown}: a cell angle must be between 0 and 180 degrees")
 
 
 def _provenance(text: Any, count: int) -> list[dict[str, Any]]:
