@@ -12,13 +12,15 @@ from pyg_crysdiff.cli.data_options import add_data_options, data_options
 from pyg_crysdiff.cli.earlier import put_aside
 from pyg_crysdiff.cli.ending import say
 from pyg_crysdiff.cli.numbers import count, finite, positive, seed, whole
-from pyg_crysdiff.cli.samples import (
-    NamedFile,
-    named_files,
-    read_references,
-    read_samples,
-    with_values,
+from pyg_crysdiff.cli.references import (
+    judge_card,
+    named_evaluator,
+    part_or_file,
+    published_limits,
+    published_set,
+    split_of,
 )
+from pyg_crysdiff.cli.samples import NamedFile, named_files, read_samples, with_values
 from pyg_crysdiff.cli.stability import (
     add_stability,
     judge_lines,
@@ -41,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments, the usual ones first."""
     add = parser.add_argument
     add("files", nargs="+", metavar="FILE", help=".pt, extxyz, CIF, zip, tar, CSV, JSON, folder")
-    add("--reference", help="data set (its test part) or file")
-    add("--train", help="data set (its train part) or file, for novelty and percentiles")
+    add("--reference", help="data set or split folder (its test part, or DATA:PART), or a file")
+    add("--train", help="the same (its train part), for novelty and percentiles")
     add(
         "--evaluator",
         help="cdvae: CDVAE's own evaluator of the data set of --reference or --train (downloaded "
@@ -166,17 +168,17 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     from pyg_crysdiff.evaluation.harness import Protocol  # noqa: PLC0415
     from pyg_crysdiff.evaluation.hits import lookup_facts  # noqa: PLC0415
 
-    reference, reference_set = _crystals(args.reference, "test", args)
-    train, train_set = _crystals(args.train, "train", args)
+    reference, reference_set = part_or_file(args.reference, "test", args)
+    train, train_set = part_or_file(args.train, "train", args)
     known, known_set = _known(args.lookup, args)
-    named = next((s for s in (reference_set, train_set, known_set) if s is not None), None)
-    evaluator, card = _evaluator(args.evaluator, named), None
+    named = published_set((reference_set, train_set, known_set))
+    evaluator, card = named_evaluator(args.evaluator, named), None
     if evaluator is not None:
         if args.reference and reference_set is None:
             reference = with_values(reference, args.reference, evaluator.property_name)
         if args.train and train_set is None:
             train = with_values(train, args.train, evaluator.property_name)
-        card = _judge_card(evaluator, reference)
+        card = judge_card(evaluator, reference)
     cutoffs = dict(reference_set.coverage_cutoffs) if reference_set is not None else {}
     if args.cutoffs:
         cutoffs = {"given": tuple(args.cutoffs)}
@@ -197,7 +199,7 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         interval=None if args.interval is None else (args.interval[0], args.interval[1]),
         genbench=_genbench(args),
         num_starts=args.starts,
-        thresholds=_thresholds(named, evaluator),
+        thresholds=published_limits(named, evaluator),
         cutoffs={} if args.no_coverage else cutoffs,
         seed=args.seed,
         num_bootstrap=args.bootstrap,
@@ -209,7 +211,7 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         "num_reference": len(reference),
         "train": args.train,
         "num_train": len(train),
-        "split": "" if named is None else named.split_description,
+        "split": split_of((reference_set, train_set, known_set)),
         "cutoffs": {k: list(v) for k, v in protocol.cutoffs.items()},
         "thresholds": list(protocol.success_thresholds() or ()),
         "evaluator": card,
@@ -249,41 +251,6 @@ def _lookup_property(known_set: Any, evaluator: Any) -> str | None:
     return str(known_set.property_name)
 
 
-def _evaluator(chosen: str | None, named: Any) -> Any:
-    """Return the evaluator that was named; None for none."""
-    if chosen is None:
-        return None
-    from pyg_crysdiff.property.judges import find_evaluator  # noqa: PLC0415  (PyG)
-
-    evaluator = find_evaluator(chosen, named)
-    name = evaluator.property_name
-    if named is not None and name not in named.property_names:
-        raise ValueError(
-            f"the evaluator {chosen} predicts {name!r}, which {named.display_name} does not have "
-            f"({', '.join(named.property_names)}); name one of this data set (--evaluator cdvae), "
-            "or train one with crysdiff train-evaluator"
-        )
-    return evaluator
-
-
-def _judge_card(evaluator: Any, reference: Sequence[Any]) -> dict[str, Any]:
-    """Return the evaluator's card, with its error on reference crystals of known value."""
-    from pyg_crysdiff.evaluation.predictor import describe_predictor  # noqa: PLC0415
-    from pyg_crysdiff.property.judges import measured_card  # noqa: PLC0415  (PyG)
-
-    card: dict[str, Any] = measured_card(evaluator, reference)
-    say(f"evaluator of {evaluator.property_name}: {describe_predictor(card)}")
-    return card
-
-
-def _thresholds(named: Any, evaluator: Any) -> tuple[float, float, float] | None:
-    """Return the published limits of the success rates, where they are of the same property."""
-    if named is None or (evaluator and evaluator.property_name != named.property_name):
-        return None
-    limits: tuple[float, float, float] | None = named.success_thresholds
-    return limits
-
-
 def _genbench(args: argparse.Namespace) -> Any:
     if not (args.genbench or args.genbench_data):
         return None
@@ -296,17 +263,3 @@ def _cache_folder() -> Path:
     from pyg_crysdiff.platform import cache_folder  # noqa: PLC0415
 
     return cache_folder() / "fingerprints"
-
-
-def _crystals(name: str | None, split: str, args: argparse.Namespace) -> tuple[list[Any], Any]:
-    """Crystals of a named data set's part, or of any readable file."""
-    from pyg_crysdiff.data.names import DATASET_NAMES  # noqa: PLC0415
-
-    if name is None:
-        return [], None
-    if name in DATASET_NAMES:
-        from pyg_crysdiff.data import load_dataset  # noqa: PLC0415  (imports PyG)
-
-        dataset = load_dataset(name, split, **data_options(args))
-        return dataset.crystals(), dataset
-    return list(read_references(name)), None

@@ -44,22 +44,23 @@ def known_crystals(name: str | None, options: dict[str, Any]) -> Sequence[Crysta
     """Return the crystals that nothing new may be.
 
     Args:
-        name: Name of a data set (its train part), a file or folder, or a database of known
-            crystals; None for none.
+        name: Name of a data set or a folder split by files (its train part, or ``:val``), a file
+            or folder, or a database of known crystals; None for none.
         options: Options of ``load_dataset`` for a data set with a name.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read.
     """
-    from pyg_crysdiff.data import DATASETS, Crystal, load_dataset  # noqa: PLC0415
+    from pyg_crysdiff.data import Crystal  # noqa: PLC0415
+    from pyg_crysdiff.data.parts import open_part  # noqa: PLC0415  (imports PyG)
     from pyg_crysdiff.known import Database  # noqa: PLC0415
     from pyg_crysdiff.known.sources import is_database  # noqa: PLC0415
 
     if name is None:
         return []
-    if name in DATASETS:
-        return load_dataset(name, "train", **options).crystals()
     if is_database(name):
         return Database(name)
+    if (part := open_part(name, "train", **options)) is not None:
+        return part.crystals()
     return [c for c in read_samples(name) if isinstance(c, Crystal)]

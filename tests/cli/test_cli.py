@@ -12,7 +12,7 @@ import torch
 from pyg_crysdiff.cli import command as cli
 from pyg_crysdiff.cli import main
 from pyg_crysdiff.data import load_dataset, read_crystals
-from pyg_crysdiff.data.writers import save_cdvae, write_extxyz
+from pyg_crysdiff.data.writers import crystal_to_cif, save_cdvae, write_extxyz
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 
@@ -151,6 +151,31 @@ def test_the_engine_of_a_command_is_told_and_changes_no_result(tmp_path, capsys,
     assert "engine: this process" in said
     assert "engine: 2 processes" in said
     assert tables[0] == tables[1]
+
+
+def test_parts_of_own_data_are_references(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    crystals = load_dataset("demo", "test").crystals()[:20]
+    write_extxyz(crystals, "own.extxyz")
+    Path("cut").mkdir()
+    for name, part in (("train", crystals[:9]), ("valid", crystals[9:12]), ("test", crystals[12:])):
+        texts = {"cif": list(map(crystal_to_cif, part)), "e": range(len(part))}
+        pd.DataFrame(texts).to_csv(f"cut/{name}.csv", index=False)
+    sizes = {}
+    for reference, train in (("own.extxyz:test", "own.extxyz:train"), ("cut", "cut"),
+                             ("cut:val", "cut:all"), ("own.extxyz", "own.extxyz")):  # fmt: skip
+        main(["evaluate", "own.extxyz", "--reference", reference, "--train", train,
+              "--bootstrap", "0", "--workers", "0"])  # fmt: skip
+        settings = json.loads(Path("scores/results.json").read_text())["settings"]
+        sizes[reference] = (settings["num_reference"], settings["num_train"])
+        assert f"COV is left out: no cut-offs are known for {reference}" in capsys.readouterr().out
+    assert sizes == {
+        "own.extxyz:test": (2, 16), "cut": (8, 9), "cut:val": (3, 20), "own.extxyz": (20, 20),
+    }  # fmt: skip
+    for wrong, said in (("cut:dev", "there is no part dev"), ("kut", "neither a data set")):
+        with pytest.raises(SystemExit):
+            main(["evaluate", "own.extxyz", "--reference", wrong])
+        assert said in capsys.readouterr().err
 
 
 def test_results_of_other_files_are_put_aside(tmp_path, capsys, monkeypatch):
