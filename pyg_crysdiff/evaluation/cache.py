@@ -18,6 +18,7 @@ from pyg_crysdiff.evaluation.genbench.rows import settings_facts
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol, evaluate
 from pyg_crysdiff.evaluation.predictor import identity_of
 from pyg_crysdiff.evaluation.results import Estimate
+from pyg_crysdiff.evaluation.table import entry_name
 from pyg_crysdiff.known.database import Database
 from pyg_crysdiff.storage import (
     digest_of,
@@ -30,7 +31,7 @@ from pyg_crysdiff.storage import (
 )
 
 Entries = Sequence[Crystal | BrokenEntry]
-_METRICS = 5  # counts up when the metrics of the same samples become others
+_METRICS = 6  # counts up when the metrics of the same samples become others
 
 
 def save_evaluation(stem: Path, found: Evaluation, entries: Entries, protocol: Protocol) -> None:
@@ -65,9 +66,9 @@ def _read(stem: Path, key: str) -> Evaluation:
     if content["table"] != digest_of([text]):
         raise ValueError(f"{_table(stem)} is not the table of this evaluation")
     metrics = {name: Estimate(**values) for name, values in content["metrics"].items()}
-    texts = ["formula", "reason", "known_part", "known_id", "database_id"]
+    texts = ["name", "formula", "reason", "known_part", "known_id", "database_id"]
     # An identifier may look like a number, and a formula like a missing one (NaN).
-    kinds = dict.fromkeys(("known_id", "database_id"), str)
+    kinds = dict.fromkeys(("name", "known_id", "database_id"), str)
     rows = pd.read_csv(BytesIO(text), keep_default_na=False, na_values=[""], dtype=kinds)
     problems = [name for name in rows if name.startswith("relax_problem")]
     rows = rows.astype(dict.fromkeys(problems, object))  # a column without a problem is all NaN
@@ -164,6 +165,7 @@ def _key(entries: Entries, protocol: Protocol) -> str:
         facts["genbench"] = settings_facts(protocol.genbench)
     if protocol.validity != "cdvae":
         facts["validity"] = protocol.validity
+    facts["names"] = digest_of(map(entry_name, entries))
     contents = _contents(entries, protocol.reference, protocol.train)
     if protocol.lookup:
         facts["lookup"] = [protocol.lookup_name(), *protocol.lookup]

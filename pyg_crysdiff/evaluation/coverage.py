@@ -113,9 +113,9 @@ def coverage_metrics(
 
     Keys without suffix use the first family of cut-offs; ``key@family`` the others. For
     precision, generated entries without a fingerprint count as failures; means of distances
-    are over those that have one, and are left out where none has. The interval of a recall holds, beside the resampling of the
-    reference, the chance of which crystals were generated, by the jackknife (Efron & Stein 1981):
-    of a few hundred samples that is the larger part.
+    are over those that have one, and are left out where none has. The interval of a recall holds,
+    beside the resampling of the reference, the chance of which crystals were generated, by the
+    jackknife (Efron & Stein 1981): of a few hundred samples that is the larger part.
 
     Source: ``get_coverage`` / ``compute_cov`` in CDVAE's ``eval_utils.py``.
     """

@@ -15,7 +15,6 @@ import pyg_crysdiff
 from pyg_crysdiff.evaluation.definitions import definition
 from pyg_crysdiff.storage import read_json, write_json
 
-
 # Values depend on them: verdicts of validity and matching, fingerprints, space groups.
 _PACKAGES = ("torch", "numpy", "pymatgen", "matminer", "smact", "spglib")
 

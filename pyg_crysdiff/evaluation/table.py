@@ -39,6 +39,7 @@ def describe(
     )  # fmt: skip
     table = pd.DataFrame(rows)
     table.insert(0, "index", range(len(table)))
+    table.insert(1, "name", [entry_name(sample) for sample in samples])
     valid = table["struct_valid"].copy()
     if protocol.validity == "cdvae":
         valid &= table["comp_valid"]
@@ -189,6 +190,11 @@ def _spread(chosen: NDArray[np.bool_], values: NDArray) -> NDArray:
     out = np.full(len(chosen), empty, dtype=values.dtype)
     out[chosen] = values
     return out
+
+
+def entry_name(entry: Entry) -> str:
+    """Return what an entry is called in its file: identifier, file or row; empty without one."""
+    return str(entry.info.get("material_id", "")) if isinstance(entry, Crystal) else entry.source
 
 
 def _row(entry: Entry, space_groups: bool) -> dict[str, object]:

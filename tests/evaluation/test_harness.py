@@ -283,6 +283,17 @@ def test_exact_reconstructions_have_a_distance_of_zero_and_no_interval():
         assert metrics[name].high == pytest.approx(metrics[name].value, abs=1e-6)
 
 
+def test_rows_have_the_names_of_their_entries(tmp_path):
+    named = [replace(rock_salt(), info={"material_id": name}) for name in ("007", "NA")]
+    entries = [*named, BrokenEntry(2, "damaged", "c.cif")]
+    for _ in range(2):  # computed, then read
+        table = scored(tmp_path / "row", entries, Protocol(**options())).table
+        assert table["name"].tolist() == ["007", "NA", "c.cif"]
+    other = [replace(rock_salt(), info={"material_id": name}) for name in ("a", "b")]
+    table = scored(tmp_path / "row", [*other, entries[2]], Protocol(**options())).table
+    assert table["name"].tolist() == ["a", "b", "c.cif"]
+
+
 def test_a_formula_that_reads_like_a_missing_value_is_kept(tmp_path):
     entries = [rock_salt(numbers=(11, 7))]  # NaN, sodium nitride
     first, second = (scored(tmp_path / "row", entries, Protocol(**options())) for _ in range(2))
