@@ -88,7 +88,9 @@ def _end(target: str, known: Mapping[str, PropertyStatistics]) -> dict[str, floa
             f"by property, got {target!r}"
         )
     if not known:
-        raise ValueError("this model was trained without a property; use target=None")
+        raise ValueError(
+            "this model was trained without a property; use target=None (--target none)"
+        )
     if word == "min":
         ends = {name: (p.minimum, p.quantile(share)) for name, p in known.items()}
         return {name: (low, high) if colon else low for name, (low, high) in ends.items()}
