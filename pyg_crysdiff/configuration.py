@@ -38,33 +38,35 @@ def compose_config(
             ``{"optimizer": {"lr": 1e-3}}``. Overrides come last and win.
 
     Raises:
-        ValueError: If a key or a choice does not exist, or a required value is missing.
+        ValueError: If a key or a choice does not exist, with ``+`` as well, or a required value is
+            missing. Keys of ``conditioner``, ``data`` and ``focus`` that are added with ``+`` are
+            checked where they are used.
     """
     # Sampling takes classes from this module, and needs none of this.
     from hydra import compose, initialize_config_dir  # noqa: PLC0415
     from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
-    from hydra.errors import HydraException, OverrideParseException  # noqa: PLC0415
+    from hydra.errors import HydraException  # noqa: PLC0415
     from omegaconf import OmegaConf  # noqa: PLC0415
     from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
 
+    from pyg_crysdiff.bad_settings import explain, needs_value, refuse_unknown  # noqa: PLC0415
     from pyg_crysdiff.overrides import literal_override  # noqa: PLC0415
 
     GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            words = [literal_override(text) for text in overrides]
+    folder = config_folder()
+    words = [literal_override(text) for text in overrides]
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        try:
             config = compose(_primary(settings, words) if settings else "train", overrides=words)
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except OverrideParseException as error:
-        key, reason = error.override.partition("=")[0], str(error).splitlines()[0]
-        raise ValueError(
-            f"bad configuration: {error.override!r} is no KEY=VALUE ({reason}); text with special "
-            f"signs stands in quotes, within those of the shell: \"{key}='...'\""
-        ) from error
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(f"bad configuration: {' '.join(str(error).split())}") from error
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+            if lacking := sorted(OmegaConf.missing_keys(config)):
+                raise ValueError(needs_value(lacking[0]))
+            plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ValueError(explain(error, words, folder)) from error
+        assert isinstance(plain, dict)
+        found = {str(key): value for key, value in plain.items()}
+        refuse_unknown(found, folder)
+    return found
 
 
 def _primary(settings: Mapping[str, Any], overrides: Sequence[str]) -> str:
@@ -77,14 +79,9 @@ def _primary(settings: Mapping[str, Any], overrides: Sequence[str]) -> str:
     from hydra.core.config_store import ConfigStore  # noqa: PLC0415
     from omegaconf import OmegaConf  # noqa: PLC0415
 
-    groups = {folder.name for folder in config_folder().iterdir() if folder.is_dir()}
-    keys = [text.partition("=")[0].lstrip("+") for text in overrides]
-    choices = [
-        text
-        for key, text in zip(keys, overrides, strict=True)
-        if key in groups or key.startswith("hydra.")
-    ]
-    base = compose("train", overrides=choices)
+    from pyg_crysdiff.bad_settings import choices_in  # noqa: PLC0415
+
+    base = compose("train", overrides=choices_in(overrides, config_folder()))
     OmegaConf.set_struct(base, True)
     OmegaConf.merge(base, settings)  # refuses keys that are not there, which composing does not
     node = {"defaults": ["train", "_self_"], **settings}

@@ -15,10 +15,9 @@ from tqdm import tqdm
 FIRST, LONGEST = 10.0, 300.0  # seconds until the first line, and at most between two
 _SLOWER = 1.5  # each pause is longer than the one before by this factor
 _COUNTS = "{desc}: {n_fmt} of {total_fmt} {unit} ({percentage:.0f} %)"
-_ALL = "{desc}: {n_fmt} {unit}"
-_ENDLESS = "{desc}: {n_fmt} {unit}, {pace}, {elapsed} so far"  # nobody knows how many there are
+_ALL = "{desc}: {n_fmt} {unit}"  # also where nobody knows how many there are
 _SHARE = "{desc}: {percentage:.0f} %{postfix}"
-_TIMES = ", {elapsed} so far, {remaining} left"
+_PACE, _SO_FAR, _LEFT = ", {pace}", ", {elapsed} so far", ", {remaining} left"
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}{postfix}]"  # without counts
 
 
@@ -35,7 +34,9 @@ def bar(
     """Return tqdm's progress bar, which writes lines where nobody sees a bar.
 
     That is where standard error is a file or a pipe, as under Slurm and in CI. There a line with
-    counts, rate and time left appears after ten seconds, and then less and less often.
+    counts, rate and time left appears after ten seconds, and then less and less often. Rate and
+    time left are those of the items after the first update, which may have waited for a kernel to
+    be compiled or for workers to start; before the second there is no estimate.
 
     Args:
         items: What is iterated over; None where :meth:`tqdm.tqdm.update` is called.
@@ -64,8 +65,8 @@ class _Lines(tqdm):
 
     def __init__(self, items: Any, *, counts: bool, **options: Any) -> None:
         self._shown, self._counts = False, counts
+        self._first: tuple[float, float] | None = None  # items and seconds at the first update
         # With a fixed miniters tqdm looks at the clock at every update, and from no other thread.
-        # Without smoothing the rate is that of all items so far.
         clock: dict[str, Any] = {
             "mininterval": FIRST, "delay": FIRST, "miniters": 0, "smoothing": 0,
         }  # fmt: skip
@@ -87,11 +88,25 @@ class _Lines(tqdm):
         found = super().format_dict
         if self.disable:
             return found
-        pace, per = (self.n - found["initial"]) / max(found["elapsed"], 1e-9), "s"
+        found["rate"] = self._rate(found["elapsed"])
+        pace, per = found["rate"] or 0.0, "s"
         if pace < 1:
             pace, per = 60 * pace, "min"
         found["pace"] = f"{pace:.3g} {self.unit}/{per}"
         return found
+
+    def _rate(self, elapsed: float) -> float | None:
+        """Items per second after the first update; None where there are none yet."""
+        if self._first is None or self.n <= self._first[0]:
+            return None
+        return (self.n - self._first[0]) / max(elapsed - self._first[1], 1e-9)
+
+    def update(self, n: float | None = 1) -> bool | None:
+        """Count further items."""
+        if self._first is None and n and not self.disable:
+            now = self._time()  # type: ignore[attr-defined]
+            self._first = self.n + n, now - self.start_t
+        return super().update(n)
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate; tqdm's own loop takes the pause between two lines for a constant."""
@@ -106,12 +121,15 @@ class _Lines(tqdm):
         """Write a line, and wait longer for the next."""
         del pos  # a line belongs to no place on the screen
         done = self.total is not None and self.n >= self.total
+        known = self.format_dict["rate"] is not None
+        pace = _PACE if known and self._counts else ""
         if self._counts and self.total is None:
-            self.bar_format = _ENDLESS
-        elif self._counts:
-            self.bar_format = _ALL + " in {elapsed}" if done else _COUNTS + ", {pace}" + _TIMES
+            self.bar_format = _ALL + pace + _SO_FAR
+        elif done:
+            self.bar_format = _ALL + " in {elapsed}" if self._counts else _SHARE + ", in {elapsed}"
         else:
-            self.bar_format = _SHARE + (", in {elapsed}" if done else _TIMES)
+            begun = _COUNTS + pace if self._counts else _SHARE
+            self.bar_format = begun + _SO_FAR + (_LEFT if known else "")
         self.sp(str(self) if msg is None else msg)
         self._shown = True
         self.mininterval = min(LONGEST, self.mininterval * _SLOWER)

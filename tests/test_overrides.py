@@ -1,11 +1,13 @@
 """Names and paths in overrides, to the letter."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.configuration import compose_config
+from pyg_crysdiff.models.build import PACKAGE, _conditioner
 
 OWN = ["data=own", "data.name=my.csv"]
 STRANGE = [
@@ -61,6 +63,65 @@ def test_what_cannot_be_read_says_how_to_quote(override):
         compose_config([override])
     assert override.partition("=")[0] in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("budget=2", "no setting 'budget'; do you mean budget_minutes? crysdiff train --help"),
+        ("+budget=2", "no setting 'budget'; do you mean budget_minutes? crysdiff train --help"),
+        ("++optimizer.lrr=1", "no setting 'optimizer.lrr'; do you mean optimizer.lr?"),
+        ("lr=1", "no setting 'lr'; do you mean optimizer.lr?"),
+        ("+denoiser.colour=1", "no setting 'denoiser.colour'; denoiser has dim, num_blocks, "),
+        ("+process.lattice.colour=1", "no setting 'process.lattice.colour'"),
+        ("optimizer={colour:1}", "no setting 'optimizer.colour'; optimizer has lr, "),
+        ("+device.colour=1", "no setting 'device.colour'"),
+        ("mlp.dim=3", "with family=joint; it is one of family=structrepdiff"),
+        ("descriptor=compact", "with family=joint; it is one of family=structrepdiff"),
+        ("~colour", "no setting 'colour'"),
+        ("data.schem=official", "has no 'data.schem'; "),
+        ("data=own", "data=own needs data.name=FILE_OR_FOLDER: a CSV with a CIF column, or"),
+        ("conditioner=cdx", "no conditioner 'cdx'; known are adacdi, adacds, adaln, cdi, cds"),
+        ("family=x", "no family 'x'; known are csp, joint, "),
+        ("data=my.csv", "no data set 'my.csv'; known are carbon24, demo, "),
+    ],
+)
+def test_what_there_is_not_is_told_with_what_there_is(override, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        compose_config([override])
+    said = str(error.value)
+    assert "\n" not in said
+    assert "append to your config" not in said
+    assert "search path" not in said
+
+
+def test_choices_of_other_families_and_of_ones_own_folder(tmp_path):
+    with pytest.raises(ValueError, match="no descriptor 'x'; known are compact, graded, paper"):
+        compose_config(["family=structrepdiff", "descriptor=x"])
+    (tmp_path / "conditioner").mkdir()
+    text = "_target_: mine.Mine\nwidth: 3\ndepth: ???\n"
+    (tmp_path / "conditioner" / "mine.yaml").write_text(text)
+    own = [f"hydra.searchpath=[file://{tmp_path}]", "conditioner=mine"]
+    with pytest.raises(ValueError, match=r"^conditioner\.depth has no value"):
+        compose_config(own)
+    found = compose_config([*own, "conditioner.depth=1", "+conditioner.more=2"])["conditioner"]
+    assert found == {"_target_": "mine.Mine", "width": 3, "depth": 1, "more": 2}
+    (tmp_path / "conditioner" / "mine.yaml").write_text("# @package _global_\ncolour: red\n")
+    with pytest.raises(ValueError, match=r"no setting 'colour'"):
+        compose_config(own)
+
+
+def test_what_classes_take_is_left_to_them():
+    found = compose_config(["++data.fractions=[1,0,0]", "+focus.end=lowest", "+conditioner.x=1"])
+    assert found["data"]["fractions"] == [1, 0, 0]
+    assert found["conditioner"]["x"] == 1
+    with pytest.raises(ValueError, match=r"conditioner CDS: .*unexpected keyword argument 'x'"):
+        resolved(found)
+
+
+def resolved(config):
+    """Build the conditioner of a configuration."""
+    return _conditioner(config, (PACKAGE,))(dim=4, num_heads=1, head_dim=4, num_blocks=1)
 
 
 def test_errors_of_the_configuration_are_one_line():

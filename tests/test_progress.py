@@ -56,6 +56,35 @@ def test_a_log_file_gets_a_line_now_and_then_and_the_last(clock, monkeypatch):
     ]  # ever longer pauses
 
 
+@pytest.mark.parametrize(("first", "counts"), [(18.0, True), (18.0, False)])
+def test_a_first_item_that_waits_does_not_count_in_the_estimate(first, counts, clock, monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress.bar(label="sampling", total=200, unit="steps", counts=counts) as shown:
+        for step in range(200):
+            clock.now += 0.5 if step else first
+            shown.update()
+    begun, then, *_ = stream.getvalue().splitlines()
+    head = "sampling: 1 of 200 steps (0 %)" if counts else "sampling: 0 %"
+    assert begun == f"{head}, 00:18 so far"
+    pace = ", 2 steps/s" if counts else ""
+    assert then.endswith(f"{pace}, 00:33 so far, 01:24 left")  # 31 steps, 169 are left
+
+
+def test_workers_that_bring_their_first_items_together_have_the_rate_of_all_rounds(
+    clock, monkeypatch
+):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress.bar(label="relaxing", total=160) as shown:
+        for _ in range(10):
+            clock.now += 20
+            for _ in range(16):
+                shown.update()
+    rates = [line.split(", ")[1] for line in stream.getvalue().splitlines()[1:-1]]
+    assert set(rates) == {"48 items/min"}
+
+
 def test_what_is_done_at_once_leaves_no_line(clock, monkeypatch):
     assert run(9, clock, io.StringIO(), monkeypatch) == ""
 
@@ -95,6 +124,7 @@ def test_a_training_tells_epoch_losses_and_time_left(monkeypatch, tmp_path, capf
     assert lines[0].startswith("training: 0 %, epoch 1, loss ")
     assert lines[-1].startswith("training: 100 %, epoch 2, loss ")
     assert ", validation loss " in lines[-1]
-    assert lines[0].endswith(" left")
+    assert lines[0].endswith(" so far")
+    assert any(line.endswith(" left") for line in lines)
     assert "steps/s" in lines[-1]
     assert "\r" not in out.err + out.out

@@ -60,8 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--oracle", action="append", metavar="ORACLE",
         help="who evaluates: lookup:DATA[:PARTS], model:FILE, chgnet[:HULL], sevennet[:HULL], "
-        "python:MODULE:FUNCTION, 'command:PROGRAM ARGUMENTS', folder:FOLDER (a queue of jobs); "
-        "several are asked in order, a later one gets the relaxed crystal",
+        "python:MODULE:FUNCTION, 'command:PROGRAM ARGUMENTS', or folder:FOLDER, which writes a "
+        "folder for each crystal and reads result.json from it (see docs/design.md); several are "
+        "asked in order, a later one gets the relaxed crystal",
     )  # fmt: skip
     add("--budget", type=count, metavar="N", help="evaluations, failed ones too")
     add("--out", type=Path, default=Path("design"), help="output folder (default: design)")

@@ -1,9 +1,10 @@
-"""Tell what a checkpoint was trained on, what can be asked of it, and how it is sampled."""
+"""Tell what a checkpoint or a property model was trained on, and what can be asked of it."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,11 +12,14 @@ from typing import Any
 from pyg_crysdiff.cli.ending import say
 
 EXAMPLE = """examples:
-  crysdiff info                     the checkpoints that come with the package, one a line
+  crysdiff info                     what comes with the package, one a line
   crysdiff info carbon24-cds
+  crysdiff info perov5-predictor
   crysdiff info runs/demo/last.ckpt --json
 """
 _WIDTH, _LABEL = 96, 16
+# A card has intervals, the printed table has not.
+_INTERVALS = re.compile(r"[;,]? *low and high are 95 % intervals")
 _SIZES = {
     "distribution": "distribution (as in the training set)",
     "target": "target (as in training crystals near the target)",
@@ -27,17 +31,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "checkpoint", nargs="?", metavar="CHECKPOINT",
-        help="file written in training or by crysdiff export, or the name of one that comes with "
-        "the package (default: list those)",
+        help="file written by crysdiff train, export or train-evaluator, or the name of one that "
+        "comes with the package (default: list those)",
     )  # fmt: skip
     add("--json", action="store_true", help="print JSON, for programs")
     add("--trust", action="append", default=[], metavar="PACKAGE", help="own conditioner package")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the facts of one checkpoint, or a line for each that comes with the package."""
+    """Print the facts of one checkpoint, or a line for each that comes with the package.
+
+    Raises:
+        FileNotFoundError: If there is no such file or name; the message has all names.
+    """
     if args.checkpoint is None:
         _list(args.json)
+        return
+    from pyg_crysdiff.property.summary import (  # noqa: PLC0415
+        predictor_file,
+        summarise_predictor,
+    )
+
+    if (file := predictor_file(args.checkpoint)) is not None:
+        told = summarise_predictor(file)
+        page = _predictor_page(args.checkpoint, told)
+        say(json.dumps(told, indent=1) if args.json else "\n".join(page))
         return
     from pyg_crysdiff.models import load_checkpoint  # noqa: PLC0415
     from pyg_crysdiff.sampling.summary import summarise  # noqa: PLC0415
@@ -47,12 +65,18 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _list(as_json: bool) -> None:
-    """Print the checkpoints that come with the package, from their cards alone."""
-    from pyg_crysdiff.models.pretrained import pretrained_cards  # noqa: PLC0415
+    """Print the checkpoints and property models that come with the package."""
+    from pyg_crysdiff.models.pretrained import predictor_names, pretrained_cards  # noqa: PLC0415
+    from pyg_crysdiff.property.summary import (  # noqa: PLC0415
+        predictor_file,
+        summarise_predictor,
+    )
 
     rows = {name: _row(packed) for name, packed in pretrained_cards().items()}
+    files = {name: predictor_file(name) for name in predictor_names()}
+    models = {name: summarise_predictor(file) for name, file in files.items() if file is not None}
     if as_json:
-        say(json.dumps(rows, indent=1))
+        say(json.dumps({**rows, **models}, indent=1))
         return
     lines = [("name", "data set", "crystals", "property", "elements", "atoms")]
     for name, row in rows.items():
@@ -67,13 +91,26 @@ def _list(as_json: bool) -> None:
                 f"{low}" if low == high else f"{low} to {high}",
             )
         )
-    say("\n".join([*_table(lines, right=(2, 4)), "More of one: crysdiff info NAME"]))
+    page = [*_table(lines, right=(2, 4)), "", *_predictor_table(models)]
+    say("\n".join([*page, "More of one: crysdiff info NAME"]))
+
+
+def _predictor_table(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Lay out a line for each property model."""
+    lines = [("predictor", "data set", "crystals", "property", "held-out error")]
+    for name, facts in models.items():
+        data, told = facts["trained_on"], facts["predicts"]
+        error = f"{told['held_out_mae']:.3g} {told['unit'] or ''}"
+        dataset = f"{data['dataset']} ({data['part']})"
+        lines.append((name, dataset, f"{data['num_crystals']:,}", told["property"], error))
+    return _table(lines, right=(2,))
 
 
 def _row(packed: Mapping[str, Any]) -> dict[str, Any]:
     card, statistics = packed["card"], packed["statistics"]
     sizes = [int(n) for n in statistics["num_atoms"]]
     return {
+        "kind": "generator",
         "dataset": card.get("dataset"),
         "split": card.get("split"),
         "num_crystals": card.get("num_train", statistics["num_crystals"]),
@@ -90,13 +127,40 @@ def _page(name: str, facts: Mapping[str, Any]) -> list[str]:
     lines += ["", "Model", *_model(facts["model"], facts["training"])]
     lines += ["", "Sampling, where nothing else is asked for", *_sampling(facts["sampling"])]
     lines += _measured(facts["metrics"])
-    file = facts["file"]
+    return lines + _file(facts["file"]) + _entry("licence", facts["licence"])
+
+
+def _predictor_page(name: str, facts: Mapping[str, Any]) -> list[str]:
+    """Lay out the facts of one property model for people."""
+    data, told, training = facts["trained_on"], facts["predicts"], facts["training"]
+    part = f", {data['part']} part" if data["part"] else ""
+    count = f", {data['num_crystals']:,} crystals" if data["num_crystals"] else ""
+    elements, unit = data["elements"] or [], f" {told['unit']}" if told["unit"] else ""
+    many = f"{len(elements)}: " if len(elements) > 1 else ""
+    lines = [name, "", "Trained on"]
+    lines += _entry("data set", f"{data['dataset'] or 'unknown'}{part}{count}")
+    lines += _entry("elements", many + " ".join(elements))
+    values = f"training values {told['mean']:.4g} on average, standard deviation {told['std']:.3g}"
+    lines += ["", "Predicts", *_entry("property", f"{told['property']}{unit and f' ({unit[1:]})'}")]
+    lines += _entry("", values)
+    if told["held_out_mae"] is not None:
+        error = f"{told['held_out_mae']:.4g}{unit} on average"
+        lines += _entry("held-out error", f"{error}, of {told['num_held_out']} crystals left out")
+    time = (
+        [f"{training['training_seconds'] / 60:.0f} min"] if "training_seconds" in training else []
+    )
+    time += [f"{training['epochs']} epochs"] if "epochs" in training else []
+    lines += ["", "Model", *_entry("network", "DimeNet++")]
+    lines += _entry("parameters", f"{facts['model']['num_parameters']:,}")
+    return lines + _entry("training", ", ".join(time)) + _file(facts["file"])
+
+
+def _file(file: Mapping[str, Any]) -> list[str]:
     large = file["bytes"] >= 2**20
     size = f"{file['bytes'] / 2 ** (20 if large else 10):.1f} {'MiB' if large else 'KiB'}"
     version = f", written by version {file['version']}" if file["version"] else ""
-    lines += ["", "File", *_entry("path", file["path"])]
-    lines += _entry("", f"{size}, digest {file['digest']}{version}")
-    return lines + _entry("licence", facts["licence"])
+    lines = ["", "File", *_entry("path", file["path"])]
+    return lines + _entry("", f"{size}, digest {file['digest']}{version}")
 
 
 def _training_set(facts: Mapping[str, Any]) -> list[str]:
@@ -166,7 +230,8 @@ def _measured(metrics: Any) -> list[str]:
     lines: list[Sequence[str]] = [("", *rows)]
     lines += [(key, *(_rate(row.get(key)) for row in rows.values())) for key in keys]
     table = [f"  {line}" for line in _table(lines, right=range(1, len(rows) + 1))]
-    notes = [str(metrics[key]) for key in ("protocol", "caveat") if metrics.get(key)]
+    notes = [_INTERVALS.sub("", str(metrics[k])) for k in ("protocol", "caveat") if metrics.get(k)]
+    notes.append("What the names mean: docs/report.md")
     return ["", "Measured", *table, *(line for note in notes for line in _entry("", note, 2))]
 
 

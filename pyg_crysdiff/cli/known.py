@@ -53,7 +53,6 @@ def known_crystals(name: str | None, options: dict[str, Any]) -> Sequence[Crysta
         ValueError: If it cannot be read.
     """
     from pyg_crysdiff.data import Crystal  # noqa: PLC0415
-    from pyg_crysdiff.data.parts import open_part  # noqa: PLC0415  (imports PyG)
     from pyg_crysdiff.known import Database  # noqa: PLC0415
     from pyg_crysdiff.known.sources import is_database  # noqa: PLC0415
 
@@ -61,6 +60,8 @@ def known_crystals(name: str | None, options: dict[str, Any]) -> Sequence[Crysta
         return []
     if is_database(name):
         return Database(name)
+    from pyg_crysdiff.data.parts import open_part  # noqa: PLC0415  (imports PyG)
+
     if (part := open_part(name, "train", **options)) is not None:
         return part.crystals()
     return [c for c in read_samples(name) if isinstance(c, Crystal)]

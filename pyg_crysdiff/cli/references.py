@@ -9,14 +9,17 @@ from typing import Any
 from pyg_crysdiff.cli.data_options import data_options
 from pyg_crysdiff.cli.ending import say
 from pyg_crysdiff.cli.samples import read_references
+from pyg_crysdiff.storage import user_path
 
 
 def part_or_file(name: str | None, part: str, args: argparse.Namespace) -> tuple[list[Any], Any]:
     """Crystals of a data set's part and the set, or of any readable file as a whole."""
-    from pyg_crysdiff.data.parts import open_part  # noqa: PLC0415  (imports PyG)
-
     if name is None:
         return [], None
+    if user_path(name).is_file():  # which needs no PyG
+        return list(read_references(name)), None
+    from pyg_crysdiff.data.parts import open_part  # noqa: PLC0415  (imports PyG)
+
     dataset = open_part(name, part, **data_options(args))
     if dataset is None:
         return list(read_references(name)), None
@@ -25,6 +28,8 @@ def part_or_file(name: str | None, part: str, args: argparse.Namespace) -> tuple
 
 def published_set(sets: Sequence[Any]) -> Any:
     """Return the first data set that has a name of its own; None where there is none."""
+    if all(one is None for one in sets):
+        return None
     from pyg_crysdiff.data import DATASETS  # noqa: PLC0415  (imports PyG)
 
     return next((s for s in sets if isinstance(s, tuple(DATASETS.values()))), None)

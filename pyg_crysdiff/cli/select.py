@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="property model that ranks them: a file, or the name of one that comes with the "
         "package (perov5-predictor, carbon24-predictor, mp20-predictor)",
     )  # fmt: skip
-    add("--target", type=finite, required=True, help="wanted value of its property")
+    add("--target", type=_wanted, required=True, help="wanted value of its property")
     add("--out", type=Path, default=Path("selected"), help="output folder (default: selected)")
     add = parser.add_argument_group("which of them").add_argument
     add(
@@ -45,6 +45,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_options(parser)
 
 
+def _wanted(text: str) -> float:
+    """Read the wanted number; an end of the training range is what another command takes."""
+    try:
+        return finite(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(
+            f"{error}; crysdiff select takes one number, crysdiff sample takes min:5 and the like"
+        ) from error
+
+
 def run(args: argparse.Namespace) -> None:
     """Select, write selected.extxyz, cif/ and selected.csv, and say how many there are."""
     import pandas as pd  # noqa: PLC0415
@@ -52,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     from pyg_crysdiff.data import Crystal  # noqa: PLC0415
     from pyg_crysdiff.data.writers import crystal_to_cif, write_extxyz  # noqa: PLC0415
     from pyg_crysdiff.property.cdvae import load_evaluator  # noqa: PLC0415
-    from pyg_crysdiff.property.selection import select  # noqa: PLC0415
+    from pyg_crysdiff.property.selection import choose  # noqa: PLC0415
     from pyg_crysdiff.storage import write_text  # noqa: PLC0415
 
     predictor = load_evaluator(args.predictor)
@@ -60,12 +70,16 @@ def run(args: argparse.Namespace) -> None:
     entries = [entry for found in read.values() for entry in found]
     origin = [(file, i) for file, found in read.items() for i in range(len(found))]
     known = known_crystals(args.new_to, data_options(args))
-    chosen = select(
+    choice = choose(
         entries, args.count, predictor, args.target, copies=args.copies, known=known,
         progress=True,
     )  # fmt: skip
+    chosen = choice.indices
     if not chosen:
-        raise ValueError(f"none of the {len(entries)} crystals is valid and meets the conditions")
+        raise ValueError(
+            f"none of the {len(entries)} crystals is valid and meets the conditions "
+            f"({choice.left_out()})"
+        )
     crystals = [c for c in (entries[i] for i in chosen) if isinstance(c, Crystal)]
     predicted = predictor.predict(crystals)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -86,7 +100,11 @@ def run(args: argparse.Namespace) -> None:
     )
     write_text(args.out / "selected.csv", table.to_csv(index=False))
     if len(chosen) < args.count:
-        say(f"only {len(chosen)} of the {len(entries)} crystals meet the conditions")
+        why = f", {choice.left_out()}" if len(chosen) < len(entries) else ""
+        say(
+            f"only {len(chosen)} crystals can be kept of the {args.count} that were asked for "
+            f"({len(entries)} read{why})"
+        )
     say(
         f"{len(chosen)} crystals in {args.out}: selected.extxyz, selected.csv, cif/; predicted "
         f"{predictor.property_name} {predicted.min():.6g} to {predicted.max():.6g}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pyg_crysdiff.cli.ending import say
 from pyg_crysdiff.cli.numbers import positive
+from pyg_crysdiff.configuration import config_folder
 
 EXAMPLE = """examples:
   crysdiff train data=demo conditioner=cds budget_minutes=2 --out runs/demo
@@ -19,7 +20,11 @@ EXAMPLE = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides")
+    settings = str(config_folder() / "train.yaml").replace("%", "%%")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE",
+        help=f"settings: {settings} has them all, with the files of the folders beside it",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, help="output folder (default: runs/train)")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
     parser.add_argument(

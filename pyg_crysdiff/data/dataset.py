@@ -50,8 +50,8 @@ class CrystalDataset(InMemoryCrystals):
     :meth:`from_crystals` makes one from objects in memory instead.
 
     A folder that holds ``train.csv`` and ``val.csv`` (also ``valid``, ``validation``, ``dev``) or
-    ``test.csv`` (or ``.csv.gz``) is taken as split, which its ``split.txt`` may name; a single file or folder of structures is split by
-    ``fractions`` at random. A validation set may be empty.
+    ``test.csv`` (or ``.csv.gz``) is taken as split, which its ``split.txt`` may name; a single file
+    or folder of structures is split by ``fractions`` at random. A validation set may be empty.
 
     Args:
         root: Cache folder; None for a folder in the user's cache.

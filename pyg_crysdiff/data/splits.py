@@ -60,7 +60,8 @@ def split_files(path: Path) -> dict[str, Path]:
                 f"{path} holds {' and '.join(f.name for f in found)}, which may both be the "
                 f"{part} part; keep one"
             )
-        files |= {part: file for file in found}
+        if found:
+            files[part] = found[0]
     return files if "train" in files and len(files) > 1 else {}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from importlib import import_module
 from typing import Any, Protocol, cast
 
@@ -84,9 +83,23 @@ def build_denoiser(
     trusted: Sequence[str] = (PACKAGE,),
 ) -> nn.Module:
     """Build the network alone; arguments and errors of :func:`build_model`."""
+    return _family(config).build_denoiser(config, statistics, _conditioner(config, trusted))
+
+
+def _conditioner(config: Mapping[str, Any], trusted: Sequence[str]) -> ConditionerFactory:
+    """Return what builds the conditioner of a configuration, with its options."""
     options = dict(config["conditioner"])
-    conditioner = partial(resolve_conditioner(options.pop("_target_"), trusted), **options)
-    return _family(config).build_denoiser(config, statistics, conditioner)
+    cls = resolve_conditioner(options.pop("_target_"), trusted)
+
+    def build(**sizes: Any) -> Conditioner:
+        try:
+            return cls(**{**options, **sizes})
+        except TypeError as error:
+            if "unexpected keyword" not in str(error):
+                raise
+            raise ValueError(f"conditioner {cls.__name__}: {error}") from error
+
+    return build
 
 
 def _family(config: Mapping[str, Any]) -> Family:

@@ -28,6 +28,11 @@ def pretrained_names() -> list[str]:
     return sorted(p.stem for p in FOLDER.glob(f"*{_SUFFIX}") if p.with_suffix(".json").is_file())
 
 
+def predictor_names() -> list[str]:
+    """Return the names of the property models that come with the package; they have no card."""
+    return sorted({p.stem for p in FOLDER.glob(f"*{_SUFFIX}")} - set(pretrained_names()))
+
+
 def pretrained_cards() -> dict[str, dict[str, Any]]:
     """Return what the checkpoints of the package store beside their weights, by name.
 
@@ -52,8 +57,15 @@ def find_checkpoint(path: str | Path) -> Path:
         if name != str(path):
             log.warning("%s of version 0.1.0 was replaced by %s, which is used", path, name)
         return FOLDER / f"{name}{_SUFFIX}"
-    names = ", ".join(pretrained_names()) or "none"
-    raise FileNotFoundError(f"no checkpoint at {path}; with the package come: {names}")
+    names = f"with the package come: {', '.join(pretrained_names()) or 'none'}"
+    models = ", ".join(predictor_names())
+    if name in predictor_names():
+        raise FileNotFoundError(
+            f"{path} is a property model, which predicts (--predictor) and generates nothing; "
+            f"of checkpoints {names}"
+        )
+    more = f"; and the property models {models}" if models else ""
+    raise FileNotFoundError(f"no checkpoint at {path}; {names}{more}")
 
 
 def check_finite(weights: Mapping[str, torch.Tensor], path: str | Path) -> None:

@@ -23,7 +23,7 @@ from torch_geometric.utils import scatter
 from pyg_crysdiff.data.crystal import BrokenEntry, Crystal
 from pyg_crysdiff.errors import first_line
 from pyg_crysdiff.evaluation.validity import structural_problem
-from pyg_crysdiff.models.pretrained import check_finite
+from pyg_crysdiff.models.pretrained import check_finite, predictor_names
 from pyg_crysdiff.parallel import parallel_map
 from pyg_crysdiff.progress import bar
 from pyg_crysdiff.property.graphs import Edges, bonds, build_graph, neighbours
@@ -241,7 +241,10 @@ class PropertyModel:
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"no property evaluator at {path}")
+            names = ", ".join(predictor_names()) or "none"
+            raise FileNotFoundError(
+                f"no property evaluator at {path}; with the package come: {names}"
+            )
         try:
             with safe_open(path, framework="pt") as handle:
                 facts = json.loads((handle.metadata() or {})["property_model"])

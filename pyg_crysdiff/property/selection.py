@@ -10,8 +10,9 @@ one on other crystals, as :mod:`pyg_crysdiff.benchmark` does.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,28 @@ from pyg_crysdiff.known.database import Database
 from pyg_crysdiff.known.finding import KnownCells
 from pyg_crysdiff.progress import bar
 from pyg_crysdiff.property.cdvae import load_evaluator
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen of many candidates, and why others were not.
+
+    Attributes:
+        indices: Indices of the chosen candidates, nearest first.
+        invalid: Candidates that were left out since they are broken or not valid.
+        copies: Candidates that were left out since they were chosen often enough.
+        known: Candidates that were left out since they match a known crystal.
+    """
+
+    indices: list[int]
+    invalid: int = 0
+    copies: int = 0
+    known: int = 0
+
+    def left_out(self) -> str:
+        """Say how many were left out, and why."""
+        reasons = {"invalid": self.invalid, "copies": self.copies, "known": self.known}
+        return ", ".join(f"{n} {why}" for why, n in reasons.items() if n) or "none left out"
 
 
 def select(
@@ -64,6 +87,26 @@ def select(
         FileNotFoundError: If there is no predictor of that name.
         ValueError: If count is not positive, copies negative or the target not finite.
     """
+    return choose(
+        candidates, count, predictor, target, copies=copies, known=known, progress=progress
+    ).indices
+
+
+def choose(
+    candidates: Sequence[Crystal | BrokenEntry],
+    count: int,
+    predictor: PropertyPredictor | str | Path,
+    target: float,
+    *,
+    copies: int = 1,
+    known: Sequence[Crystal] | Database = (),
+    progress: bool = False,
+) -> Choice:
+    """Choose as :func:`select` does, and count what was left out on the way.
+
+    Arguments and errors are those of :func:`select`. Candidates behind the last chosen one are
+    not looked at: where ``count`` were found, the counts are of those before it.
+    """
     if count < 1:
         raise ValueError(f"the number of crystals to choose must be positive, got {count}")
     if copies < 0:
@@ -74,30 +117,49 @@ def select(
         predictor = load_evaluator(predictor)
     off = np.abs(predictor.predict(candidates, progress=progress) - target)
     order = [int(i) for i in np.argsort(off, kind="stable") if np.isfinite(off[i])]
-    is_known = _membership(known)
-    kept: dict[Key, list[tuple[Cell, list[int]]]] = defaultdict(list)
+    places = _Places(copies, _membership(known))
     chosen: list[int] = []
+    left_out = Counter(invalid=len(candidates) - len(order))
     with bar(label="selecting", total=count, show=progress) as shown:
         for index in order:
             crystal = candidates[index]
             assert isinstance(crystal, Crystal)  # others have no prediction
-            if not smact_validity(crystal.atomic_numbers):
+            valid = smact_validity(crystal.atomic_numbers)
+            reason = places.refused(index, crystal) if valid else "invalid"
+            if reason:
+                left_out[reason] += 1
                 continue
-            if copies or is_known is not None:
-                key, structure = matching_key(crystal)
-                if key is not None and is_known is not None and is_known(key, structure):
-                    continue
-                if (
-                    copies
-                    and key is not None
-                    and not _takes(kept[key], Cell(structure), index, copies)
-                ):
-                    continue
             chosen.append(index)
             shown.update()
             if len(chosen) == count:
                 break
-    return chosen
+    return Choice(chosen, **left_out)
+
+
+class _Places:
+    """Which structures may still be chosen.
+
+    Args:
+        copies: How often one may be chosen; 0 for any number.
+        is_known: Tells whether a reduced cell matches a known crystal; None for no known ones.
+    """
+
+    def __init__(self, copies: int, is_known: Callable[[Key, Structure], bool] | None) -> None:
+        self.copies, self.is_known = copies, is_known
+        self._kept: dict[Key, list[tuple[Cell, list[int]]]] = defaultdict(list)
+
+    def refused(self, index: int, crystal: Crystal) -> str:
+        """Return the field of :class:`Choice` that counts a refused candidate; or nothing."""
+        if not self.copies and self.is_known is None:
+            return ""
+        key, structure = matching_key(crystal)
+        if key is None:
+            return ""
+        if self.is_known is not None and self.is_known(key, structure):
+            return "known"
+        if self.copies and not _takes(self._kept[key], Cell(structure), index, self.copies):
+            return "copies"
+        return ""
 
 
 def _membership(

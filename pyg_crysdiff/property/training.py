@@ -13,6 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from pymatgen.core import Element
 from torch import Tensor
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
@@ -145,10 +146,12 @@ def _train(
     module = _Module(network, length.lr, budget.progress)
     epochs = _run(module, graphs, budget, out_dir, length, device, progress)
     model = PropertyModel(network.cpu(), config, mean, std, card)
+    seen = {int(z) for i in train for z in crystals[i].atomic_numbers}
     errors = np.abs(model.predict([crystals[i] for i in held_out]) - values[held_out])
     model.card |= {
         "held_out_mae": float(errors.mean()),
         "num_held_out": len(held_out),
+        "elements": [Element.from_Z(z).symbol for z in sorted(seen)],
         "training_seconds": round(budget.time_elapsed(), 1),
         "epochs": epochs,
         "version": pyg_crysdiff.__version__,

@@ -121,6 +121,21 @@ def resumable(folder: Path) -> Path | None:
     return None
 
 
+def epochs_done(folder: Path) -> int:
+    """Return how many epochs the checkpoint has that a run goes on from; 0 where there is none.
+
+    Nothing on disk is changed.
+
+    Raises:
+        ValueError: If the file is no checkpoint of a training.
+    """
+    for path in (folder / LAST, folder / PREVIOUS):
+        if path.is_file() and damage(path) is None:
+            content = WholeCheckpoints().load_checkpoint(path, weights_only=True)
+            return int(content["epoch"]) + 1
+    return 0
+
+
 class MetricsFile(Logger):
     """``metrics.csv``: a row for every set of values, on disk as soon as it is known.
 

@@ -23,7 +23,7 @@ from pyg_crysdiff.storage import (
     user_path,
     write_json,
 )
-from pyg_crysdiff.training.checkpoints import LAST, damage
+from pyg_crysdiff.training.checkpoints import LAST, damage, epochs_done
 
 CONFIG, DATA, FINISHED = "config.json", "data.json", "finished.json"
 IN_MEMORY = "in_memory"  # key of a "data" configuration that no file stands behind
@@ -58,12 +58,18 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> None:
     The ``data`` of an earlier run stay noted until :func:`check_data` has seen the data themselves.
 
     Raises:
-        ValueError: If the folder holds another run; or its record is damaged.
+        ValueError: If the folder holds another run, or one that is longer already; or its record
+            is damaged. The record stays as it is then.
     """
     if not is_first():
         return
     path = folder / CONFIG
     if path.is_file():
+        if (done := epochs_done(folder)) > config["max_epochs"]:
+            raise ValueError(
+                f"{folder} has already trained for {done} epochs, more than "
+                f"max_epochs={config['max_epochs']}; choose another --out, or a greater length"
+            )
         config = {**config, "data": read_record(path).get("data")}
     _check_same_run(path, config)
 

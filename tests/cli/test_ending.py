@@ -75,6 +75,7 @@ SELECT = ["select", "x.pt", "-n", "1", "--predictor", "p"]
         ([*SELECT, "--engine", "processes:0"], "--engine"),
         ([*SAMPLE, "--shard", "-1/4"], "--shard"),
         ([*SELECT, "--target", "null"], "--target"),
+        ([*SELECT, "--target", "min:5"], "takes one number, crysdiff sample takes min:5"),
         ([*SELECT, "--target", "-inf"], "--target"),
         (["evaluate", "x.pt", "--workers", "-3"], "--workers"),
         (["evaluate", "x.pt", "--bootstrap", "-1"], "--bootstrap"),

@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pymatgen.core import Element
 
 from pyg_crysdiff.cli import main
 from pyg_crysdiff.data import DATASETS
 from pyg_crysdiff.data import names as module
 from pyg_crysdiff.models import load_checkpoint, pretrained, pretrained_names
+from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
+from pyg_crysdiff.property.summary import summarise_predictor
 from pyg_crysdiff.sampling.summary import summarise
 
 FIXTURES = Path(__file__).parents[1] / "models" / "checkpoints"
@@ -24,12 +27,54 @@ def told(words, capsys):
 
 def test_without_argument_one_line_for_each_checkpoint_of_the_package(capsys):
     lines = told([], capsys).splitlines()
-    assert [line.split()[0] for line in lines[1:-1]] == pretrained_names()
+    first, second = lines.index("") + 1, len(lines) - 1
+    assert [line.split()[0] for line in lines[1 : first - 1]] == pretrained_names()
+    assert [line.split()[0] for line in lines[first + 1 : second]] == pretrained.predictor_names()
     (carbon,) = [line for line in lines if line.startswith("carbon24-cds ")]
     for word in ("Carbon-24", "1,829", "energy_per_atom", "6 to 24"):
         assert word in carbon
     rows = json.loads(told(["--json"], capsys))
     assert rows["perov5-cds"]["num_atoms"] == [5, 5]
+    assert rows["perov5-predictor"]["kind"] == "predictor"
+
+
+def test_a_shipped_predictor_tells_what_it_predicts_and_how_well(capsys):
+    page = told(["perov5-predictor"], capsys)
+    for line in (
+        "data set        Perov-5, train part, 3,408 crystals",
+        "property        heat_ref (eV/atom)",
+        "held-out error  0.07048 eV/atom on average, of 341 crystals left out",
+        "training        9 min, 34 epochs",
+    ):
+        assert line in page
+    for name, generator in (("perov5", "perov5-cds"), ("carbon24", "carbon24-cds")):
+        facts = json.loads(told([f"{name}-predictor", "--json"], capsys))
+        model = load_checkpoint(generator).model
+        atoms = [Element.from_Z(z).symbol for z in model.statistics.elements]
+        assert facts["trained_on"]["elements"] == atoms
+    weights = PropertyModel.load(pretrained.FOLDER / "carbon24-predictor.safetensors")
+    numbers = sum(p.numel() for p in weights.network.parameters())
+    assert facts["model"]["num_parameters"] == numbers
+
+
+def test_a_predictor_file_of_ones_own_and_a_damaged_one(tmp_path, capsys):
+    config = EvaluatorConfig(8, 1, 4, 4, 8, 3, 3, 4.0, 6)
+    card = {"property": "gap", "elements": ["Na", "Cl"]}
+    file = tmp_path / "mine.safetensors"
+    PropertyModel(PeriodicDimeNet(config), config, 0.0, 1.0, card).save(file)
+    page = told([str(file)], capsys)
+    assert "property        gap\n" in page
+    assert "2: Na Cl" in page
+    PropertyModel(PeriodicDimeNet(config), config, 0.0, 1.0, {}).save(file)
+    with pytest.raises(ValueError, match=r"mine\.safetensors is damaged"):
+        summarise_predictor(file)
+
+
+def test_the_table_of_measured_rates_names_no_columns_that_it_has_not(capsys):
+    for name in pretrained_names():
+        page = told([name], capsys)
+        assert "low and high" not in page
+        assert "What the names mean: docs/report.md\n" in page
 
 
 def test_a_shipped_checkpoint_tells_what_can_be_asked_of_it(capsys):
@@ -105,7 +150,12 @@ def test_cards_are_read_without_torch():
 def test_an_unknown_name_is_refused_with_those_that_there_are(capsys):
     with pytest.raises(SystemExit):
         main(["info", "carbon"])
-    assert "with the package come: carbon24-cds" in capsys.readouterr().err
+    assert "with the package come: carbon24-cds" in (said := capsys.readouterr().err)
+    assert "perov5-predictor" in said
+    with pytest.raises(FileNotFoundError, match="is a property model"):
+        load_checkpoint("perov5-predictor")
+    with pytest.raises(FileNotFoundError, match="come: carbon24-predictor"):
+        PropertyModel.load("carbon24-predicto")
 
 
 def test_help_shows_the_usual_options_first(capsys):

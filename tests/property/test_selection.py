@@ -5,7 +5,7 @@ import torch
 from pyg_crysdiff.data import BrokenEntry, Crystal
 from pyg_crysdiff.property import cdvae
 from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
-from pyg_crysdiff.property.selection import select
+from pyg_crysdiff.property.selection import Choice, choose, select
 
 SALT = ([[0, 0, 0], [0.5, 0.5, 0.5]], [11, 17])
 ARGON = ([[0, 0, 0], [0.5, 0.5, 0.5]], [11, 18])  # no compound
@@ -40,6 +40,18 @@ def test_none_is_chosen_more_often_than_asked_for():
     assert select(entries, 4, Lengths(), 4.0) == [1, 3]
     assert select(entries, 4, Lengths(), 4.0, copies=0) == [1, 0, 2, 3]
     assert select(entries, 4, Lengths(), 4.0, copies=2) == [1, 0, 3]
+
+
+def test_what_was_left_out_is_counted():
+    other = ([[0, 0, 0], [0.5, 0.5, 0.5]], [19, 17])
+    entries = [
+        *cubes(4.2, 4.1, 4.3), BrokenEntry(3, "x"), *cubes(4.0, content=ARGON),
+        *cubes(4.4, content=other),
+    ]  # fmt: skip
+    found = choose(entries, 9, Lengths(), 4.0, known=cubes(7.0, content=other))
+    assert found == Choice([1], invalid=2, copies=2, known=1)
+    assert found.left_out() == "2 invalid, 2 copies, 1 known"
+    assert Choice([0]).left_out() == "none left out"
 
 
 def test_none_is_known():

@@ -1,6 +1,7 @@
 """How long a training lasts: budgets, pauses, limits of a call, and longer ones later."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -127,6 +128,23 @@ def test_a_finished_run_goes_on_for_longer(tmp_path):
     assert rate[3] < 0.1 * rate[0]
     assert rate[4] > 4 * rate[3]
     assert rate[7] < rate[6] < rate[5] < rate[4] < rate[0]
+
+
+@pytest.mark.parametrize("left", [("last.ckpt", "previous.ckpt"), ("previous.ckpt",)])
+def test_a_run_that_is_longer_already_is_refused_and_stays(tmp_path, left):
+    config = small_config(max_epochs=3, validate_every=1)
+    train(config, tmp_path, data=SETS, progress=False)
+    for name in {"last.ckpt", "previous.ckpt"} - set(left):
+        (tmp_path / name).unlink()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    message = f"{tmp_path} has already trained for {1 + len(left)} epochs, more than max_epochs=1"
+    short = {**config, "max_epochs": 1}
+    with pytest.raises(ValueError, match=re.escape(f"{message}; choose another --out")):
+        train(short, tmp_path, data=SETS, progress=False)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        resume(tmp_path, ["max_epochs=1"], data=SETS, progress=False)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.name in before} == before
+    assert resume(tmp_path, data=SETS, progress=False).epochs == 3
 
 
 def test_what_may_change_on_the_way(tmp_path):
