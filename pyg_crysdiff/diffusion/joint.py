@@ -24,6 +24,8 @@ from pyg_crysdiff.diffusion.sampler import Earlier, Sampler
 from pyg_crysdiff.diffusion.state import FIELDS, CrystalState, Denoise, Prediction
 from pyg_crysdiff.platform import sent
 
+_MIDDLE = (0.35, 0.85)
+
 
 class JointDiffusion(nn.Module):
     """Three independent forward processes, one reverse process.
@@ -33,9 +35,11 @@ class JointDiffusion(nn.Module):
         coordinates: Process of the fractional coordinates.
         species: Process of the species.
         loss_weights: Weight per field in the sum of losses; 1 where a field is missing.
+        middle_times: Share of the training's times that comes from .35 T to .85 T, where atoms
+            find their places; the others come from all times. 0 for uniform times.
 
     Raises:
-        ValueError: If the processes differ in T or a weight names no field.
+        ValueError: If the processes differ in T, a weight names no field, or the share is none.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class JointDiffusion(nn.Module):
         coordinates: WrappedNormalDiffusion,
         species: FieldDiffusion,
         loss_weights: Mapping[str, float] | None = None,
+        middle_times: float = 0.0,
     ) -> None:
         super().__init__()
         self.fields = nn.ModuleDict(
@@ -57,6 +62,9 @@ class JointDiffusion(nn.Module):
         if unknown := set(weights) - set(FIELDS):
             raise ValueError(f"loss weights for unknown fields {sorted(unknown)}; fields: {FIELDS}")
         self.loss_weights = {name: float(weights.get(name, 1.0)) for name in FIELDS}
+        if not 0 <= middle_times <= 1:
+            raise ValueError(f"middle_times must be a share from 0 to 1, got {middle_times}")
+        self.middle_times = middle_times
 
     def field(self, name: str) -> FieldDiffusion:
         """Return the process of one field."""
@@ -81,10 +89,15 @@ class JointDiffusion(nn.Module):
         """Draw t ~ U{1..T} per crystal, stratified over the batch, in random order.
 
         Every t still has the same marginal probability; strata only lower the variance of the
-        batch loss.
+        batch loss. In training mode ``middle_times`` of them come from the middle; in evaluation
+        mode none do, so that validation losses can be compared.
         """
         offsets = torch.rand(num_crystals, generator=generator, dtype=torch.float64)
         strata = (torch.arange(num_crystals, dtype=torch.float64) + offsets) / num_crystals
+        if self.training and (share := self.middle_times):
+            first, last = _MIDDLE
+            inside = first + strata / share * (last - first)
+            strata = torch.where(strata < share, inside, (strata - share) / max(1 - share, 1e-12))
         t = (strata * self.num_steps).long().clamp(max=self.num_steps - 1) + 1
         return t[torch.randperm(num_crystals, generator=generator)]
 

@@ -34,6 +34,7 @@ def build_process(config: Mapping[str, Any], statistics: DataStatistics) -> Join
         coordinates=WrappedNormalDiffusion(num_steps=steps, **config["coordinates"]),
         species=GivenSpecies(classes, steps) if given else UniformD3PM(classes, steps, **species),
         loss_weights=config["loss_weights"],
+        middle_times=config.get("middle_times", 0.0),  # older checkpoints do not say
     )
 
 

@@ -109,4 +109,7 @@ def denoise(
         if isinstance(net.conditioner, CDS):
             extra = net.conditioner.projection[number](z_c)
         z = block(layer, z, f, crystal, extra)
-    return net.to_lattice(z.mean(0)).view(3, 3) @ lattice, net.to_coordinates(z), net.to_species(z)
+    score = net.to_coordinates(z)
+    if net.centred:
+        score = score - score.mean(0)
+    return net.to_lattice(z.mean(0)).view(3, 3) @ lattice, score, net.to_species(z)

@@ -66,6 +66,9 @@ class CrystalTransformer(nn.Module):
         mlp_ratio: Hidden width of the block MLPs in units of ``dim``.
         size_feature: Feed log N to the pair MLPs beside the Gram matrix. Attention averages
             over atoms and cannot count them; the cell volume depends on their number.
+        centred: Subtract each crystal's mean from its coordinate score. The score of a density
+            that no common translation changes sums to zero, so that nothing is lost; and the
+            training is not told to learn the mean of the noise, which the network cannot see.
     """
 
     def __init__(
@@ -81,10 +84,12 @@ class CrystalTransformer(nn.Module):
         pair_hidden: int = 64,
         mlp_ratio: int = 4,
         size_feature: bool = True,
+        centred: bool = False,
     ) -> None:
         super().__init__()
         head_dim = dim if head_dim is None else head_dim
         self.num_species, self.num_waves, self.size_feature = num_species, num_waves, size_feature
+        self.centred = centred
         self.species_embedding = _mlp(num_species, dim, dim)
         self.condition_embedding = ConditionEmbedding(dim, properties)
         self.conditioner = conditioner(
@@ -141,8 +146,10 @@ class CrystalTransformer(nn.Module):
         context = self.context(t, condition) if context is None else context
         z = self.encode(species, frac_coords, lattice, num_atoms, context, layout)
         factor = self.to_lattice(layout.crystal_mean(z)).view(-1, 3, 3)
-        z = layout.unsort(z)
-        return factor @ lattice, self.to_coordinates(z), self.to_species(z)
+        score = self.to_coordinates(z)
+        if self.centred:
+            score = score - layout.crystal_mean(score)[layout.crystal]
+        return factor @ lattice, layout.unsort(score), self.to_species(layout.unsort(z))
 
     def context(self, t: Tensor, condition: Mapping[str, Tensor] | None = None) -> Context:
         """Return what :meth:`forward` makes of t and condition alone."""

@@ -23,6 +23,7 @@ _RULES: dict[str, _Rule] = {
     "budget_minutes": _POSITIVE,
     "train_fraction": _SHARE,
     "condition_dropout": (lambda x: 0 <= x <= 1, "a number from 0 to 1"),
+    "process.middle_times": (lambda x: 0 <= x <= 1, "a number from 0 to 1"),
     "optimizer.lr": _POSITIVE,
     "optimizer.weight_decay": _NOT_NEGATIVE,
     "optimizer.warmup_steps": _NOT_NEGATIVE,

@@ -35,7 +35,9 @@ FREE = (
 )  # fmt: skip
 _OLDER = {"train_fraction": 1.0, "init": None, "focus": None, "keep_every": None}
 # Settings within a part of the configuration that older records lack, and what they were then.
-_OLDER_WITHIN = {"process.species.reverse": "mixture"}
+_OLDER_WITHIN = {
+    "process.species.reverse": "mixture", "denoiser.centred": False, "process.middle_times": 0,
+}  # fmt: skip
 _PATHS = ("name", "path", "source")
 
 

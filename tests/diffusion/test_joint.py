@@ -72,6 +72,35 @@ def test_times_are_uniform_and_cover_the_range(generator):
     assert len(first.unique()) == 10
 
 
+def test_a_share_of_the_times_comes_from_the_middle_in_training_only(generator):
+    process = joint(steps=100, middle_times=0.5).train()
+    t = process.training_times(50_000, generator)
+    counts = torch.bincount(t, minlength=101)[1:].float()
+    inside = torch.zeros(100, dtype=torch.bool)
+    inside[35:85] = True
+    expected = torch.where(inside, 250.0 + 500.0, 250.0)
+    torch.testing.assert_close(counts, expected, rtol=0.1, atol=0)
+    few = torch.stack([process.training_times(2, generator)[0] for _ in range(4000)])
+    assert ((few > 35) & (few <= 85)).double().mean().item() == pytest.approx(0.75, abs=0.03)
+    counts = torch.bincount(process.eval().training_times(50_000, generator), minlength=101)[1:]
+    torch.testing.assert_close(counts.float(), torch.full((100,), 500.0), rtol=0.1, atol=0)
+    with pytest.raises(ValueError, match="middle_times must be a share"):
+        joint(steps=100, middle_times=1.5)
+
+
+def test_scores_that_no_translation_changes_sum_to_zero(generator):
+    """What ``centred`` rests on: density by a sum over all translations, score by autograd."""
+    clean = torch.rand(3, 1, generator=generator, dtype=torch.float64)
+    x = torch.rand(3, 1, generator=generator, dtype=torch.float64, requires_grad=True)
+    shifts = torch.linspace(0, 1, 401, dtype=torch.float64)[:-1]
+    images = torch.arange(-8, 9, dtype=torch.float64)
+    away = (x - clean - shifts).unsqueeze(-1) + images
+    density = torch.exp(-away.square() / (2 * 0.2**2)).sum(-1).prod(0).mean()
+    (score,) = torch.autograd.grad(density.log(), x)
+    assert score.abs().max() > 0.1
+    assert score.sum().item() == pytest.approx(0, abs=1e-9)
+
+
 def run(process, sizes, seeds, steps=None):
     noise = CrystalNoise(seeds, sizes)
     current = process.prior(torch.tensor(sizes), noise)

@@ -73,10 +73,12 @@ def by_reference(net, x):
     return torch.stack(lattices), torch.cat(coordinates), torch.cat(species)
 
 
-@pytest.mark.parametrize("size_feature", [True, False])
+@pytest.mark.parametrize(
+    "options", [{}, {"size_feature": False}, {"centred": True}], ids=["", "no size", "centred"]
+)
 @pytest.mark.parametrize("conditioner", [CDI, CDS])
-def test_outputs_and_gradients_are_those_of_the_equations(conditioner, size_feature, generator):
-    net = network(conditioner, size_feature=size_feature)
+def test_outputs_and_gradients_are_those_of_the_equations(conditioner, options, generator):
+    net = network(conditioner, **options)
     x = crystals(generator)
     x["condition"]["gap"][1] = torch.nan  # not given
     ours, expected = net(**x), by_reference(net, x)
@@ -91,6 +93,25 @@ def test_outputs_and_gradients_are_those_of_the_equations(conditioner, size_feat
         assert (one is None) == (other is None)
         if one is not None:
             torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
+
+
+def test_centred_scores_are_those_of_the_network_without_their_mean(generator):
+    plain, centred = network(CDS), network(CDS, centred=True)
+    centred.load_state_dict(plain.state_dict())
+    x = crystals(generator)
+    (lattice, score, logits), (same_lattice, found, same_logits) = plain(**x), centred(**x)
+    means = [part.mean(0, keepdim=True).expand_as(part) for part in score.split(SIZES)]
+    close((lattice, score - torch.cat(means), logits), (same_lattice, found, same_logits))
+    # What a target's mean does to the loss is the same for all weights: it has no gradient.
+    target = torch.randn(score.shape, generator=generator, dtype=score.dtype)
+    shifts = torch.randn(len(SIZES), 3, generator=generator, dtype=score.dtype)
+    moved = target + shifts.repeat_interleave(torch.tensor(SIZES), 0)
+    last = centred.to_coordinates[-1].weight
+    gradients = [
+        torch.autograd.grad((found - wanted).square().sum(), last, retain_graph=True)[0]
+        for wanted in (target, moved)
+    ]
+    torch.testing.assert_close(*gradients, rtol=1e-9, atol=1e-9)
 
 
 def test_the_reference_has_the_conditioners_of_the_paper_only(generator):
