@@ -281,7 +281,7 @@ def test_positions_of_extended_xyz(name, tmp_path):
     np.testing.assert_allclose(found.frac_coords, [[0.25, 0.5, 0.75], [0, 0, 0]], atol=1e-12)
 
 
-@pytest.mark.parametrize("mode", ["Direct", "Cartesian", "Selective\nCartesian", "  kart"])
+@pytest.mark.parametrize("mode", ["Direct", "Cartesian", "Selective\nCartesian", "kart"])
 @pytest.mark.parametrize("scale", ["2", "-96", "2 3 .5", "1 1 1"])
 def test_scaling_factors_of_poscar(mode, scale, tmp_path):
     """As ASE reads them: a factor, a volume, or a factor for each of x, y and z."""
