@@ -16,13 +16,13 @@ def part_or_file(name: str | None, part: str, args: argparse.Namespace) -> tuple
     """Crystals of a data set's part and the set, or of any readable file as a whole."""
     if name is None:
         return [], None
-    if user_path(name).is_file():  # which needs no PyG
-        return list(read_references(name)), None
-    from pyg_crysdiff.data.parts import open_part  # noqa: PLC0415  (imports PyG)
+    dataset = None
+    if not user_path(name).is_file():  # a file is read without PyG
+        from pyg_crysdiff.data.parts import open_part  # noqa: PLC0415  (imports PyG)
 
-    dataset = open_part(name, part, **data_options(args))
+        dataset = open_part(name, part, **data_options(args))
     if dataset is None:
-        return list(read_references(name)), None
+        return read_references(name), None
     return dataset.crystals(), dataset
 
 

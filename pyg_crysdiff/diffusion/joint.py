@@ -88,9 +88,9 @@ class JointDiffusion(nn.Module):
     def training_times(self, num_crystals: int, generator: torch.Generator) -> Tensor:
         """Draw t ~ U{1..T} per crystal, stratified over the batch, in random order.
 
-        Every t still has the same marginal probability; strata only lower the variance of the
-        batch loss. In training mode ``middle_times`` of them come from the middle; in evaluation
-        mode none do, so that validation losses can be compared.
+        Strata only lower the variance of the batch loss. In training mode the share
+        ``middle_times`` comes from the middle instead; in evaluation mode every t has the same
+        probability, so that validation losses can be compared.
         """
         offsets = torch.rand(num_crystals, generator=generator, dtype=torch.float64)
         strata = (torch.arange(num_crystals, dtype=torch.float64) + offsets) / num_crystals

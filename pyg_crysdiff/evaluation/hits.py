@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.lookup import has_value
 from pyg_crysdiff.evaluation.protocol import Protocol
 from pyg_crysdiff.evaluation.results import Estimate
-from pyg_crysdiff.evaluation.statistics import mean_estimate
+from pyg_crysdiff.evaluation.statistics import mean_of
 from pyg_crysdiff.evaluation.success import PERCENTILES
 
 TRAIN = "train"
@@ -33,13 +32,13 @@ def lookup_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimat
     """
     value = table["known_value"].to_numpy(dtype=np.float64)
     matched = table["known_part"].to_numpy() != ""
-    out = {"lookup_matched": _mean(matched, protocol)}
+    out = {"lookup_matched": mean_of(matched, protocol)}
     limits = protocol.success_thresholds() or ()
     for percent, limit in zip(PERCENTILES, limits, strict=False):
-        out[f"lookup_sr{percent}_all"] = _mean(value <= limit, protocol)
+        out[f"lookup_sr{percent}_all"] = mean_of(value <= limit, protocol)
     if "predicted" in table:
         error = np.abs(table["predicted"].to_numpy(dtype=np.float64) - value)
-        out["lookup_mae"] = _mean(error[np.isfinite(error)], protocol, proportion=False)
+        out["lookup_mae"] = mean_of(error[np.isfinite(error)], protocol, proportion=False)
     if limits:
         name = protocol.lookup_name()
         assert name is not None
@@ -165,8 +164,3 @@ def lookup_facts(protocol: Protocol, space: int | None = None) -> dict[str, Any]
     if space is not None:
         covered = ", the whole space" if known == space else f" of the {space:,} of the whole space"
     return {**facts, "text": f"look-up: {name} of {known:,} known crystals{covered} ({shares})"}
-
-
-def _mean(values: NDArray, protocol: Protocol, proportion: bool = True) -> Estimate:
-    numbers = np.asarray(values, dtype=float)
-    return mean_estimate(numbers, protocol.num_bootstrap, protocol.seed, proportion=proportion)

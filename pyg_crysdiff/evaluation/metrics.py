@@ -21,7 +21,7 @@ from pyg_crysdiff.evaluation.matching import best_rms_distances, rms_distances
 from pyg_crysdiff.evaluation.protocol import Entry, Protocol
 from pyg_crysdiff.evaluation.reference import predictions, space_groups
 from pyg_crysdiff.evaluation.results import Estimate
-from pyg_crysdiff.evaluation.statistics import mean_estimate, statistic_estimate
+from pyg_crysdiff.evaluation.statistics import mean_of, statistic_estimate
 from pyg_crysdiff.evaluation.success import (
     PERCENTILES,
     best_of_ten_success,
@@ -37,27 +37,27 @@ _STOL = 0.5
 def validity_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
     """Return the shares of valid entries."""
     keys = ("struct_valid", "comp_valid", "comp_valid_smact4", "valid")
-    return {key: _mean(table[key], protocol) for key in keys}
+    return {key: mean_of(table[key], protocol) for key in keys}
 
 
 def set_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
     """Return uniqueness and novelty, each of the valid crystals that were compared."""
     valid = table[table["valid"]]
-    out = {"uniqueness": _mean(valid["first"].dropna(), protocol)}
+    out = {"uniqueness": mean_of(valid["first"].dropna(), protocol)}
     if "novel" in table:
-        out["novelty"] = _mean(valid["novel"].dropna(), protocol)
+        out["novelty"] = mean_of(valid["novel"].dropna(), protocol)
     if "novel_database" in table:
-        out["novelty_database"] = _mean(valid["novel_database"].dropna(), protocol)
+        out["novelty_database"] = mean_of(valid["novel_database"].dropna(), protocol)
     if "known_part" in table:
-        out["novelty_known"] = _mean(valid["known_part"].fillna("") == "", protocol)
+        out["novelty_known"] = mean_of(valid["known_part"].fillna("") == "", protocol)
     if "prototype" in table:
         kinds = valid["prototype"].dropna()
-        out["uniqueness_prototype"] = _mean(~kinds.duplicated(), protocol)
+        out["uniqueness_prototype"] = mean_of(~kinds.duplicated(), protocol)
     if "new_prototype" in table:
-        out["novelty_prototype"] = _mean(valid["new_prototype"].dropna(), protocol)
+        out["novelty_prototype"] = mean_of(valid["new_prototype"].dropna(), protocol)
     for key, column in (("uniqueness_amd", "amd_earlier"), ("novelty_amd", "amd_train")):
         if column in valid:
-            out[key] = _mean(valid[column] > amd_distance.SAME, protocol)
+            out[key] = mean_of(valid[column] > amd_distance.SAME, protocol)
     return out
 
 
@@ -67,15 +67,15 @@ def stability_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Esti
     known = np.isfinite(table["e_above_hull"])
     stable = known & (table["e_above_hull"] <= protocol.stability.stable_at)
     out = {
-        "hull_known": _mean(known, protocol),
-        "stable": _mean(stable, protocol),
-        "e_above_hull": _mean(table["e_above_hull"][known], protocol, proportion=False),
+        "hull_known": mean_of(known, protocol),
+        "stable": mean_of(stable, protocol),
+        "e_above_hull": mean_of(table["e_above_hull"][known], protocol, proportion=False),
     }
     for key in ("relaxed_energy", "relax_rms"):
         if key in table:
-            out[key] = _mean(table[key].dropna(), protocol, proportion=False)
+            out[key] = mean_of(table[key].dropna(), protocol, proportion=False)
     if "first" in table and "novel" in table:
-        out["sun"] = _mean(stable & (table["first"] == 1) & (table["novel"] == 1), protocol)
+        out["sun"] = mean_of(stable & (table["first"] == 1) & (table["novel"] == 1), protocol)
     return out
 
 
@@ -84,7 +84,7 @@ def distribution_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, E
     valid = table[table["valid"]]
     out: dict[str, Estimate] = {}
     if protocol.space_groups:
-        out["p1_share"] = _mean(valid["space_group"] == 1, protocol)
+        out["p1_share"] = mean_of(valid["space_group"] == 1, protocol)
     if not protocol.reference:
         return out
     draw = np.random.default_rng(protocol.seed).permutation(len(valid))[:_DRAW]
@@ -130,7 +130,7 @@ def property_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estim
     predicted = table["predicted"].to_numpy()
     out = success_rates(table, protocol)
     if protocol.target is not None:
-        out["target_mae"] = _mean(
+        out["target_mae"] = mean_of(
             np.abs(predicted[valid] - protocol.target), protocol, proportion=False
         )
     if protocol.reference and protocol.task == "generation" and protocol.evaluator is not None:
@@ -164,7 +164,7 @@ def success_rates(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate
             starts = protocol.num_starts
             best = best_of_ten_success(predicted, valid, limit, num_starts=starts)
             rates |= {"best10": best} if len(best) else {}
-        out |= {f"sr{p}_{rule}": _mean(values, protocol) for rule, values in rates.items()}
+        out |= {f"sr{p}_{rule}": mean_of(values, protocol) for rule, values in rates.items()}
     return out
 
 
@@ -190,18 +190,13 @@ def reconstruction_metrics(
         progress=protocol.progress,
     )
     return {
-        "match_rate": _mean(matched, protocol),
-        "rmse": _mean(rms[matched], protocol, proportion=False),
-        "match_rate_struct": _mean(np.isfinite(geometric), protocol),
-        "rmse_struct": _mean(geometric[np.isfinite(geometric)], protocol, proportion=False),
-        "metre": _mean(np.isfinite(best), protocol),
-        "crmse": _mean(np.nan_to_num(best, nan=_STOL), protocol, proportion=False),
+        "match_rate": mean_of(matched, protocol),
+        "rmse": mean_of(rms[matched], protocol, proportion=False),
+        "match_rate_struct": mean_of(np.isfinite(geometric), protocol),
+        "rmse_struct": mean_of(geometric[np.isfinite(geometric)], protocol, proportion=False),
+        "metre": mean_of(np.isfinite(best), protocol),
+        "crmse": mean_of(np.nan_to_num(best, nan=_STOL), protocol, proportion=False),
     }
-
-
-def _mean(values: pd.Series | NDArray, protocol: Protocol, proportion: bool = True) -> Estimate:
-    numbers = np.asarray(values, dtype=float)
-    return mean_estimate(numbers, protocol.num_bootstrap, protocol.seed, proportion=proportion)
 
 
 def _emd(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest, norm
 
 from pyg_crysdiff.evaluation.results import Estimate
+
+if TYPE_CHECKING:
+    from pyg_crysdiff.evaluation.protocol import Protocol
 
 _BLOCK = 2_000_000
 
@@ -45,6 +49,11 @@ def mean_estimate(
         for done in range(0, num_bootstrap, rows)
     ]
     return _interval(value, np.concatenate(means))
+
+
+def mean_of(values: ArrayLike, protocol: Protocol, proportion: bool = True) -> Estimate:
+    """Return :func:`mean_estimate` with the resamples and the seed of a protocol."""
+    return mean_estimate(values, protocol.num_bootstrap, protocol.seed, proportion=proportion)
 
 
 def statistic_estimate(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.protocol import Protocol
 from pyg_crysdiff.evaluation.results import Estimate
-from pyg_crysdiff.evaluation.statistics import mean_estimate, statistic_estimate
+from pyg_crysdiff.evaluation.statistics import mean_of, statistic_estimate
 from pyg_crysdiff.known.database import Database
 
 AT_HULL = 1e-6  # eV/atom: rounding, not physics
@@ -70,7 +70,7 @@ def sun_metrics(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
         out |= _levels(table, protocol, f"e_above_hull{at}", at)
         out |= _relaxations(table, protocol, at)
     if "e_above_hull_spread" in table:
-        out["judges_differ"] = _mean(
+        out["judges_differ"] = mean_of(
             table["e_above_hull_spread"].dropna(), protocol, proportion=False
         )
     return out
@@ -134,7 +134,7 @@ def by_size(table: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
         for key, found in _levels(part, protocol, "e_above_hull", "").items():
             row |= {key: found.value, f"{key}_low": found.low, f"{key}_high": found.high}
         if "relax_rms" in part:
-            row["relax_rms"] = _mean(part["relax_rms"].dropna(), protocol, proportion=False).value
+            row["relax_rms"] = mean_of(part["relax_rms"].dropna(), protocol, proportion=False).value
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -145,10 +145,10 @@ def _parts(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
     out: dict[str, Estimate] = {}
     if "kind" in table and not table.loc[valid, "kind"].isna().any():
         first = table.index.isin(table[valid].drop_duplicates("kind").index)
-        out["unique_of_all"] = _mean(first, protocol)
+        out["unique_of_all"] = mean_of(first, protocol)
     name = novelty_column(table)
     if name is not None and not table.loc[valid, name].isna().any():
-        out["novel_of_all"] = _mean(valid & (table[name] == 1), protocol)
+        out["novel_of_all"] = mean_of(valid & (table[name] == 1), protocol)
     return out
 
 
@@ -162,10 +162,10 @@ def _levels(
     out: dict[str, Estimate] = {}
     for stable, sun, limit in _LEVELS:
         good = above <= limit
-        out[f"{stable}{suffix}"] = _mean(good, protocol)
+        out[f"{stable}{suffix}"] = mean_of(good, protocol)
         chosen = counted(table, good)
         if chosen is not None:
-            out[f"{sun}{suffix}"] = _mean(chosen, protocol)
+            out[f"{sun}{suffix}"] = mean_of(chosen, protocol)
     return out
 
 
@@ -173,7 +173,7 @@ def _plausible(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
     """S.U.N. and MSUN without crystals far below the hull, and the share of these."""
     above = table["e_above_hull"].to_numpy(dtype=np.float64)
     near, hit = above >= FAR_BELOW, on_target(table, protocol)
-    out = {"far_below_hull": _mean(above < FAR_BELOW, protocol)}
+    out = {"far_below_hull": mean_of(above < FAR_BELOW, protocol)}
     for _, sun, limit in _LEVELS:
         good = near & (above <= limit)
         wanted = {f"{sun}_plausible": good}
@@ -181,7 +181,7 @@ def _plausible(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
             wanted[f"{sun}_on_target_plausible"] = good & hit
         for key, chosen in wanted.items():
             if (found := counted(table, chosen)) is not None:
-                out[key] = _mean(found, protocol)
+                out[key] = mean_of(found, protocol)
     return out
 
 
@@ -193,7 +193,7 @@ def _by_relaxed_crystals(table: pd.DataFrame, protocol: Protocol) -> dict[str, E
     for _, sun, limit in _LEVELS:
         chosen = counted(table, (above <= limit) & compared, "kind_relaxed", "novel_relaxed")
         assert chosen is not None
-        out[f"{sun}_relaxed"] = _mean(chosen, protocol)
+        out[f"{sun}_relaxed"] = mean_of(chosen, protocol)
     return out
 
 
@@ -205,21 +205,21 @@ def _relaxations(table: pd.DataFrame, protocol: Protocol, at: str) -> dict[str, 
         return out
     moved = valid[f"relax_rms{at}"].to_numpy(dtype=np.float64)
     done = np.isfinite(moved)
-    out[f"relax_failed{at}"] = _mean(~done, protocol)
+    out[f"relax_failed{at}"] = mean_of(~done, protocol)
     if f"relax_converged{at}" in valid:
-        out[f"relax_converged{at}"] = _mean(valid[f"relax_converged{at}"] == 1, protocol)
+        out[f"relax_converged{at}"] = mean_of(valid[f"relax_converged{at}"] == 1, protocol)
     near = moved[done]
     if at:
-        out[f"relax_rms{at}"] = _mean(near, protocol, proportion=False)
+        out[f"relax_rms{at}"] = mean_of(near, protocol, proportion=False)
     out[f"relax_rms_median{at}"] = statistic_estimate(
         lambda chosen: float(np.median(near[chosen])), len(near), protocol.num_bootstrap,
         protocol.seed,
     )  # fmt: skip
-    out[f"moved_far{at}"] = _mean(near > FAR, protocol)
+    out[f"moved_far{at}"] = mean_of(near > FAR, protocol)
     change = np.abs(valid[f"volume_change{at}"].dropna())
-    out[f"volume_change{at}"] = _mean(change, protocol, proportion=False)
+    out[f"volume_change{at}"] = mean_of(change, protocol, proportion=False)
     unknown = done & valid[f"e_above_hull{at}"].isna().to_numpy()
-    out[f"hull_unknown{at}"] = _mean(unknown, protocol)
+    out[f"hull_unknown{at}"] = mean_of(unknown, protocol)
     return out
 
 
@@ -230,15 +230,10 @@ def _on_target(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
         return {}
     above = table["e_above_hull"].to_numpy(dtype=np.float64)
     relaxed = table["valid"].to_numpy(dtype=bool)
-    out = {"on_target": _mean(hit & relaxed, protocol)}
+    out = {"on_target": mean_of(hit & relaxed, protocol)}
     for _, sun, limit in _LEVELS:
         chosen = counted(table, (above <= limit) & hit)
         if chosen is not None:
-            out[f"{sun}_on_target"] = _mean(chosen, protocol)
-            out[f"{sun}_on_target_per_relaxation"] = _mean(chosen[relaxed], protocol)
+            out[f"{sun}_on_target"] = mean_of(chosen, protocol)
+            out[f"{sun}_on_target_per_relaxation"] = mean_of(chosen[relaxed], protocol)
     return out
-
-
-def _mean(values: pd.Series | NDArray, protocol: Protocol, proportion: bool = True) -> Estimate:
-    numbers = np.asarray(values, dtype=float)
-    return mean_estimate(numbers, protocol.num_bootstrap, protocol.seed, proportion=proportion)

@@ -26,7 +26,7 @@ from pyg_crysdiff.evaluation.genbench.settings import GenBench
 from pyg_crysdiff.evaluation.genbench.tables import MOST_ELEMENTS
 from pyg_crysdiff.evaluation.protocol import Protocol
 from pyg_crysdiff.evaluation.results import Estimate
-from pyg_crysdiff.evaluation.statistics import mean_estimate, statistic_estimate
+from pyg_crysdiff.evaluation.statistics import mean_of, statistic_estimate
 
 if TYPE_CHECKING:
     from pyg_crysdiff.evaluation.fingerprints import Fingerprints
@@ -105,7 +105,7 @@ def families(
     rows = table[chosen]
     groups = rows["space_group_tight"].to_numpy(dtype=np.int64)
     for key in ("hhi_production", "hhi_reserve"):
-        out[key] = _mean(rows[key], protocol, proportion=False)
+        out[key] = mean_of(rows[key], protocol, proportion=False)
     out |= _diversity(crystals, groups, protocol)
     if protocol.reference:
         out |= _distribution(Profile.of(crystals, groups), protocol)
@@ -117,7 +117,7 @@ def families(
 def _validity(table: pd.DataFrame, protocol: Protocol) -> dict[str, Estimate]:
     charge = next(key for key in ("charge_neutral", "charge_neutral_icsd") if key in table)
     keys = (charge, "min_distance_ok", "plausible", "genbench_valid")
-    return {key: _mean(table[key], protocol) for key in keys}
+    return {key: mean_of(table[key], protocol) for key in keys}
 
 
 def _readable(table: pd.DataFrame) -> pd.Series:
@@ -135,9 +135,9 @@ def _diversity(
         "coverage_elements": Estimate(_filled(atoms.sum(0)) / MOST_ELEMENTS),
         **_spread("space_groups", _one_hot(found), protocol),
         "coverage_space_groups": Estimate(len(set(found.tolist())) / _SPACE_GROUPS),
-        "mean_symmetry": _mean(groups / _SPACE_GROUPS, protocol, proportion=False),
+        "mean_symmetry": mean_of(groups / _SPACE_GROUPS, protocol, proportion=False),
         **_spread("sizes", _one_hot(sizes), protocol),
-        "mean_num_atoms": _mean(sizes, protocol, proportion=False),
+        "mean_num_atoms": mean_of(sizes, protocol, proportion=False),
     }
     entropies = []
     for name, bins in diversity.physical_bins(crystals).items():
@@ -223,7 +223,7 @@ def _fingerprints(crystals: Sequence[Crystal], protocol: Protocol) -> dict[str, 
     values = {"uniqueness_bawl": fingerprint.first_of_kind(found)}
     if protocol.train:
         values["novelty_bawl"] = fingerprint.unknown(found, known)
-    return {key: _mean(x[np.isfinite(x)], protocol) for key, x in values.items()}
+    return {key: mean_of(x[np.isfinite(x)], protocol) for key, x in values.items()}
 
 
 def _one_hot(labels: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -246,11 +246,6 @@ def _thinned(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _average(estimates: dict[str, Estimate]) -> Estimate:
     return Estimate(float(np.mean([x.value for x in estimates.values()])))
-
-
-def _mean(values: ArrayLike, protocol: Protocol, proportion: bool = True) -> Estimate:
-    numbers = np.asarray(values, dtype=float)
-    return mean_estimate(numbers, protocol.num_bootstrap, protocol.seed, proportion=proportion)
 
 
 def _statistic(
