@@ -76,7 +76,7 @@ def main() -> None:
 
 def fitted(train: Sequence, changes: Sequence[str]) -> StructRepDiff:
     """Return an untrained model with the units of a training set."""
-    config = compose_config(["family=structrepdiff-mlp", *changes])
+    config = compose_config(["family=structrepdiff-mlp", "counts=false", *changes])
     model = build_model(config, DataStatistics.from_dataset(train))
     model.prepare(train, train[:1], progress=False)
     return model

@@ -10,6 +10,7 @@ from torch import nn
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.nn.transformer import ConditionerFactory
 from pyg_crysdiff.structrepdiff.basis import build_basis
+from pyg_crysdiff.structrepdiff.counts import CountPosterior
 from pyg_crysdiff.structrepdiff.mlp import RepresentationMLP
 from pyg_crysdiff.structrepdiff.model import Denoiser, StructRepDiff
 from pyg_crysdiff.structrepdiff.representation import Representation
@@ -34,7 +35,8 @@ def build_denoiser(
         raise ValueError(f"unknown network {kind!r}; choose from {list(_NETWORKS)}")
     widths = Representation(statistics.elements, **config["descriptor"]).widths
     dim = build_basis(widths, config.get("basis")).dim
-    network: Denoiser = _NETWORKS[kind](dim, properties, conditioner, **config[kind])
+    hints = {"hints": len(statistics.elements)} if _counts(config) else {}
+    network: Denoiser = _NETWORKS[kind](dim, properties, conditioner, **config[kind], **hints)
     return network
 
 
@@ -42,7 +44,8 @@ def build_generator(
     config: Mapping[str, Any], statistics: DataStatistics, denoiser: nn.Module
 ) -> StructRepDiff:
     """Build the model of a configuration around its network."""
-    representation = Representation(statistics.elements, **config["descriptor"])
+    counts = _counts(config)
+    representation = Representation(statistics.elements, **config["descriptor"], counts=counts)
     return StructRepDiff(
         cast(Denoiser, denoiser),
         representation,
@@ -50,5 +53,21 @@ def build_generator(
         Search.from_config(config["reconstruction"]),
         condition_dropout=config["condition_dropout"],
         basis=build_basis(representation.widths, config.get("basis")),
+        counts=_posterior(statistics) if counts else None,
         **config["process"],
     )
+
+
+def _counts(config: Mapping[str, Any]) -> bool:
+    """Whether compositions are whole counts of atoms; not so in configurations without the key."""
+    if not config.get("counts", False):
+        return False
+    if config.get("network") != "mlp" or (config.get("basis") or {}).get("kind") != "principal":
+        raise ValueError("counts=true needs network=mlp and basis.kind=principal; or set "
+                         "counts=false")  # fmt: skip
+    return True
+
+
+def _posterior(statistics: DataStatistics) -> CountPosterior:
+    most = max(int(row.split()[0]) for row in statistics.counts)  # in descending order
+    return CountPosterior(len(statistics.elements), most, max(statistics.num_atoms))

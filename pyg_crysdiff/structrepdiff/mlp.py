@@ -55,6 +55,7 @@ class RepresentationMLP(nn.Module):
         num_blocks: Residual layers.
         mlp_ratio: Hidden features of a layer, over ``dim``.
         time_dim: Width of the embedding of the time, and of the values that a conditioner adds.
+        hints: Further inputs, see :meth:`forward`.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class RepresentationMLP(nn.Module):
         num_blocks: int = 4,
         mlp_ratio: float = 2.0,
         time_dim: int = 64,
+        hints: int = 0,
     ) -> None:
         super().__init__()
         self.length = length
@@ -77,7 +79,7 @@ class RepresentationMLP(nn.Module):
         self.conditioner = conditioner(
             dim=dim, condition_dim=dim, num_blocks=num_blocks, num_heads=1, head_dim=time_dim
         )
-        self.first = nn.Linear(length, dim)
+        self.first = nn.Linear(length + hints, dim)
         self.blocks = nn.ModuleList(
             ModulatedBlock(dim, round(mlp_ratio * dim), time_dim) for _ in range(num_blocks)
         )
@@ -89,7 +91,11 @@ class RepresentationMLP(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(
-        self, x: Tensor, t: Tensor, condition: Mapping[str, Tensor] | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        condition: Mapping[str, Tensor] | None = None,
+        hints: Tensor | None = None,
     ) -> Tensor:
         """Return the prediction, (B, length).
 
@@ -97,7 +103,9 @@ class RepresentationMLP(nn.Module):
             x: Noised coordinates, (B, length).
             t: Integer times, (B,).
             condition: Property name to raw values (B,); NaN means not given.
+            hints: What is known of the clean coordinates without the network, (B, hints).
         """
+        x = x if hints is None else torch.cat([x, hints], 1)
         time, z_c = self.time(t), self.condition_embedding(t, condition)
         crystal = torch.arange(len(x), device=x.device)
         h = self.conditioner.initial(self.first(x), z_c, crystal)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.properties import property_of, set_properties
@@ -21,8 +22,10 @@ from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.platform import sent
 from pyg_crysdiff.structrepdiff.basis import Basis, Entries
 from pyg_crysdiff.structrepdiff.composition import KnownCounts
+from pyg_crysdiff.structrepdiff.counts import CountPosterior
 from pyg_crysdiff.structrepdiff.finishing import finished
 from pyg_crysdiff.structrepdiff.mlp import RepresentationMLP
+from pyg_crysdiff.structrepdiff.part_loss import PartLoss
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Parts, Representation
 from pyg_crysdiff.structrepdiff.search import Search
@@ -36,7 +39,6 @@ if TYPE_CHECKING:
 
 Denoiser = RepresentationUNet | RepresentationMLP
 Prediction = Literal["noise", "velocity"]
-_PARTS = ("descriptor", "composition", "cell")  # N belongs to the last
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class StructRepDiff(Generator):
         predict: What the network predicts: the ``noise`` (the paper), or the ``velocity``
             :math:`\sqrt{\bar\alpha} \epsilon - \sqrt{1 - \bar\alpha} x_0` (Salimans & Ho, arXiv
             2202.00512), whose error at high noise does not explode in the estimate of x_0.
+        counts: What whole counts of atoms say of a noised composition; None where it is fractions.
         part_weights: Shares of descriptor, composition, and cell with N in the loss; None for as
             much as they have coordinates.
 
@@ -110,24 +113,21 @@ class StructRepDiff(Generator):
         basis: Basis | None = None,
         predict: Prediction = "noise",
         part_weights: Sequence[float] | None = None,
+        counts: CountPosterior | None = None,
     ) -> None:
         super().__init__()
         if predict not in get_args(Prediction):
             raise ValueError(f"predict must be one of {get_args(Prediction)}, got {predict!r}")
-        if part_weights is not None and (len(part_weights) != 3 or min(part_weights) <= 0):
-            raise ValueError(
-                f"part_weights must be three positive numbers, got {list(part_weights)}"
-            )
-        self.predict, self.part_weights = predict, part_weights
+        self.predict = predict
         self.basis = Entries(representation.widths) if basis is None else basis
+        self.part_loss = PartLoss(self.basis.parts, part_weights)
         self.denoiser, self.representation, self.search = denoiser, representation, search
-        self.statistics, self.margin = statistics, margin
+        self.statistics, self.margin, self.counts = statistics, margin, counts
         self.condition_dropout = condition_dropout
         self.process = GaussianDDPM((self.basis.dim,), num_steps, s, max_beta)
         for name in ("mean", "std"):
             self.register_buffer(name, torch.zeros(representation.dim))
         self.register_buffer("extreme", torch.zeros(self.basis.dim))
-        self._varying: dict[str, Tensor] | None = None  # places of what varies, looked up once
         self.register_load_state_dict_post_hook(_forget)
         self.register_buffer("frequencies", torch.zeros(231, dtype=torch.long))
         self.register_buffer("elements", torch.tensor(statistics.elements), persistent=False)
@@ -153,7 +153,7 @@ class StructRepDiff(Generator):
         Returns:
             Training and validation data with ``representation`` (1, D) and the properties.
         """
-        self._varying = None
+        self.part_loss.forget()
         out = [self._represent(part, progress) for part in (train, val)]
         values = torch.cat([data.representation for data in out[0]])
         if not self.basis.fitted:
@@ -162,11 +162,27 @@ class StructRepDiff(Generator):
             # Entries that do not vary (empty shells, the only element) carry nothing.
             self.std.copy_(torch.where(std > 1e-5 * (1 + self.mean.abs()), std, 0.0))
             self.basis.fit(self.standardise(values), self.std)
+            self._fit_counts(values)
         self.extreme.copy_(self.basis(self.standardise(values)).abs().amax(0))
         crystals = (Crystal.from_data(train[k]) for k in range(len(train)))
         for number, count in group_frequencies(crystals).items():
             self.frequencies[number] = count
         return out[0], out[1]
+
+    def _fit_counts(self, values: Tensor) -> None:
+        if self.counts is None:
+            return
+        places = slice(sum(self.representation.widths[:2]), sum(self.representation.widths[:3]))
+        none, one = self.mean.clone(), self.mean.clone()
+        none[places], one[places] = 0.0, 1.0
+        offset, after = self.basis(self.standardise(torch.stack([none, one])))[:, self._compounds]
+        self.counts.fit(values[:, places].round().long(), offset, after - offset)
+
+    @property
+    def _compounds(self) -> slice:
+        """Places of the composition among the coordinates."""
+        start = self.basis.parts[0]
+        return slice(start, start + self.basis.parts[1])
 
     def _represent(self, dataset: InMemoryDataset, progress: bool) -> list[Data]:
         from torch_geometric.data import Data  # noqa: PLC0415  (takes seconds to import)
@@ -203,37 +219,32 @@ class StructRepDiff(Generator):
         condition = self.denoiser.condition_embedding.read(batch, count, rate, generator)
         noisy = self.process.corrupt(clean, t, noise)
         wanted = noise if self.predict == "noise" else self._velocity(clean, noise, t)
-        return self._errors((self.denoiser(noisy, t, condition).to(clean.dtype) - wanted).square())
+        errors = (self._denoised(noisy, t, condition) - wanted).square()
+        return self.part_loss(errors, self.extreme)
+
+    def _denoised(
+        self, x: Tensor, t: Tensor, condition: Mapping[str, Tensor] | None = None
+    ) -> Tensor:
+        """The prediction; with counts, the network's is added to what they say without it."""
+        if self.counts is None:
+            return self.denoiser(x, t, condition).to(x.dtype)
+        a = self.process.signal.per_row(t, x)
+        signal, noise = a.sqrt(), (1 - a).sqrt()
+        part = x[:, self._compounds]
+        with torch.autocast(x.device.type, enabled=False):
+            expected = self.counts(part, signal, noise)
+        assert isinstance(self.denoiser, RepresentationMLP)
+        out = self.denoiser(x, t, condition, expected / self.counts.spread()).to(x.dtype)
+        if self.predict == "velocity":
+            known = (signal * part - expected) / noise
+        else:
+            known = (part - signal * expected) / noise
+        before, _, after = self.basis.parts
+        return out + F.pad(known, (before, after))
 
     def _velocity(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         a = self.process.signal.per_row(t, clean)
         return a.sqrt() * noise - (1 - a).sqrt() * clean
-
-    def _errors(self, squares: Tensor) -> dict[str, Tensor]:
-        """Mean squared errors, of each part and weighted together."""
-        places = self._places()
-        errors = {
-            name: squares.index_select(1, sent(index, squares.device)).mean()
-            for name, index in places.items()
-        }
-        weights = {name: float(len(index)) for name, index in places.items()}
-        if self.part_weights is not None:
-            weights.update(zip(_PARTS, self.part_weights, strict=True))
-        total = torch.stack([weights[name] * error for name, error in errors.items()]).sum()
-        return {"total": total / sum(weights[name] for name in errors), **errors}
-
-    def _places(self) -> dict[str, Tensor]:
-        """Places of the coordinates that vary, by part; parts without any are left out."""
-        if self._varying is None:
-            # Coordinates that carry nothing are noise alone and would only dilute the loss.
-            index = (self.extreme > 0).nonzero().view(-1).cpu()
-            ends = torch.tensor([0, *self.basis.parts]).cumsum(0).tolist()
-            found = {
-                name: index[(index >= start) & (index < end)]
-                for name, (start, end) in zip(_PARTS, pairwise(ends), strict=True)
-            }
-            self._varying = {name: part for name, part in found.items() if len(part)}
-        return self._varying
 
     @torch.inference_mode()
     def generate(
@@ -277,12 +288,12 @@ class StructRepDiff(Generator):
         self, x: Tensor, t: Tensor, condition: Mapping[str, Tensor] | None, guidance: float
     ) -> Tensor:
         if not condition or guidance == 0.0:
-            out = self.denoiser(x, t)
+            out = self._denoised(x, t)
         else:
-            out = self.denoiser(x, t, condition)
+            out = self._denoised(x, t, condition)
             if guidance != 1.0:
-                out = torch.lerp(self.denoiser(x, t), out, guidance)
-        return self._bounded(x, t, out.to(x.dtype))
+                out = torch.lerp(self._denoised(x, t), out, guidance)
+        return self._bounded(x, t, out)
 
     def _bounded(self, x: Tensor, t: Tensor, prediction: Tensor) -> Tensor:
         """Return the noise predicted, with the estimate it implies within the data's range."""
@@ -322,6 +333,8 @@ class StructRepDiff(Generator):
         known, counts, error = None, self.statistics.counts, self.search.composition_error
         if error and counts:
             _, _, fractions, size, _ = self.std.double().split(self.representation.widths)
+            if self.representation.counts:
+                fractions = fractions / self.mean[-7]
             known = KnownCounts(counts, float(fractions.square().mean().sqrt()), float(size), error)
         return self.representation.frames(
             parts, sorted(self.statistics.num_atoms), known, self.search.cell_tolerance
@@ -334,5 +347,5 @@ class StructRepDiff(Generator):
 
 
 def _forget(model: StructRepDiff, _: Any) -> None:
-    """Look up once more what varies: other weights have come with another scale."""
-    model._varying = None
+    """Other weights have come with another scale."""
+    model.part_loss.forget()

@@ -50,17 +50,24 @@ class Representation(nn.Module):
         elements: Atomic numbers of the data set, ascending; K of them.
         ead: Arguments of :class:`EmbeddedAtomDensity`, with ``centres`` as (first, last, step).
         root: Store square roots of the EAD, whose distribution is closer to a normal one.
+        counts: The composition is the number of atoms of each element, not their fractions.
     """
 
     elements: Tensor
 
-    def __init__(self, elements: Sequence[int], ead: Mapping[str, Any], root: bool = True) -> None:
+    def __init__(
+        self,
+        elements: Sequence[int],
+        ead: Mapping[str, Any],
+        root: bool = True,
+        counts: bool = False,
+    ) -> None:
         super().__init__()
         options = dict(ead)
         first, last, step = options.pop("centres")
         centres = np.arange(first, last + 0.5 * step, step).tolist()
         self.ead = EmbeddedAtomDensity(centres=centres, **options)
-        self.root = root
+        self.root, self.counts = root, counts
         self.register_buffer("elements", torch.tensor(sorted(elements)), persistent=False)
         self.widths = (2 * self.ead.dim, 1, len(elements), 1, 6)
         self.dim = sum(self.widths)
@@ -86,7 +93,7 @@ class Representation(nn.Module):
         parts = Parts(
             pooled=pooled.sqrt() if self.root else pooled,
             min_distance=smallest_distances(batch.frac_coords, lattice, sizes),
-            composition=counts / sizes.unsqueeze(1),
+            composition=counts if self.counts else counts / sizes.unsqueeze(1),
             num_atoms=sizes.to(pooled.dtype),
             cell=cell_parameters(lattice),
         )
@@ -96,11 +103,19 @@ class Representation(nn.Module):
         )  # fmt: skip
 
     def parts(self, representation: Tensor) -> Parts:
-        """Cut representations (B, dim) into their parts; EAD values are squares again."""
+        """Cut representations (B, dim) into their parts.
+
+        EAD values are squares again, and counts are fractions; their sum is the number of atoms.
+        """
         pooled, distance, composition, count, cell = representation.split(self.widths, 1)
         pooled = pooled.clamp(min=0)
         squares = pooled.square() if self.root else pooled
-        return Parts(squares, distance.squeeze(1), composition, count.squeeze(1), cell)
+        count = count.squeeze(1)
+        if self.counts:
+            composition = composition.clamp(min=0)
+            count = composition.sum(1)
+            composition = composition / count.clamp(min=1e-6).unsqueeze(1)
+        return Parts(squares, distance.squeeze(1), composition, count, cell)
 
     def frames(
         self,

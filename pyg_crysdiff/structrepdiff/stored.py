@@ -78,6 +78,7 @@ def _digest(representation: Representation, dataset: InMemoryDataset) -> str:
         "functions": [ead.sums.eta.tolist(), ead.sums.centres.tolist()],
         "cutoff": ead.cutoff,
         "root": representation.root,
+        **({"counts": True} if representation.counts else {}),
     }
     rows = (dataset[k] for k in range(len(dataset)))
     return facts_digest(

@@ -126,7 +126,10 @@ def test_components_of_a_trained_model_stay_and_single_entries_do_not():
     """Further training on other crystals must not turn the axes under the network."""
     statistics = DataStatistics.from_dataset(toy_set(24), ["energy"])
     for kind, stays in (("principal", True), ("entries", False)):
-        model = build_model(compose_config([*SMALL, f"basis.kind={kind}"]), statistics)
+        model = build_model(
+            compose_config([*SMALL, f"basis.kind={kind}", f"counts={str(stays).lower()}"]),
+            statistics,
+        )
         model.prepare(toy_set(24), toy_set(4), progress=False)
         before = model.mean.clone()
         axes = [buffer.clone() for buffer in model.basis.buffers()]
@@ -161,7 +164,7 @@ def test_a_perfect_prediction_has_no_loss_and_gives_the_noise_back(untrained, pr
             return eps
         return (eps - (1 - level).sqrt() * x) / level.sqrt()
 
-    monkeypatch.setattr(model.denoiser, "forward", perfect)
+    monkeypatch.setattr(model, "_denoised", perfect)
     losses = model.loss(batch, torch.Generator().manual_seed(0))
     assert set(losses) == {"total", "descriptor", "composition", "cell"}
     assert max(float(value) for value in losses.values()) < 1e-4
@@ -172,12 +175,12 @@ def test_parts_weigh_what_the_configuration_says(untrained, monkeypatch):
     squares = torch.rand(5, model.basis.dim, generator=torch.Generator().manual_seed(0))
     kept = [part > 0 for part in model.extreme.split(model.basis.parts)]
     parts = [x[:, k].mean() for x, k in zip(squares.split(model.basis.parts, 1), kept, strict=True)]
-    monkeypatch.setattr(model, "part_weights", [2.0, 1.0, 1.0])
+    monkeypatch.setattr(model.part_loss, "weights", [2.0, 1.0, 1.0])
     expected = (2 * parts[0] + parts[1] + parts[2]) / 4
-    torch.testing.assert_close(model._errors(squares)["total"], expected)
-    monkeypatch.setattr(model, "part_weights", None)
+    torch.testing.assert_close(model.part_loss(squares, model.extreme)["total"], expected)
+    monkeypatch.setattr(model.part_loss, "weights", None)
     flat = squares[:, torch.cat(kept)].mean()
-    torch.testing.assert_close(model._errors(squares)["total"], flat)
+    torch.testing.assert_close(model.part_loss(squares, model.extreme)["total"], flat)
 
 
 def test_settings_of_the_process_are_checked():
@@ -193,7 +196,7 @@ def test_settings_of_the_process_are_checked():
 
 def test_configurations_of_before_build_the_network_of_before():
     config = compose_config(SMALL)
-    for key in ("network", "mlp", "basis"):
+    for key in ("network", "mlp", "basis", "counts"):
         del config[key]
     for key in ("position", "mixer", "middle_blocks"):
         del config["unet"][key]

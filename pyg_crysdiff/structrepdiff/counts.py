@@ -1,0 +1,120 @@
+"""What whole numbers of atoms say of a noised composition, before any network has seen it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_LEAST = -25.0  # logarithm of the least likelihood of a count beside that of the likeliest
+
+
+class CountPosterior(nn.Module):
+    r"""The expected counts of atoms per element behind Gaussian noise.
+
+    For a noised coordinate :math:`x_k = \alpha (o_k + u_k c_k) + \sigma \epsilon` of every element
+    k, with independent counts :math:`c_k` that are as frequent as in the training set and whose sum
+    N is as frequent as there,
+
+    .. math:: E[o_k + u_k c_k | x], \qquad
+        p(c) \propto r\Bigl(\sum_k c_k\Bigr) \prod_k p_k(c_k)
+
+    with r(N) such that N is distributed as in the training set. The sum over all compositions is
+    exact: a forward and a backward pass over the elements, with the number of atoms so far as
+    state (sum-product, Kschischang et al., IEEE Trans. Inf. Theory 47, 498, 2001).
+
+    A network of the whole vector is slow to learn that counts are whole and add up: each element
+    decides alone, at the same low noise. What the elements have to do with each other beyond their
+    sum is left to it.
+
+    Args:
+        num_elements: K.
+        max_count: Largest number of atoms of one element.
+        max_atoms: Largest number of atoms of a crystal.
+    """
+
+    levels: Tensor
+    prior: Tensor
+    sums: Tensor
+
+    def __init__(self, num_elements: int, max_count: int, max_atoms: int) -> None:
+        super().__init__()
+        self.register_buffer("levels", torch.zeros(num_elements, max_count + 1))
+        self.register_buffer("prior", torch.zeros(num_elements, max_count + 1))
+        self.register_buffer("sums", torch.zeros(max_atoms + 1))
+
+    @torch.no_grad()
+    def fit(self, counts: Tensor, offset: Tensor, unit: Tensor) -> None:
+        """Learn the frequencies of counts and of their sums.
+
+        Args:
+            counts: Counts of the training crystals, whole numbers (M, K).
+            offset: Coordinate of no atom of an element, (K,).
+            unit: What one atom more adds to it, (K,).
+
+        Raises:
+            ValueError: If a count or a sum is beyond what was announced.
+        """
+        most, largest = self.prior.shape[1] - 1, len(self.sums) - 1
+        if int(counts.max()) > most or int(counts.sum(1).max()) > largest:
+            raise ValueError(
+                f"counts up to {int(counts.max())} of an element and {int(counts.sum(1).max())} of "
+                f"a crystal are more than {most} and {largest}"
+            )
+        self.levels.copy_(offset.unsqueeze(1) + unit.unsqueeze(1) * torch.arange(most + 1))
+        self.prior.copy_(F.one_hot(counts, most + 1).float().mean(0))
+        wanted = torch.bincount(counts.sum(1), minlength=largest + 1) / len(counts)
+        state = _start(1, largest + 1, wanted.double())
+        for weights in self.prior.double().unsqueeze(0).unbind(1):
+            state = _after(state, weights)
+        self.sums.copy_(torch.where(wanted > 0, wanted / state[0].clamp(min=1e-300), 0.0))
+        self.sums.div_(self.sums.amax())
+
+    def spread(self) -> Tensor:
+        """Return the root mean square of the coordinates' standard deviations, a scalar."""
+        mean = (self.prior * self.levels).sum(1, keepdim=True)
+        variance = (self.prior * (self.levels - mean).square()).sum(1).mean()
+        return variance.sqrt().clamp(min=1e-6)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
+        r"""Return the expected coordinates, (B, K).
+
+        Args:
+            x: Noised coordinates, (B, K).
+            signal: :math:`\alpha`, (B, 1).
+            noise: :math:`\sigma`, (B, 1).
+        """
+        gap = (x.unsqueeze(2) - signal.unsqueeze(2) * self.levels) / noise.unsqueeze(2)
+        likelihood = -0.5 * gap.square()
+        likelihood = (likelihood - likelihood.amax(2, keepdim=True)).clamp(min=_LEAST)
+        weights = (self.prior * likelihood.exp()).unbind(1)
+        before = [_start(len(x), len(self.sums), x)]
+        for weight in weights:
+            before.append(_after(before[-1], weight))
+        later = self.sums.expand(len(x), -1)
+        out = torch.empty_like(x)
+        for k in range(len(weights) - 1, -1, -1):
+            # (B, n, c): weight of the elements from k + 1 on where n + c atoms came before them.
+            ahead = F.pad(later, (0, weights[k].shape[1] - 1)).unfold(1, weights[k].shape[1], 1)
+            chance = torch.einsum("bn,bnc->bc", before[k], ahead) * weights[k]
+            out[:, k] = (_normal(chance) * self.levels[k]).sum(1)
+            later = _normal(torch.einsum("bnc,bc->bn", ahead, weights[k]))
+        return out
+
+
+def _start(rows: int, states: int, like: Tensor) -> Tensor:
+    out = like.new_zeros(rows, states)
+    out[:, 0] = 1.0
+    return out
+
+
+def _after(state: Tensor, weights: Tensor) -> Tensor:
+    """Distribution of the sum after one element more, (B, n)."""
+    steps = weights.shape[1]
+    earlier = F.pad(state, (steps - 1, 0)).unfold(1, steps, 1)
+    return _normal(torch.einsum("bnc,bc->bn", earlier, weights.flip(1)))
+
+
+def _normal(weights: Tensor) -> Tensor:
+    return weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
