@@ -64,11 +64,18 @@ class CountPosterior(nn.Module):
         self.levels.copy_(offset.unsqueeze(1) + unit.unsqueeze(1) * torch.arange(most + 1))
         self.prior.copy_(F.one_hot(counts, most + 1).float().mean(0))
         wanted = torch.bincount(counts.sum(1), minlength=largest + 1) / len(counts)
-        state = _start(1, largest + 1, wanted.double())
-        for weights in self.prior.double().unsqueeze(0).unbind(1):
-            state = _after(state, weights)
-        self.sums.copy_(torch.where(wanted > 0, wanted / state[0].clamp(min=1e-300), 0.0))
+        state = _none_yet(largest + 1, 1, self.prior.double())
+        for row, top in zip(self.prior.double(), self._largest(), strict=True):
+            state = _after(state, row[: top + 1].unsqueeze(1))
+        free = state.squeeze(1).clamp(min=1e-300)
+        self.sums.copy_(torch.where(wanted > 0, wanted / free, 0.0))
         self.sums.div_(self.sums.amax())
+
+    def _largest(self) -> list[int]:
+        """Largest count of each element in the training set."""
+        numbers = torch.arange(self.prior.shape[1], device=self.prior.device)
+        largest: list[int] = ((self.prior > 0) * numbers).amax(1).tolist()
+        return largest
 
     def spread(self) -> Tensor:
         """Return the root mean square of the coordinates' standard deviations, a scalar."""
@@ -85,36 +92,54 @@ class CountPosterior(nn.Module):
             signal: :math:`\alpha`, (B, 1).
             noise: :math:`\sigma`, (B, 1).
         """
-        gap = (x.unsqueeze(2) - signal.unsqueeze(2) * self.levels) / noise.unsqueeze(2)
+        # Elements and counts first, crystals last: what is added up is contiguous.
+        gap = (x.t().unsqueeze(1) - signal.view(-1) * self.levels.unsqueeze(2)) / noise.view(-1)
         likelihood = -0.5 * gap.square()
-        likelihood = (likelihood - likelihood.amax(2, keepdim=True)).clamp(min=_LEAST)
-        weights = (self.prior * likelihood.exp()).unbind(1)
-        before = [_start(len(x), len(self.sums), x)]
-        for weight in weights:
+        likelihood = (likelihood - likelihood.amax(1, keepdim=True)).clamp(min=_LEAST)
+        every = self.prior.unsqueeze(2) * likelihood.exp()
+        weights = [row[: top + 1] for row, top in zip(every, self._largest(), strict=True)]
+        before = [_none_yet(len(self.sums), len(x), x)]
+        for weight in weights[:-1]:
             before.append(_after(before[-1], weight))
-        later = self.sums.expand(len(x), -1)
-        out = torch.empty_like(x)
-        for k in range(len(weights) - 1, -1, -1):
-            # (B, n, c): weight of the elements from k + 1 on where n + c atoms came before them.
-            ahead = F.pad(later, (0, weights[k].shape[1] - 1)).unfold(1, weights[k].shape[1], 1)
-            chance = torch.einsum("bn,bnc->bc", before[k], ahead) * weights[k]
-            out[:, k] = (_normal(chance) * self.levels[k]).sum(1)
-            later = _normal(torch.einsum("bnc,bc->bn", ahead, weights[k]))
-        return out
+        later = self.sums.unsqueeze(1).expand(-1, len(x))
+        out = []
+        for earlier, weight, levels in zip(
+            reversed(before), reversed(weights), reversed(self.levels), strict=True
+        ):
+            chance, later = _both_sides(earlier, later, weight)
+            out.append((chance * levels[: len(chance)].unsqueeze(1)).sum(0))
+        return torch.stack(out[::-1], 1)
 
 
-def _start(rows: int, states: int, like: Tensor) -> Tensor:
-    out = like.new_zeros(rows, states)
-    out[:, 0] = 1.0
+def _none_yet(states: int, rows: int, like: Tensor) -> Tensor:
+    out = like.new_zeros(states, rows)
+    out[0] = 1.0
     return out
 
 
 def _after(state: Tensor, weights: Tensor) -> Tensor:
-    """Distribution of the sum after one element more, (B, n)."""
-    steps = weights.shape[1]
-    earlier = F.pad(state, (steps - 1, 0)).unfold(1, steps, 1)
-    return _normal(torch.einsum("bnc,bc->bn", earlier, weights.flip(1)))
+    """Distribution of the sum after one element more, (n, B), from weights (c, B)."""
+    out = state * weights[0]
+    for c in range(1, len(weights)):
+        out[c:].addcmul_(state[:-c], weights[c])
+    return _normal(out)
+
+
+def _both_sides(earlier: Tensor, later: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities of an element's counts, (c, B), and the weight of it and those after it.
+
+    Args:
+        earlier: Distribution of the sum before the element, (n, B).
+        later: Weight of the elements after it by the sum that they start from, (n, B).
+        weights: Weights of its counts, (c, B).
+    """
+    chance = [(earlier * later).sum(0)]
+    out = later * weights[0]
+    for c in range(1, len(weights)):
+        chance.append((earlier[:-c] * later[c:]).sum(0))
+        out[:-c].addcmul_(later[c:], weights[c])
+    return _normal(torch.stack(chance) * weights), _normal(out)
 
 
 def _normal(weights: Tensor) -> Tensor:
-    return weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+    return weights / weights.sum(0, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
