@@ -145,11 +145,14 @@ def test_a_training_step_does_not_wait(conditioner, tmp_path, monkeypatch):
     assert trainer.global_step == 4
 
 
-@pytest.mark.parametrize("network", ["mlp", "unet"])
+COUNTS = ["network=mlp", "basis.kind=principal", "counts=true"]
+
+
+@pytest.mark.parametrize("form", [["network=mlp"], ["network=unet"], COUNTS])
 @pytest.mark.parametrize("solver", ["ancestral", "flow"])
-def test_the_second_family_does_not_wait(solver, network):
+def test_the_second_family_does_not_wait(solver, form):
     small = [
-        "family=structrepdiff", f"network={network}", "mlp.dim=16", "unet.dim=16",
+        "family=structrepdiff", *form, "mlp.dim=16", "unet.dim=16",
         "unet.num_stages=2", "unet.num_heads=2",
         "unet.head_dim=8", "process.num_steps=30", "descriptor.ead.cutoff=6.0",
         "descriptor.ead.centres=[1.0,4.0,0.5]",

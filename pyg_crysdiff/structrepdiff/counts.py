@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -42,6 +44,8 @@ class CountPosterior(nn.Module):
         self.register_buffer("levels", torch.zeros(num_elements, max_count + 1))
         self.register_buffer("prior", torch.zeros(num_elements, max_count + 1))
         self.register_buffer("sums", torch.zeros(max_atoms + 1))
+        self._tops: list[int] | None = None  # looked up once: a GPU would be waited for
+        self.register_load_state_dict_post_hook(_forget)
 
     @torch.no_grad()
     def fit(self, counts: Tensor, offset: Tensor, unit: Tensor) -> None:
@@ -61,21 +65,25 @@ class CountPosterior(nn.Module):
                 f"counts up to {int(counts.max())} of an element and {int(counts.sum(1).max())} of "
                 f"a crystal are more than {most} and {largest}"
             )
-        self.levels.copy_(offset.unsqueeze(1) + unit.unsqueeze(1) * torch.arange(most + 1))
-        self.prior.copy_(F.one_hot(counts, most + 1).float().mean(0))
+        self._tops = counts.amax(0).tolist()
+        self.levels.copy_(
+            offset.unsqueeze(1) + unit.unsqueeze(1) * offset.new_tensor(range(most + 1))
+        )
+        prior = F.one_hot(counts, most + 1).double().mean(0)
         wanted = torch.bincount(counts.sum(1), minlength=largest + 1) / len(counts)
-        state = _none_yet(largest + 1, 1, self.prior.double())
-        for row, top in zip(self.prior.double(), self._largest(), strict=True):
+        state = _none_yet(largest + 1, 1, prior)
+        for row, top in zip(prior, self._tops, strict=True):
             state = _after(state, row[: top + 1].unsqueeze(1))
-        free = state.squeeze(1).clamp(min=1e-300)
-        self.sums.copy_(torch.where(wanted > 0, wanted / free, 0.0))
-        self.sums.div_(self.sums.amax())
+        sums = torch.where(wanted > 0, wanted / state.squeeze(1).clamp(min=1e-300), 0.0)
+        self.prior.copy_(prior)
+        self.sums.copy_(sums / sums.amax())
 
     def _largest(self) -> list[int]:
         """Largest count of each element in the training set."""
-        numbers = torch.arange(self.prior.shape[1], device=self.prior.device)
-        largest: list[int] = ((self.prior > 0) * numbers).amax(1).tolist()
-        return largest
+        if self._tops is None:
+            held = self.prior.cpu() > 0
+            self._tops = (held * torch.arange(held.shape[1])).amax(1).tolist()
+        return self._tops
 
     def spread(self) -> Tensor:
         """Return the root mean square of the coordinates' standard deviations, a scalar."""
@@ -143,3 +151,8 @@ def _both_sides(earlier: Tensor, later: Tensor, weights: Tensor) -> tuple[Tensor
 
 def _normal(weights: Tensor) -> Tensor:
     return weights / weights.sum(0, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def _forget(posterior: CountPosterior, _: Any) -> None:
+    """Other weights have come."""
+    posterior._tops = None

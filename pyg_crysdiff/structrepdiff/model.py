@@ -20,6 +20,7 @@ from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.diffusion.sampler import Earlier, Sampler, Solver
 from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.platform import sent
+from pyg_crysdiff.progress import bar
 from pyg_crysdiff.structrepdiff.basis import Basis, Entries
 from pyg_crysdiff.structrepdiff.composition import KnownCounts
 from pyg_crysdiff.structrepdiff.counts import CountPosterior
@@ -165,7 +166,8 @@ class StructRepDiff(Generator):
             self._fit_counts(values)
         self.extreme.copy_(self.basis(self.standardise(values)).abs().amax(0))
         crystals = (Crystal.from_data(train[k]) for k in range(len(train)))
-        for number, count in group_frequencies(crystals).items():
+        shown = bar(crystals, label="space groups", total=len(train), show=progress)
+        for number, count in group_frequencies(shown).items():
             self.frequencies[number] = count
         return out[0], out[1]
 
@@ -231,8 +233,7 @@ class StructRepDiff(Generator):
         a = self.process.signal.per_row(t, x)
         signal, noise = a.sqrt(), (1 - a).sqrt()
         part = x[:, self._compounds]
-        with torch.autocast(x.device.type, enabled=False):
-            expected = self.counts(part, signal, noise)
+        expected = self.counts(part, signal, noise)
         assert isinstance(self.denoiser, RepresentationMLP)
         out = self.denoiser(x, t, condition, expected / self.counts.spread()).to(x.dtype)
         if self.predict == "velocity":
