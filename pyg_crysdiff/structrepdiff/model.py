@@ -177,11 +177,11 @@ class StructRepDiff(Generator):
         places = slice(sum(self.representation.widths[:2]), sum(self.representation.widths[:3]))
         none, one = self.mean.clone(), self.mean.clone()
         none[places], one[places] = 0.0, 1.0
-        offset, after = self.basis(self.standardise(torch.stack([none, one])))[:, self._compounds]
+        offset, after = self.basis(self.standardise(torch.stack([none, one])))[:, self._composition]
         self.counts.fit(values[:, places].round().long(), offset, after - offset)
 
     @property
-    def _compounds(self) -> slice:
+    def _composition(self) -> slice:
         """Places of the composition among the coordinates."""
         start = self.basis.parts[0]
         return slice(start, start + self.basis.parts[1])
@@ -220,8 +220,7 @@ class StructRepDiff(Generator):
         rate = self.condition_dropout if dropout is None else dropout
         condition = self.denoiser.condition_embedding.read(batch, count, rate, generator)
         noisy = self.process.corrupt(clean, t, noise)
-        wanted = noise if self.predict == "noise" else self._velocity(clean, noise, t)
-        errors = (self._denoised(noisy, t, condition) - wanted).square()
+        errors = (self._denoised(noisy, t, condition) - self._target(clean, noise, t)).square()
         return self.part_loss(errors, self.extreme)
 
     def _denoised(
@@ -232,18 +231,18 @@ class StructRepDiff(Generator):
             return self.denoiser(x, t, condition).to(x.dtype)
         a = self.process.signal.per_row(t, x)
         signal, noise = a.sqrt(), (1 - a).sqrt()
-        part = x[:, self._compounds]
+        part = x[:, self._composition]
         expected = self.counts(part, signal, noise)
         assert isinstance(self.denoiser, RepresentationMLP)
         out = self.denoiser(x, t, condition, expected / self.counts.spread()).to(x.dtype)
-        if self.predict == "velocity":
-            known = (signal * part - expected) / noise
-        else:
-            known = (part - signal * expected) / noise
+        known = self._target(expected, (part - signal * expected) / noise, t)
         before, _, after = self.basis.parts
         return out + F.pad(known, (before, after))
 
-    def _velocity(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def _target(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the network is to predict."""
+        if self.predict == "noise":
+            return noise
         a = self.process.signal.per_row(t, clean)
         return a.sqrt() * noise - (1 - a).sqrt() * clean
 
@@ -335,7 +334,7 @@ class StructRepDiff(Generator):
         if error and counts:
             _, _, fractions, size, _ = self.std.double().split(self.representation.widths)
             if self.representation.counts:
-                fractions = fractions / self.mean[-7]
+                fractions = fractions / self.mean.split(self.representation.widths)[3]
             known = KnownCounts(counts, float(fractions.square().mean().sqrt()), float(size), error)
         return self.representation.frames(
             parts, sorted(self.statistics.num_atoms), known, self.search.cell_tolerance

@@ -22,7 +22,7 @@ def posterior():
     return out
 
 
-def all_compositions(found):
+def all_compositions():
     """Every composition with its prior, by the formula of the class."""
     shares = [[(COUNTS[:, k] == c).double().mean() for c in range(4)] for k in range(3)]
     rows = torch.tensor(list(product(range(4), repeat=3)))
@@ -42,7 +42,7 @@ def all_compositions(found):
 @pytest.mark.parametrize("sigma", [0.2, 0.5, 2.0])
 def test_the_expected_counts_are_the_sum_over_all_compositions(sigma):
     found = posterior()
-    rows, prior = all_compositions(found)
+    rows, prior = all_compositions()
     alpha = (1 - min(sigma, 0.9) ** 2) ** 0.5
     generator = torch.Generator().manual_seed(0)
     clean = OFFSET + UNIT * COUNTS
@@ -57,8 +57,10 @@ def test_the_expected_counts_are_the_sum_over_all_compositions(sigma):
 
 def test_without_a_signal_numbers_of_atoms_are_those_of_the_training_set():
     found = posterior()
-    rows, prior = all_compositions(found)
-    got = found(torch.randn(2, 3), torch.zeros(2, 1), torch.ones(2, 1))
+    rows, prior = all_compositions()
+    got = found(
+        torch.tensor([[0.3, -1.0, 2.0], [0.0, 1.0, 0.5]]), torch.zeros(2, 1), torch.ones(2, 1)
+    )
     wanted = (prior @ (OFFSET + UNIT * rows).double()).expand(2, -1)
     torch.testing.assert_close(got.double(), wanted, atol=1e-6, rtol=0)
 
@@ -97,14 +99,15 @@ def test_an_untrained_network_leaves_what_the_counts_say(model, predict):
     batch = Batch.from_data_list([train[k] for k in range(8)])
     clean = model.basis(model.standardise(model.representation(batch)))
     t = torch.full((8,), 200)
-    x = model.process.corrupt(clean, t, torch.randn(clean.shape))
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    x = model.process.corrupt(clean, t, noise)
     prediction = model._bounded(x, t, model._denoised(x, t))
     a = float(model.process.alpha_bar[200])
     estimate = (x - (1 - a) ** 0.5 * prediction) / a**0.5
     expected = model.counts(
-        x[:, model._compounds], torch.full((8, 1), a**0.5), torch.full((8, 1), (1 - a) ** 0.5)
+        x[:, model._composition], torch.full((8, 1), a**0.5), torch.full((8, 1), (1 - a) ** 0.5)
     )
-    torch.testing.assert_close(estimate[:, model._compounds], expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(estimate[:, model._composition], expected, atol=1e-3, rtol=0)
 
 
 def test_formulas_come_back_and_the_sum_of_counts_is_the_number_of_atoms(model):
