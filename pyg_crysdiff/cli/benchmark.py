@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyg_crysdiff.cli import benchmark_design, benchmark_sun
-from pyg_crysdiff.cli.benchmark_sampler import add_sampler, named_sampler
+from pyg_crysdiff.cli.benchmark_sampler import add_sampler, named_samplers
 from pyg_crysdiff.cli.ending import ending, say
 from pyg_crysdiff.cli.lists import named, names, numbers
 from pyg_crysdiff.cli.numbers import (
@@ -254,7 +254,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         budget_minutes=args.budget,
         num_samples=args.num_samples or (benchmark_sun.NUM_SAMPLES if sun else None),
         num_unconditional=args.num_unconditional,
-        sampler=named_sampler(args),
+        **named_samplers(args),
         guidance=args.guidance,
         guidances=args.guidances,
         num_atoms=args.num_atoms,

@@ -16,7 +16,8 @@ def add_sampler(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "sampler",
         "One of these options replaces the sampler of configs/benchmark.yaml as a whole. What is "
-        "not named then is that of --sampler.",
+        "not named then is that of --sampler. StructRepDiff takes the solver (but not renewing), "
+        "the steps and their times; it has no corrector.",
     )
     add = group.add_argument
     add(
@@ -30,9 +31,13 @@ def add_sampler(parser: argparse.ArgumentParser) -> None:
     add("--renewal", type=share, help="share of noise a move replaces; 0 = Langevin")
 
 
-def named_sampler(args: argparse.Namespace) -> Sampler | None:
-    """Return the sampler that the options name; None where they name nothing of it."""
+def named_samplers(args: argparse.Namespace) -> dict[str, Sampler]:
+    """Return the samplers that the options name, by their place in the settings.
+
+    Empty where they name nothing, and without StructRepDiff's where they name nothing of it.
+    """
     from pyg_crysdiff.diffusion.sampler import Sampler  # noqa: PLC0415
+    from pyg_crysdiff.structrepdiff.model import StructRepDiff  # noqa: PLC0415
 
     named: dict[str, Any] = {
         "solver": args.solver,
@@ -42,5 +47,10 @@ def named_sampler(args: argparse.Namespace) -> Sampler | None:
         "renewal": args.renewal,
     }
     if args.sampler is None and all(value is None for value in named.values()):
-        return None
-    return Sampler.of(args.sampler, **named)
+        return {}
+    out = {"sampler": Sampler.of(args.sampler, **named)}
+    followed = {name: named[name] for name in ("solver", "steps", "spacing")}
+    asks = args.sampler is not None or any(value is not None for value in followed.values())
+    if asks and args.solver != "renewing":
+        out["structrepdiff_sampler"] = Sampler.of(args.sampler, StructRepDiff.presets, **followed)
+    return out

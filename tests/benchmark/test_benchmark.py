@@ -241,17 +241,24 @@ def test_samplers_come_from_the_table_and_are_replaced_whole():
     own = carbon.structrepdiff_sampler
     assert (own.solver, own.steps, own.corrector_steps) == ("ancestral", 250, 0)
     assert Settings.resolve("carbon24", out="x", sampler="paper").sampler == PRESETS["paper"]
-    for words, sampler in (
-        ([], Sampler(steps=200, spacing="focused")),
-        (["--sampler", "fast"], PRESETS["fast"]),
-        (["--steps", "7"], Sampler(steps=7)),
-        (["--solver", "ancestral"], PRESETS["paper"]),
-        (["--sampler", "paper", "--steps", "9"], replace(PRESETS["paper"], steps=9)),
-    ):
+    paper = Sampler("ancestral", None)
+    for words, sampler, second in (
+        ([], Sampler(steps=200, spacing="focused"), own),
+        (["--sampler", "fast"], PRESETS["fast"], own),
+        (["--steps", "7"], Sampler(steps=7), replace(own, steps=7)),
+        (["--solver", "ancestral"], PRESETS["paper"], paper),
+        (["--sampler", "paper", "--steps", "9"], replace(PRESETS["paper"], steps=9),
+         replace(paper, steps=9)),
+        (["--solver", "flow", "--steps", "9", "--corrector-steps", "1"],
+         Sampler("flow", 9, corrector_steps=1), Sampler("flow", 9)),
+        (["--solver", "renewing", "--steps", "9"], Sampler("renewing", 9), own),
+        (["--corrector-steps", "1"], Sampler(corrector_steps=1), own),
+    ):  # fmt: skip
         parser = argparse.ArgumentParser()
         add_arguments(parser)
         args = parser.parse_args(["--dataset", "carbon24", *words])
         assert _settings(args).sampler == sampler
+        assert _settings(args).structrepdiff_sampler == second
 
 
 @pytest.mark.parametrize(
