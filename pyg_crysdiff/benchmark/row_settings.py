@@ -28,6 +28,7 @@ def row_settings(row: Row, seed: int | None = None) -> dict[str, str]:
         "solver": f"{details['solver']}{_spacing(details)}",
         "steps": "all" if details.get("steps") is None else str(details["steps"]),
         "corrector": str(details.get("corrector_steps") or "none"),
+        "temperature": f"{details['temperature']:g}" if "temperature" in details else "",
         "sizes": _SIZES.get(str(details.get("num_atoms")), str(details.get("num_atoms", ""))),
         "seed": str(details.get("seed", "" if seed is None else seed)),
     }

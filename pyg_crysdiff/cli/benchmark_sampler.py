@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pyg_crysdiff.cli.numbers import count, share, whole
+from pyg_crysdiff.cli.numbers import count, positive, share, whole
 
 if TYPE_CHECKING:
     from pyg_crysdiff.diffusion.sampler import Sampler
@@ -17,7 +17,7 @@ def add_sampler(parser: argparse.ArgumentParser) -> None:
         "sampler",
         "One of these options replaces the sampler of configs/benchmark.yaml as a whole. What is "
         "not named then is that of --sampler. StructRepDiff takes the solver (but not renewing), "
-        "the steps and their times; it has no corrector.",
+        "the steps and their times; it has no corrector and no temperature.",
     )
     add = group.add_argument
     add(
@@ -29,6 +29,7 @@ def add_sampler(parser: argparse.ArgumentParser) -> None:
     add("--spacing", choices=["uniform", "edm", "focused"], help="times of the reverse steps")
     add("--corrector-steps", type=whole, help="corrector moves of the coordinates per step")
     add("--renewal", type=share, help="share of noise a move replaces; 0 = Langevin")
+    add("--temperature", type=positive, help="of the atoms' places; needs --solver ancestral")
 
 
 def named_samplers(args: argparse.Namespace) -> dict[str, Sampler]:
@@ -45,6 +46,7 @@ def named_samplers(args: argparse.Namespace) -> dict[str, Sampler]:
         "spacing": args.spacing,
         "corrector_steps": args.corrector_steps,
         "renewal": args.renewal,
+        "temperature": args.temperature,
     }
     if args.sampler is None and all(value is None for value in named.values()):
         return {}

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--facts", type=Path, metavar="JSON",
         help="facts for the card: metrics, licence of the data, hardware; its entry 'sampler' "
         "holds what sampling then takes by default: solver, steps, spacing, corrector_steps, "
-        "renewal, guidance, num_atoms",
+        "renewal, temperature, guidance, num_atoms",
     )  # fmt: skip
     add("--full-precision", action="store_true", help="keep the weights in float32")
     add("--trust", action="append", default=[], metavar="PACKAGE", help="own conditioner package")

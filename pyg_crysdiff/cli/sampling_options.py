@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyg_crysdiff.cli.numbers import count, finite, share, whole, whole_range
+from pyg_crysdiff.cli.numbers import count, finite, positive, share, whole, whole_range
 from pyg_crysdiff.cli.samples import read_samples
 
 if TYPE_CHECKING:
@@ -38,6 +38,11 @@ def add_sampler(parser: argparse.ArgumentParser) -> None:
     add(
         "--renewal", type=share,
         help="share of the noise that a corrector move replaces, e.g. 0.7; 0 = Langevin (DiffCSP)",
+    )  # fmt: skip
+    add(
+        "--temperature", type=positive,
+        help="below 1: more often the likely places of atoms, fewer different structures; needs "
+        "--solver ancestral",
     )  # fmt: skip
 
 
@@ -73,7 +78,7 @@ def sampler_of(args: argparse.Namespace, model: Callable[[], Any]) -> Any:
         args: Options.
         model: Gives the generator, which single values of a sampler are checked against.
     """
-    names = ("solver", "steps", "spacing", "corrector_steps", "renewal")
+    names = ("solver", "steps", "spacing", "corrector_steps", "renewal", "temperature")
     named = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     return model().sampler(args.sampler, **named) if named else args.sampler
 

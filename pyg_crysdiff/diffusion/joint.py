@@ -182,14 +182,14 @@ class JointDiffusion(nn.Module):
             numbers = noise.step()
             for move in range(sampler.corrector_steps):
                 z = numbers["corrector"] if move == 0 else noise.step()["corrector"]
-                prediction = denoise(state, crystal_t)
+                prediction = sampler.tempered(denoise(state, crystal_t))
                 moved = self.field("coordinates").correct(
                     state.coordinates, prediction.coordinates, atom_t, z, sampler.renewal
                 )
                 state = replace(state, coordinates=moved)
                 if inpainting is not None:
                     state = inpainting.hold(self, state, t)
-            prediction = denoise(state, crystal_t)
+            prediction = sampler.tempered(denoise(state, crystal_t))
             if inpainting is not None:
                 inpainting, prediction = inpainting.applied(prediction, t, s)
             stepped = {}

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from pyg_crysdiff.diffusion.field import FieldDiffusion
 from pyg_crysdiff.diffusion.schedules import Spacing, sampling_times
+from pyg_crysdiff.diffusion.state import Prediction
 
 Solver = Literal["ancestral", "renewing", "flow"]
 Earlier = tuple[Tensor, Tensor]
 _MAX_CORRECTOR_STEPS = 1_000
+_TEMPERATURES = (0.1, 10.0)
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class Sampler:
         corrector_steps: Moves of the coordinates at fixed time before every step, each with a
             network call of its own (:meth:`FieldDiffusion.correct`).
         renewal: Share of the noise that such a move replaces, 0 to 1; 0 for Langevin moves.
+        temperature: Below 1, the places of the atoms are drawn as if every structure's probability
+            were raised to 1 / temperature: more often the likely one, fewer different ones
+            (:meth:`tempered`). Needs ancestral steps.
 
     Raises:
         ValueError: If a value is out of range.
@@ -46,6 +51,7 @@ class Sampler:
     spacing: Spacing = "uniform"
     corrector_steps: int = 0
     renewal: float = 0.0
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.solver not in get_args(Solver):
@@ -61,6 +67,16 @@ class Sampler:
             )
         if not 0 <= self.renewal <= 1:
             raise ValueError(f"renewal must lie between 0 and 1, got {self.renewal}")
+        low, high = _TEMPERATURES
+        if not low <= self.temperature <= high:
+            raise ValueError(
+                f"temperature must lie between {low:g} and {high:g}, got {self.temperature}"
+            )
+        if self.temperature != 1 and (self.solver != "ancestral" or self.renewal):
+            raise ValueError(
+                f"temperature={self.temperature:g} needs solver='ancestral' and renewal=0: steps "
+                "that add all noise anew have a temperature of their own"
+            )
 
     @classmethod
     def preset(cls, name: str, presets: Mapping[str, Sampler] | None = None) -> Sampler:
@@ -114,7 +130,7 @@ class Sampler:
         """
         kinds: dict[str, type | tuple[type, ...]] = {
             "solver": str, "steps": (int, type(None)), "spacing": str, "corrector_steps": int,
-            "renewal": (int, float),
+            "renewal": (int, float), "temperature": (int, float),
         }  # fmt: skip
         wrong = [
             name
@@ -127,8 +143,14 @@ class Sampler:
         return replace(base or PRESETS["paper"], **values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all values by name, for cards and files."""
-        return asdict(self)
+        """Return all values by name, for cards and files.
+
+        A temperature of 1 is not named: records from before there was one mean the same.
+        """
+        values = asdict(self)
+        if self.temperature == 1:
+            del values["temperature"]
+        return values
 
     def within(self, num_steps: int) -> Sampler:
         """Return the same sampler with no more steps than a process of ``num_steps`` has."""
@@ -147,6 +169,21 @@ class Sampler:
     def calls(self, num_steps: int) -> int:
         """Return the number of network calls for one crystal, without guidance."""
         return (len(self.times(num_steps)) - 1) * (1 + self.corrector_steps)
+
+    def tempered(self, prediction: Prediction) -> Prediction:
+        r"""Divide the coordinates' scores of a prediction by the temperature.
+
+        The score of :math:`p_t^{1 / T}` is that of :math:`p_t` divided by T. This is
+        low-temperature sampling (Ingraham et al., Nature 623, 1070 (2023); "anti-annealing" in
+        FlowMM, arXiv 2406.04713). It draws from :math:`p_0^{1 / T}` only approximately, since
+        adding noise and taking a power do not commute. Lattice and species stay as they are.
+
+        Args:
+            prediction: What the network predicts.
+        """
+        if self.temperature == 1:
+            return prediction
+        return replace(prediction, coordinates=prediction.coordinates / self.temperature)
 
     def step(
         self,
@@ -186,6 +223,8 @@ class Sampler:
             parts.append(f"{self.corrector_steps} corrector move{several} each")
             if self.renewal:
                 parts.append(f"renewal {self.renewal:g}")
+        if self.temperature != 1:
+            parts.append(f"temperature {self.temperature:g}")
         return ", ".join(parts)
 
 

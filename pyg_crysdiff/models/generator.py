@@ -29,7 +29,7 @@ class Generator(nn.Module, ABC):
         family: Name of the family, as ``model`` in a configuration has it.
         presets: Samplers by name, ``paper`` and ``fast``.
         solvers: Kinds of steps that it can make.
-        corrector: Whether it can make corrector moves.
+        corrector: Whether it can make corrector moves of coordinates, and temper them.
         takes_sizes: Whether numbers of atoms and hard constraints can be asked of it; if not, it
             generates both the number of atoms and the composition freely.
         crystals_at_once: Crystals that it makes in one batch where nobody asks for another
@@ -125,7 +125,8 @@ class Generator(nn.Module, ABC):
         """Refuse a sampler that this model cannot follow.
 
         Raises:
-            ValueError: If it has more steps than T, or steps or moves that the family lacks.
+            ValueError: If it has more steps than T, or steps, moves or a temperature that the
+                family lacks.
         """
         sampler.times(self.num_steps)
         if sampler.solver not in self.solvers:
@@ -133,6 +134,11 @@ class Generator(nn.Module, ABC):
                 f"a model of the family {self.family!r} cannot make {sampler.solver!r} steps; "
                 f"choose the solver from {list(self.solvers)}, or a preset from "
                 f"{list(self.presets)}"
+            )
+        if sampler.temperature != 1 and not self.corrector:
+            raise ValueError(
+                f"a model of the family {self.family!r} places no atoms by diffusion; ask for "
+                f"temperature=1 (got {sampler.temperature:g})"
             )
         if sampler.corrector_steps and not self.corrector:
             raise ValueError(

@@ -46,6 +46,7 @@ class Provenance:
             "renewal": self.sampler.renewal,
             "solver": self.sampler.solver,
             "spacing": self.sampler.spacing,
+            **({"temperature": t} if (t := self.sampler.temperature) != 1 else {}),
         }
 
 
