@@ -1,6 +1,6 @@
 /* Attention with relative position terms over packed crystals (arXiv 2406.09263, eqs 11 to 13).
  *
- * The plain form of the same is `_plain` in ../pair_attention.py, which says what is computed and is
+ * The plain form of the same is `plain` in ../pair_plain.py, which says what is computed and is
  * the oracle of the tests. Here the hidden layers of the pairs are made in parts that the fastest memory
  * holds, two directions at a time, and never stored. No crystal sees another, and sums run in a fixed order:
  * a crystal's result does not depend on its batch or on the number of threads.
