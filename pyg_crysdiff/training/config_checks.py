@@ -1,4 +1,4 @@
-"""Numbers of a configuration that make no sense, told before anything is read or trained."""
+"""Values of a configuration that make no sense, told before anything is read or trained."""
 
 from __future__ import annotations
 
@@ -25,17 +25,19 @@ _RULES: dict[str, _Rule] = {
     "condition_dropout": (lambda x: 0 <= x <= 1, "a number from 0 to 1"),
     "process.middle_times": (lambda x: 0 <= x <= 1, "a number from 0 to 1"),
     "optimizer.lr": _POSITIVE,
+    "optimizer.matrix_lr": _POSITIVE,
     "optimizer.weight_decay": _NOT_NEGATIVE,
     "optimizer.warmup_steps": _NOT_NEGATIVE,
     "optimizer.final_lr": _NOT_NEGATIVE,
     "optimizer.clip_norm": _POSITIVE,
     "optimizer.ema_decay": _BELOW_ONE,
 }
+_CHOICES = {"optimizer.name": ("auto", "muon", "adamw")}
 _MAY_BE_NULL = ("budget_minutes", "keep_every", "optimizer.clip_norm")
 
 
-def check_numbers(config: Mapping[str, Any]) -> None:
-    """Check the numbers that every training configuration holds.
+def check_values(config: Mapping[str, Any]) -> None:
+    """Check the numbers and choices that every training configuration holds.
 
     Args:
         config: Configuration as composed from ``configs/train.yaml``; a field that is not there
@@ -44,12 +46,22 @@ def check_numbers(config: Mapping[str, Any]) -> None:
     Raises:
         ValueError: If one is of the wrong kind or makes no sense; the message names it.
     """
+    for key, names in _CHOICES.items():
+        value = _value(config, key)
+        if value is not ... and value not in names:
+            raise ValueError(f"{key}={value} must be one of {', '.join(names)}")
     for key, (fits, what) in _RULES.items():
-        value: Any = config
-        for part in key.split("."):
-            value = value.get(part, ...) if isinstance(value, Mapping) else ...
+        value = _value(config, key)
         if value is ... or (value is None and key in _MAY_BE_NULL):
             continue
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not (number and math.isfinite(value) and fits(value)):
             raise ValueError(f"{key}={'null' if value is None else value} must be {what}")
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    """Return what stands in a configuration under a key with dots; ``...`` where nothing does."""
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part, ...) if isinstance(value, Mapping) else ...
+    return value

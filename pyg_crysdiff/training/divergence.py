@@ -13,6 +13,8 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import Optimizer
 
+from pyg_crysdiff.training.optimizers import leave_out
+
 log = logging.getLogger(__name__)
 _WHAT_TO_DO = (
     "The last checkpoint is older and is kept; look at the values of the data and lower the "
@@ -60,7 +62,7 @@ class FiniteSteps(Callback):
         assert self._in_a_row is not None
         gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
         finite = torch.nn.utils.get_total_norm(gradients).isfinite()
-        _leave_out(optimizer, ~finite)
+        leave_out(optimizer, ~finite)
         fine = finite & self._loss.isfinite()
         self._in_a_row = torch.where(fine, 0.0, self._in_a_row + 1)
         # Looking at the number makes the host wait for a GPU: not at every step.
@@ -95,18 +97,6 @@ class FiniteSteps(Callback):
                 f"steps (epoch {trainer.current_epoch}, step {trainer.global_step}). "
                 f"{_WHAT_TO_DO}"
             )
-
-
-def _leave_out(optimizer: Optimizer, bad: Tensor) -> None:
-    """Make the coming step of an optimiser change nothing if ``bad`` is true.
-
-    Fused optimisers look at ``found_inf`` themselves (the protocol of PyTorch's ``GradScaler``),
-    so that nobody waits for the GPU; the others make no step without gradients.
-    """
-    if optimizer.defaults.get("fused"):
-        optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
-    elif bool(bad):
-        optimizer.zero_grad(set_to_none=True)
 
 
 def refuse_non_finite(checkpoint: Mapping[str, Any]) -> None:

@@ -10,15 +10,14 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch_geometric.data import Batch
 
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.models.checkpoint import KEY, pack
 from pyg_crysdiff.models.generator import Generator
-
-_FUSED = ("cpu", "cuda")  # devices on which an optimiser is one operation
+from pyg_crysdiff.training.optimizers import build_optimizer
 
 
 class DiffusionModule(LightningModule):
@@ -96,19 +95,13 @@ class DiffusionModule(LightningModule):
         its own.
         """
         seen = (self.current_epoch + 1) * int(self.card.get("num_train", 0))
-        (group,) = self.trainer.optimizers[0].param_groups
+        group = self.trainer.optimizers[0].param_groups[0]
         return {"crystals_seen": seen, "seconds": round(self.seconds(), 1), "lr": group["lr"]}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW with linear warm-up and cosine decay along the progress of the run."""
+        """The optimiser, with linear warm-up and cosine decay along the progress of the run."""
         options = self.config["optimizer"]
-        optimizer: Optimizer = AdamW(
-            self.model.parameters(),
-            lr=options["lr"],
-            betas=tuple(options["betas"]),
-            weight_decay=options["weight_decay"],
-            fused=all(p.device.type in _FUSED for p in self.model.parameters()),
-        )
+        optimizer = build_optimizer(self.model, options)
         final = options["final_lr"]
 
         def factor(step: int) -> float:

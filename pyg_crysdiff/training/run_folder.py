@@ -37,6 +37,7 @@ _OLDER = {"train_fraction": 1.0, "init": None, "focus": None, "keep_every": None
 # Settings within a part of the configuration that older records lack, and what they were then.
 _OLDER_WITHIN = {
     "process.species.reverse": "mixture", "denoiser.centred": False, "process.middle_times": 0,
+    "optimizer.name": "adamw", "optimizer.matrix_lr": 2.0,
 }  # fmt: skip
 _PATHS = ("name", "path", "source")
 

@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch_geometric.data import InMemoryDataset
 
@@ -24,7 +25,7 @@ from pyg_crysdiff.platform import choose_device, choose_devices, choose_precisio
 from pyg_crysdiff.training.averaging import WarmedAverage
 from pyg_crysdiff.training.callbacks import Budget, SaveLast, StopAfter
 from pyg_crysdiff.training.checkpoints import LAST, MetricsFile, WholeCheckpoints, resumable
-from pyg_crysdiff.training.config_checks import check_numbers
+from pyg_crysdiff.training.config_checks import check_values
 from pyg_crysdiff.training.data import (
     Sets,
     conditions,
@@ -39,6 +40,7 @@ from pyg_crysdiff.training.kept import KeptCheckpoints
 from pyg_crysdiff.training.lightning_output import quiet_lightning
 from pyg_crysdiff.training.loaders import CrystalData
 from pyg_crysdiff.training.module import DiffusionModule
+from pyg_crysdiff.training.optimizers import in_words
 from pyg_crysdiff.training.progress_bar import TrainingBar
 from pyg_crysdiff.training.run_folder import (
     changes,
@@ -116,7 +118,7 @@ def train(
         TrainingDivergedError: If the loss is no longer a number.
         OSError: If the folder cannot be written to.
     """
-    check_numbers(config)
+    check_values(config)
     if stop_after is not None:
         if not stop_after > 0:
             raise ValueError(f"stop_after must be a number of minutes above 0, got {stop_after}")
@@ -156,6 +158,7 @@ def _train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(config["seed"]))
         model, origin = new_model(places, statistics, trusted)
+    rank_zero_info(f"optimiser: {in_words(model, config['optimizer'])}")
     card = _card(train_set, properties, config, origin)
     rows = focused_rows(train_set, properties, focus, train_set.property_names) if focus else None
     val_set = of_known_elements(val_set, model.elements)
