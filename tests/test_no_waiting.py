@@ -125,7 +125,7 @@ def test_a_training_step_does_not_wait(conditioner, tmp_path, monkeypatch):
     # Before the first step it counts the batches on the device.
     for loop in ("fit_loop", "evaluation_loop"):
         monkeypatch.setattr(f"lightning.pytorch.loops.{loop}.has_len_all_ranks", lambda *_: True)
-    monkeypatch.setattr("pyg_crysdiff.training.module._FUSED", ("meta",))  # as on a GPU
+    monkeypatch.setattr("pyg_crysdiff.training.optimizers._FUSED", ("meta",))  # as on a GPU
     kinds = "_get_fused_kernels_supported_devices"
     monkeypatch.setitem(Optimizer.__init__.__globals__, kinds, lambda: ["meta"])
     model = model_of(conditioner)

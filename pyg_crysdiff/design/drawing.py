@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Request:
 
     def describe(self) -> dict[str, Any]:
         """Return plain data for the record of a run."""
-        sampler = asdict(self.sampler) if isinstance(self.sampler, Sampler) else self.sampler
+        sampler = self.sampler.to_dict() if isinstance(self.sampler, Sampler) else self.sampler
         target = dict(self.target) if isinstance(self.target, Mapping) else self.target
         sizes = dict(self.num_atoms) if isinstance(self.num_atoms, Mapping) else self.num_atoms
         return {
