@@ -38,9 +38,9 @@ class Sampler:
         corrector_steps: Moves of the coordinates at fixed time before every step, each with a
             network call of its own (:meth:`FieldDiffusion.correct`).
         renewal: Share of the noise that such a move replaces, 0 to 1; 0 for Langevin moves.
-        temperature: Below 1, the places of the atoms are drawn as if every structure's probability
-            were raised to 1 / temperature: more often the likely one, fewer different ones
-            (:meth:`tempered`). Needs ancestral steps.
+        temperature: Below 1, likely places of the atoms are drawn more often, and fewer different
+            ones: about as if probabilities were raised to 1 / temperature (:meth:`tempered`). Needs
+            ancestral steps.
 
     Raises:
         ValueError: If a value is out of range.
