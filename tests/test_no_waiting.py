@@ -35,6 +35,7 @@ CONDITIONERS = ["adacdi", "adacds", "adaln", "cdi", "cds"]
 SAMPLERS = [
     Sampler("ancestral", 4), Sampler("ancestral", 4, corrector_steps=1), Sampler("flow", 4, "edm"),
     Sampler("renewing", 4, "focused"), Sampler("renewing", 4, corrector_steps=2, renewal=0.5),
+    Sampler("mixed", 4, temperature=0.5),
 ]  # fmt: skip
 
 

@@ -141,16 +141,17 @@ def parse() -> argparse.Namespace:
         "--samplers",
         default="ancestral:1000:1,renewing:400:0:focused,renewing:150:0:focused,"
         "renewing:100:0:focused,renewing:50:0:focused,renewing:150:0,flow:150:0,ancestral:150:0",
-        help="SOLVER:STEPS:CORRECTOR_MOVES[:SPACING], the first to compare with",
+        help="SOLVER:STEPS:CORRECTOR_MOVES[:SPACING[:TEMPERATURE]], the first to compare with",
     )
     add("--out", type=Path, default=Path("runs/few_steps"))
     return parser.parse_args()
 
 
 def sampler_of(text: str) -> Sampler:
-    """Read SOLVER:STEPS:CORRECTOR_MOVES[:SPACING]."""
-    solver, steps, moves, spacing = [*text.split(":"), "uniform"][:4]
-    return Sampler(solver, int(steps), spacing, int(moves))
+    """Read SOLVER:STEPS:CORRECTOR_MOVES[:SPACING[:TEMPERATURE]]."""
+    solver, steps, moves, *rest = text.split(":")
+    spacing, temperature = [*rest, *("uniform", "1")[len(rest) :]]
+    return Sampler(solver, int(steps), spacing, int(moves), temperature=float(temperature))
 
 
 def kind_of(sampler: Sampler) -> str:
@@ -160,6 +161,8 @@ def kind_of(sampler: Sampler) -> str:
         parts.append(sampler.spacing)
     if sampler.corrector_steps:
         parts.append("corrector")
+    if sampler.temperature != 1:
+        parts.append(f"temperature {sampler.temperature:g}")
     return ", ".join(parts)
 
 

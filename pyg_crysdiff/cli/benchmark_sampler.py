@@ -16,7 +16,7 @@ def add_sampler(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "sampler",
         "One of these options replaces the sampler of configs/benchmark.yaml as a whole. What is "
-        "not named then is that of --sampler. StructRepDiff takes the solver (but not renewing), "
+        "not named then is that of --sampler. StructRepDiff takes the solver (ancestral or flow), "
         "the steps and their times; it has no corrector and no temperature.",
     )
     add = group.add_argument
@@ -24,12 +24,15 @@ def add_sampler(parser: argparse.ArgumentParser) -> None:
         "--sampler", choices=["paper", "fast"],
         help="paper: all steps with a corrector move each; fast: 200 steps, nearly as good",
     )  # fmt: skip
-    add("--solver", choices=["ancestral", "renewing", "flow"], help="kind of the reverse steps")
+    add(
+        "--solver", choices=["ancestral", "renewing", "flow", "mixed"],
+        help="kind of the reverse steps",
+    )  # fmt: skip
     add("--steps", type=count, help="number of reverse steps")
     add("--spacing", choices=["uniform", "edm", "focused"], help="times of the reverse steps")
     add("--corrector-steps", type=whole, help="corrector moves of the coordinates per step")
     add("--renewal", type=share, help="share of noise a move replaces; 0 = Langevin")
-    add("--temperature", type=positive, help="of the atoms' places; needs --solver ancestral")
+    add("--temperature", type=positive, help="of the atoms' places; not with --solver flow")
 
 
 def named_samplers(args: argparse.Namespace) -> dict[str, Sampler]:
@@ -53,6 +56,6 @@ def named_samplers(args: argparse.Namespace) -> dict[str, Sampler]:
     out = {"sampler": Sampler.of(args.sampler, **named)}
     followed = {name: named[name] for name in ("solver", "steps", "spacing")}
     asks = args.sampler is not None or any(value is not None for value in followed.values())
-    if asks and args.solver != "renewing":
+    if asks and args.solver not in ("renewing", "mixed"):
         out["structrepdiff_sampler"] = Sampler.of(args.sampler, StructRepDiff.presets, **followed)
     return out

@@ -28,9 +28,9 @@ def add_sampler(parser: argparse.ArgumentParser) -> None:
         "network calls (default for the options below: paper with --solver ancestral, else fast)",
     )  # fmt: skip
     add(
-        "--solver", choices=["ancestral", "renewing", "flow"],
+        "--solver", choices=["ancestral", "renewing", "flow", "mixed"],
         help="renewing: adds the noise of the coordinates anew in every step; flow: follows the "
-        "probability flow",
+        "probability flow; mixed: the first for coordinates, the second for lattices",
     )  # fmt: skip
     add("--steps", type=count, help="reverse steps")
     add("--spacing", choices=["uniform", "edm", "focused"], help="times of the steps")
@@ -41,8 +41,8 @@ def add_sampler(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add(
         "--temperature", type=positive,
-        help="below 1: more often the likely places of atoms, fewer different structures; needs "
-        "--solver ancestral",
+        help="below 1: more often the likely places of atoms, fewer different structures; not "
+        "with --solver flow",
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ class FieldDiffusion(nn.Module, ABC):
         noise_kind: Kind of noise that :meth:`corrupt` and :meth:`step` take.
         noise_dim: Number of noise values per row.
         given: Whether the field is given in sampling, and never generated.
+        renews: Whether :meth:`renew` makes all noise anew.
     """
 
     num_steps: int
@@ -33,6 +34,7 @@ class FieldDiffusion(nn.Module, ABC):
     noise_kind: NoiseKind = "normal"
     noise_dim: int = 1
     given: bool = False
+    renews: bool = False
 
     @abstractmethod
     def prior(self, noise: Tensor) -> Tensor:
@@ -50,8 +52,26 @@ class FieldDiffusion(nn.Module, ABC):
     def step(self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
         """Sample p(x_s | x_t) with the network's prediction at t."""
 
-    def renew(self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
-        """Step from t to s with noise that is new as far as possible; the ordinary step if not."""
+    def renew(
+        self,
+        x_t: Tensor,
+        prediction: Tensor,
+        t: Tensor,
+        s: Tensor,
+        noise: Tensor,
+        temperature: float = 1.0,
+    ) -> Tensor:
+        """Step from t to s with new noise alone (``renews``); the ordinary step by default.
+
+        Args:
+            x_t: State at t.
+            prediction: The network's prediction at t.
+            t: Times.
+            s: Earlier times.
+            noise: Noise of the step.
+            temperature: Factor of the variance of new noise.
+        """
+        del temperature
         return self.step(x_t, prediction, t, s, noise)
 
     def solve(

@@ -16,7 +16,7 @@ from pyg_crysdiff.diffusion.field import FieldDiffusion
 from pyg_crysdiff.diffusion.schedules import Spacing, sampling_times
 from pyg_crysdiff.diffusion.state import Prediction
 
-Solver = Literal["ancestral", "renewing", "flow"]
+Solver = Literal["ancestral", "renewing", "flow", "mixed"]
 Earlier = tuple[Tensor, Tensor]
 _MAX_CORRECTOR_STEPS = 1_000
 _TEMPERATURES = (0.1, 10.0)
@@ -32,15 +32,16 @@ class Sampler:
     Attributes:
         solver: ``renewing`` estimates the clean coordinates and adds their noise anew in every
             step (:meth:`FieldDiffusion.renew`); ``ancestral`` samples the posterior of every step;
-            ``flow`` follows the probability flow to second order (:meth:`FieldDiffusion.solve`).
+            ``flow`` follows the probability flow to second order (:meth:`FieldDiffusion.solve`);
+            ``mixed`` renews the coordinates and follows the flow of the lattice, for few steps.
         steps: Number of reverse steps, 1 to T; None for all T.
         spacing: Times of the steps (:func:`sampling_times`).
         corrector_steps: Moves of the coordinates at fixed time before every step, each with a
             network call of its own (:meth:`FieldDiffusion.correct`).
         renewal: Share of the noise that such a move replaces, 0 to 1; 0 for Langevin moves.
         temperature: Below 1, likely places of the atoms are drawn more often, and fewer different
-            ones: about as if probabilities were raised to 1 / temperature (:meth:`tempered`). Needs
-            ancestral steps.
+            ones: about as if probabilities were raised to 1 / temperature (:meth:`tempered`). Not
+            for ``flow``, and not with a renewal.
 
     Raises:
         ValueError: If a value is out of range.
@@ -72,10 +73,10 @@ class Sampler:
             raise ValueError(
                 f"temperature must lie between {low:g} and {high:g}, got {self.temperature}"
             )
-        if self.temperature != 1 and (self.solver != "ancestral" or self.renewal):
+        if self.temperature != 1 and (self.solver == "flow" or self.renewal):
             raise ValueError(
-                f"temperature={self.temperature:g} needs solver='ancestral' and renewal=0: steps "
-                "that add all noise anew have a temperature of their own"
+                f"temperature={self.temperature:g} needs renewal=0 and another solver than 'flow', "
+                "which draws nothing"
             )
 
     @classmethod
@@ -171,17 +172,19 @@ class Sampler:
         return (len(self.times(num_steps)) - 1) * (1 + self.corrector_steps)
 
     def tempered(self, prediction: Prediction) -> Prediction:
-        r"""Divide the coordinates' scores of a prediction by the temperature.
+        r"""Divide the coordinates' scores of a prediction by the temperature, for ancestral steps.
 
-        The score of :math:`p_t^{1 / T}` is that of :math:`p_t` divided by T. This is
-        low-temperature sampling (Ingraham et al., Nature 623, 1070 (2023); "anti-annealing" in
-        FlowMM, arXiv 2406.04713). It draws from :math:`p_0^{1 / T}` only approximately, since
-        adding noise and taking a power do not commute. Lattice and species stay as they are.
+        Steps that renew the coordinates take theirs in the noise instead
+        (:meth:`FieldDiffusion.renew`); with these the prediction stays as it is. The score of
+        :math:`p_t^{1 / T}` is that of :math:`p_t` divided by T. This is low-temperature sampling
+        (Ingraham et al., Nature 623, 1070 (2023); "anti-annealing" in FlowMM, arXiv 2406.04713). It
+        draws from :math:`p_0^{1 / T}` only approximately, since adding noise and taking a power do
+        not commute. Lattice and species stay as they are.
 
         Args:
             prediction: What the network predicts.
         """
-        if self.temperature == 1:
+        if self.temperature == 1 or self.solver != "ancestral":
             return prediction
         return replace(prediction, coordinates=prediction.coordinates / self.temperature)
 
@@ -209,11 +212,12 @@ class Sampler:
         Returns:
             State at s; time and estimate that the next step takes as ``earlier``, if any.
         """
-        if self.solver == "flow":
+        if self.solver == "flow" or (self.solver == "mixed" and not field.renews):
             x_s, found = field.solve(x_t, prediction, t, s, noise, earlier)
             return x_s, None if found is None else (t, found)
-        move = field.renew if self.solver == "renewing" else field.step
-        return move(x_t, prediction, t, s, noise), None
+        if self.solver == "ancestral":
+            return field.step(x_t, prediction, t, s, noise), None
+        return field.renew(x_t, prediction, t, s, noise, self.temperature), None
 
     def __str__(self) -> str:
         steps = "all steps" if self.steps is None else f"{self.steps} steps"

@@ -46,8 +46,8 @@ def test_a_family_may_have_presets_of_its_own():
     [
         {"steps": 0}, {"corrector_steps": -1}, {"corrector_steps": 10**9}, {"renewal": 1.5},
         {"renewal": float("nan")}, {"solver": "euler"}, {"spacing": "log"}, {"temperature": 0.0},
-        {"temperature": float("nan")}, {"temperature": 0.5}, {"solver": "flow", "temperature": 2},
-        {"temperature": 0.5, "solver": "ancestral", "renewal": 0.5},
+        {"temperature": float("nan")}, {"solver": "flow", "temperature": 2},
+        {"temperature": 0.5, "renewal": 0.5},
     ],
 )  # fmt: skip
 def test_values_out_of_range_are_refused(values):

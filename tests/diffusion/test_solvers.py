@@ -7,6 +7,7 @@ import torch
 
 from pyg_crysdiff.diffusion import (
     LatticeDDPM,
+    Sampler,
     UniformD3PM,
     WrappedNormalDiffusion,
     sampling_times,
@@ -82,6 +83,32 @@ def test_renewing_step_is_exact_for_a_point(generator):
     out = process.renew(x, score, t, s, fresh)
     torch.testing.assert_close(out, (f0 + process.sigma[7] * fresh) % 1.0)
     torch.testing.assert_close(process.renew(x, score, t, rows(0, 5), fresh), f0)
+
+
+def test_mixed_steps_renew_coordinates_and_follow_the_flow_of_the_lattice(generator):
+    """Each field gets the step of its kind, the lattice with what it knows of the step before."""
+    mixed = Sampler("mixed", 10, temperature=0.25)
+    t, s, before = rows(20, 5), rows(7, 5), rows(33, 5)
+    x, prediction, z, earlier = torch.randn(4, 5, 3, 3, generator=generator, dtype=torch.float64)
+    lattice = LatticeDDPM(50)
+    given = (before, earlier)
+    out, memory = mixed.step(lattice, x, prediction, t, s, z, given)
+    torch.testing.assert_close(out, lattice.solve(x, prediction, t, s, z, given)[0])
+    assert memory[0] is t
+    torch.testing.assert_close(memory[1], lattice.estimate(x, prediction, t))
+
+    coordinates = WrappedNormalDiffusion(50)
+    x, prediction, z = x[:, 0] % 1.0, prediction[:, 0], z[:, 0]
+    out, memory = mixed.step(coordinates, x, prediction, t, s, z)
+    still = coordinates.renew(x, prediction, t, s, torch.zeros_like(z))
+    assert memory is None
+    moved = (out - still + 0.5) % 1.0 - 0.5
+    torch.testing.assert_close(moved, (0.5 * coordinates.sigma[7] * z + 0.5) % 1.0 - 0.5)
+
+    species, state = UniformD3PM(4, 50), torch.arange(4)
+    logits, u = torch.randn(4, 4, generator=generator), torch.rand(4, 1, generator=generator)
+    moves = (state, logits, rows(20, 4), rows(7, 4), u)
+    assert mixed.step(species, *moves)[0].equal(species.step(*moves))
 
 
 @pytest.mark.parametrize("solver", ["renew", "solve"])

@@ -51,6 +51,21 @@ def test_spread_follows_the_recursion_of_the_steps(temperature):
     assert measured == pytest.approx(variance, rel=0.05)  # 9,000 numbers: 1.5 % standard error
 
 
+@pytest.mark.parametrize("solver", ["renewing", "mixed"])
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_spread_follows_the_recursion_of_renewed_coordinates(solver, temperature):
+    """Data N(0.5, v): the estimate is linear, and what is added anew has T times the variance."""
+    process, v, count = joint(), 0.2**2, 3000
+    sampler = Sampler(solver, 10, temperature=temperature)
+    found = sample(process, lambda x, s: -away(x, 0.5) / (v + s**2), count, sampler)
+    sigma, variance = process.field("coordinates").sigma.tolist(), 1 / 12
+    for t, s in itertools.pairwise(sampler.times(T)):
+        kept = v / (v + sigma[t] ** 2)
+        variance = kept**2 * variance + temperature * sigma[s] ** 2
+    measured = float(away(found, 0.5).square().mean())
+    assert measured == pytest.approx(variance, rel=0.06)
+
+
 def share_near_heavy(temperature):
     """Share of draws near the heavier (.7) of two points, by the exact score of both."""
     weights, points = torch.tensor([0.7, 0.3]), torch.tensor([[0.2] * 3, [0.7] * 3])
@@ -78,6 +93,7 @@ def test_one_is_the_sampler_without_temperature():
     assert cold.coordinates.eq(2).all()
     assert cold.lattice is prediction.lattice
     assert cold.species is prediction.species
+    assert Sampler("renewing", 5, temperature=0.5).tempered(prediction) is prediction
 
 
 def test_records_name_it_only_where_it_is_not_one():

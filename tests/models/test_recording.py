@@ -13,7 +13,10 @@ from pyg_crysdiff.models.recording import Recorded
 from tests.helpers import small_config, toy_set
 
 SIZES = [3, 5, 2, 5]
-SAMPLERS = [Sampler("ancestral", 6, corrector_steps=1), Sampler("renewing", 6), Sampler("flow", 6)]
+SAMPLERS = [
+    Sampler("ancestral", 6, corrector_steps=1), Sampler("renewing", 6), Sampler("flow", 6),
+    Sampler("mixed", 6, temperature=0.5),
+]  # fmt: skip
 
 
 def kept_in_place(function, device):

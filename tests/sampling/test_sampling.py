@@ -179,7 +179,7 @@ def test_a_batch_that_fails_leaves_the_others_in_the_folder(checkpoint, tmp_path
         assert_same(draw(checkpoint, 6, **options), draw(checkpoint, 6, batch_size=2))
 
 
-@pytest.mark.parametrize("solver", ["ancestral", "renewing", "flow"])
+@pytest.mark.parametrize("solver", ["ancestral", "renewing", "flow", "mixed"])
 def test_every_solver_gives_crystals_of_its_own(checkpoint, solver):
     crystals = draw(checkpoint, 3, sampler=Sampler(solver, 5, "edm"))
     assert all(np.isfinite(c.lattice).all() and np.isfinite(c.frac_coords).all() for c in crystals)
