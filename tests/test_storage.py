@@ -14,8 +14,10 @@ from pyg_crysdiff.storage import (
     JsonLines,
     append_text,
     check_same,
+    differences,
     facts_digest,
     file_name,
+    in_words,
     kept,
     only_writer,
     read_json,
@@ -66,10 +68,31 @@ def test_a_record_is_compared_field_by_field(tmp_path):
     check_same(path, {"seed": 1, "device": "cpu", "pair": (1, 2)}, what="another run")
     check_same(path, {"seed": 1, "device": "cuda", "pair": [1, 2]}, what="-", free=("device",))
     assert json.loads(path.read_text())["device"] == "cuda"
-    with pytest.raises(ValueError, match=r"holds another run \(different: \['more', 'seed'\]\)"):
-        check_same(
-            path, {"seed": 2, "device": "cuda", "pair": [1, 2], "more": 0}, what="another run"
-        )
+    other = {"seed": 2, "device": "cuda", "pair": [1, 2], "more": 0}
+    message = r"holds another run \(different: more: nothing before, 0 now; seed: 1 before, 2 now\)"
+    with pytest.raises(ValueError, match=message):
+        check_same(path, other, what="another run")
+
+
+def test_differences_have_dotted_names_and_both_values():
+    was, now = {"a": {"b": 1, "c": [1]}, "d": 0}, {"a": {"b": 1, "c": [2]}, "e": "x" * 99}
+    found = differences(was, now)
+    assert found == {"a.c": ([1], [2]), "d": (0, None), "e": (None, "x" * 99)}
+    text = in_words(found)
+    assert text.startswith("a.c: [1] before, [2] now; d: 0 before, nothing now; e: nothing before")
+    assert len(text) < 150
+    assert differences({"a": None}, {}) == {}
+
+
+@pytest.mark.parametrize("there", [{"optimizer": {"lr": 1}}, {"optimizer": {"lr": 1, "name": "a"}}])
+def test_what_older_records_lack_is_what_it_was_then(tmp_path, there):
+    path, older = tmp_path / "config.json", {"optimizer.name": "a", "process.given": False}
+    path.write_text(json.dumps(there))
+    check_same(path, {"optimizer": {"lr": 1, "name": "a"}}, what="-", older=older)
+    path.write_text(json.dumps(there))
+    with pytest.raises(ValueError, match=r'optimizer\.name: "a" before, "b" now\)'):
+        check_same(path, {"optimizer": {"lr": 1, "name": "b"}}, what="-", older=older)
+    assert json.loads(path.read_text()) == there
 
 
 def test_a_second_writer_is_refused_by_name(tmp_path):

@@ -30,13 +30,12 @@ from pyg_crysdiff.design.ledger_tables import (
 from pyg_crysdiff.design.objectives import Objective
 from pyg_crysdiff.design.plain import (
     crystal_text,
-    differences,
     plain,
     read_crystal,
     read_objective_facts,
     to_text,
 )
-from pyg_crysdiff.storage import only_writer, user_path
+from pyg_crysdiff.storage import differences, in_words, only_writer, user_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,7 +112,7 @@ class Ledger:
             if other := differences(was, fixed):
                 raise ValueError(
                     f"{self.folder} holds a design run with other settings (different: "
-                    f"{', '.join(other)}); choose another output folder or delete this one"
+                    f"{in_words(other)}); choose another output folder or delete this one"
                 )
         with self._writing() as connection:
             connection.executemany(

@@ -68,15 +68,3 @@ def read_objective_facts(facts: Iterable[Mapping[str, Any]]) -> tuple[Objective,
         )
         for one in facts
     )
-
-
-def differences(was: Any, now: Any, name: str = "") -> list[str]:
-    """Return the names of the values that differ in nested plain settings, sorted."""
-    if isinstance(was, Mapping) and isinstance(now, Mapping):
-        keys = sorted({*was, *now})
-        return [
-            text
-            for key in keys
-            for text in differences(was.get(key), now.get(key), f"{name}.{key}" if name else key)
-        ]
-    return [] if was == now else [name]

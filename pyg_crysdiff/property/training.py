@@ -31,7 +31,7 @@ from pyg_crysdiff.property.model import (
     PropertyModel,
     preset_name,
 )
-from pyg_crysdiff.storage import check_same, digest_of, only_writer
+from pyg_crysdiff.storage import check_same, differences, digest_of, in_words, only_writer
 from pyg_crysdiff.training.averaging import WarmedAverage
 from pyg_crysdiff.training.callbacks import Budget, SaveLast
 from pyg_crysdiff.training.checkpoints import LAST, WholeCheckpoints, resumable
@@ -247,10 +247,9 @@ def _digest(crystals: Sequence[Crystal], values: np.ndarray) -> str:
 
 def _same(model: PropertyModel, card: Mapping[str, Any], path: Path) -> PropertyModel:
     now = json.loads(json.dumps(card))
-    different = sorted(k for k, v in now.items() if model.card.get(k) != v)
-    if different:
+    if apart := differences({key: model.card.get(key) for key in now}, now):
         raise ValueError(
-            f"{path} was trained with other data or settings (different: {different}); "
+            f"{path} was trained with other data or settings (different: {in_words(apart)}); "
             "choose another output folder or delete this one"
         )
     return model

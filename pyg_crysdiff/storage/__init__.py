@@ -14,7 +14,14 @@ second process never leaves half a file behind.
 """
 
 from pyg_crysdiff.storage.digests import content_digest, digest_of, facts_digest, file_digest
-from pyg_crysdiff.storage.keeping import check_same, kept, read_keyed, whole
+from pyg_crysdiff.storage.keeping import (
+    check_same,
+    differences,
+    in_words,
+    kept,
+    read_keyed,
+    whole,
+)
 from pyg_crysdiff.storage.lines import JsonLines, whole_lines
 from pyg_crysdiff.storage.locks import only_writer
 from pyg_crysdiff.storage.names import file_name, user_path
@@ -32,10 +39,12 @@ __all__ = [
     "append_text",
     "check_same",
     "content_digest",
+    "differences",
     "digest_of",
     "facts_digest",
     "file_digest",
     "file_name",
+    "in_words",
     "kept",
     "load_arrays",
     "only_writer",

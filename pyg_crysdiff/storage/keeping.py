@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,32 @@ from pyg_crysdiff.storage.reading import read_record
 from pyg_crysdiff.storage.writing import write_json
 
 T = TypeVar("T")
+_LONGEST = 60  # characters of a value in a message
+
+
+def differences(was: Any, now: Any, name: str = "") -> dict[str, tuple[Any, Any]]:
+    """Return the values that differ in nested plain settings, before and now, by dotted name."""
+    if isinstance(was, Mapping) and isinstance(now, Mapping):
+        return {
+            inner: pair
+            for key in sorted({*was, *now})
+            for inner, pair in differences(
+                was.get(key), now.get(key), f"{name}.{key}" if name else key
+            ).items()
+        }
+    return {} if was == now else {name: (was, now)}
+
+
+def in_words(apart: Mapping[str, tuple[Any, Any]]) -> str:
+    """Return what :func:`differences` found as text for a message."""
+    return "; ".join(
+        f"{name}: {_short(was)} before, {_short(now)} now" for name, (was, now) in apart.items()
+    )
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def check_same(
@@ -28,25 +55,40 @@ def check_same(
         now: What is to be done; JSON-able.
         what: What the folder holds, for the message: "samples of another request".
         free: Fields that may differ.
-        older: What fields were before records had them; None where a field is not named.
+        older: What fields were before records had them, by their dotted name, where the table that
+            they belong to is there; None where a field is not named.
 
     Raises:
-        ValueError: If a field differs (the message names the fields), or the file is damaged.
+        ValueError: If a field differs (the message names it, with both values), or the file is
+            damaged.
     """
     path, current = Path(path), json.loads(json.dumps(now))
     if not path.is_file():
         write_json(path, current)
         return
     before = read_record(path)
-    was, now = {**(older or {}), **before}, {**(older or {}), **current}
-    different = sorted(k for k in {*now, *was} if now.get(k) != was.get(k))
-    if hard := [k for k in different if k not in free]:
+    was, now = (_filled(fields, older or {}) for fields in (before, current))
+    bound = [{k: v for k, v in fields.items() if k not in free} for fields in (was, now)]
+    if apart := differences(*bound):
         raise ValueError(
-            f"{path.parent} holds {what} (different: {hard}); choose another output folder or "
-            "delete this one"
+            f"{path.parent} holds {what} (different: {in_words(apart)}); choose another output "
+            "folder or delete this one"
         )
     if before != current:
         write_json(path, current)
+
+
+def _filled(fields: Mapping[str, Any], older: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields with what those that are missing were before there was a choice."""
+    out = copy.deepcopy(dict(fields))
+    for name, value in older.items():
+        *tables, key = name.split(".")
+        table: Any = out
+        for inner in tables:
+            table = table.get(inner) if isinstance(table, dict) else None
+        if isinstance(table, dict) and (table or not tables):
+            table.setdefault(key, value)
+    return out
 
 
 def whole(path: str | Path, read: Callable[[Path], T]) -> T | None:

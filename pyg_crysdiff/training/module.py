@@ -17,7 +17,7 @@ from torch_geometric.data import Batch
 from pyg_crysdiff.diffusion.noise import crystal_seed
 from pyg_crysdiff.models.checkpoint import KEY, pack
 from pyg_crysdiff.models.generator import Generator
-from pyg_crysdiff.training.optimizers import build_optimizer
+from pyg_crysdiff.training.optimizers import build_optimizer, check_state
 
 
 class DiffusionModule(LightningModule):
@@ -129,6 +129,11 @@ class DiffusionModule(LightningModule):
         del optimizer, gradient_clip_algorithm
         if gradient_clip_val:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint whose optimiser was another one."""
+        for state in checkpoint.get("optimizer_states", []):
+            check_state(self.model, self.config["optimizer"], state)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add configuration, data statistics and what was trained so far to the checkpoint."""

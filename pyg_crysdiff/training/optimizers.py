@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+_PARTS = "parts"  # key of the states of several optimisers
 _FUSED = ("cpu", "cuda")  # devices on which AdamW is one operation
 
 
@@ -73,6 +74,22 @@ def in_words(model: nn.Module, options: Mapping[str, Any]) -> str:
     return f"Muon for the {muon} matrices of the blocks, AdamW for {rest} other weights"
 
 
+def check_state(model: nn.Module, options: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Check that the optimiser of :func:`build_optimizer` can go on from an earlier one's state.
+
+    Raises:
+        ValueError: If it cannot; the message says what to do.
+    """
+    had, has = _PARTS in state, bool(_for_muon(model, options.get("name", "adamw")))
+    if had and not has:
+        raise ValueError(
+            "this run had Muon beside AdamW, and goes on only with Muon: with PyTorch 2.9 or later "
+            f"(this is {torch.__version__}) and the same optimizer.name"
+        )
+    if has and not had:
+        raise ValueError("this run had AdamW alone; set optimizer.name=adamw to go on with it")
+
+
 def _for_muon(model: nn.Module, name: str) -> list[nn.Parameter]:
     """Return the weights that Muon has, by the name of the choice."""
     if name == "adamw":
@@ -120,17 +137,11 @@ class Together(Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states of all optimisers."""
-        return {"parts": [part.state_dict() for part in self.parts]}
+        return {_PARTS: [part.state_dict() for part in self.parts]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the states of :meth:`state_dict`.
-
-        Raises:
-            ValueError: If they are those of a single optimiser.
-        """
-        if "parts" not in state_dict:
-            raise ValueError("this run had AdamW alone; set optimizer.name=adamw to go on with it")
-        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+        """Take over the states of :meth:`state_dict`; see :func:`check_state`."""
+        for part, state in zip(self.parts, state_dict[_PARTS], strict=True):
             part.load_state_dict(state)
         self._gather()
 

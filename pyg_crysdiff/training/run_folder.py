@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -33,9 +32,9 @@ FREE = (
     "max_epochs", "budget_minutes", "keep_every", "device", "precision", "devices", "num_nodes",
     "strategy",
 )  # fmt: skip
-_OLDER = {"train_fraction": 1.0, "init": None, "focus": None, "keep_every": None}
-# Settings within a part of the configuration that older records lack, and what they were then.
-_OLDER_WITHIN = {
+# Settings that older records lack, and what they were then.
+_OLDER = {
+    "train_fraction": 1.0, "init": None, "focus": None, "keep_every": None,
     "process.species.reverse": "mixture", "denoiser.centred": False, "process.middle_times": 0,
     "optimizer.name": "adamw", "optimizer.matrix_lr": 2.0,
 }  # fmt: skip
@@ -79,28 +78,7 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 def _check_same_run(path: Path, config: Mapping[str, Any], free: Sequence[str] = ()) -> None:
     """Compare a configuration with that of a record, which may lack what came later."""
-    if path.is_file():
-        config = _as_then(config, read_record(path))
     check_same(path, config, what=_OTHER, free=(*FREE, *free), older=_OLDER)
-
-
-def _as_then(config: Mapping[str, Any], record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration without what a record of the same meaning does not have."""
-    now = copy.deepcopy(dict(config))
-    for path, meaning in _OLDER_WITHIN.items():
-        *parts, key = path.split(".")
-        inner, then = _section(now, parts), _section(record, parts)
-        if then and key not in then and inner.get(key) == meaning:
-            del inner[key]
-    return now
-
-
-def _section(table: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Return an inner table, itself and not a copy; an empty one where there is none."""
-    found: Any = table
-    for name in names:
-        found = found.get(name) if isinstance(found, dict) else None
-    return found if isinstance(found, dict) else {}
 
 
 def check_data(

@@ -1,6 +1,7 @@
 """AdamW, and Muon for the matrices of the blocks: each weight by its own optimiser."""
 
 import copy
+import json
 
 import pytest
 import torch
@@ -100,14 +101,6 @@ def test_state_is_saved_and_read(generator):
 
 
 @needs_muon
-def test_the_state_of_adamw_alone_is_told(generator):
-    _, muon, _ = make("muon", generator)
-    _, adamw, _ = make("adamw", generator)
-    with pytest.raises(ValueError, match="had AdamW alone"):
-        muon.load_state_dict(adamw.state_dict())
-
-
-@needs_muon
 @pytest.mark.parametrize("bad", [False, True])
 def test_a_step_that_is_left_out_changes_nothing(generator, bad):
     net, optimizer, x = make("muon", generator)
@@ -129,6 +122,25 @@ def test_a_run_with_muon_resumes_to_the_same_bits(tmp_path):
     parts = resume(tmp_path / "cut", data=SETS, progress=False)
     a, b = (load_checkpoint(r.checkpoint).model for r in (whole, parts))
     assert same_weights(a, b)
+
+
+@needs_muon
+def test_a_run_does_not_go_on_with_another_optimiser(tmp_path, monkeypatch):
+    config = small_config(max_epochs=2)
+    for name, other, message in (
+        ("adamw", "muon", "had AdamW alone; set optimizer.name=adamw"),
+        ("auto", "auto", "had Muon beside AdamW, .* PyTorch 2.9 or later"),
+    ):
+        run, config["optimizer"]["name"] = tmp_path / name, name
+        train(config, run, data=SETS, progress=False)
+        if other == "auto":  # an older PyTorch
+            monkeypatch.delattr(torch.optim, "Muon")
+        else:
+            noted = json.loads((run / "config.json").read_text())
+            noted["optimizer"]["name"] = other
+            (run / "config.json").write_text(json.dumps(noted))
+        with pytest.raises(ValueError, match=message):
+            resume(run, ["max_epochs=4"], data=SETS, progress=False)
 
 
 def test_the_network_of_a_configuration_has_matrices_in_blocks():
