@@ -80,8 +80,8 @@ def test_the_table_of_measured_rates_names_no_columns_that_it_has_not(capsys):
 def test_a_shipped_checkpoint_tells_what_can_be_asked_of_it(capsys):
     page = told(["mp20-cdi"], capsys)
     for line in (
-        "data set        MP-20, split official, 23,474 of 27,136 training crystals, "
-        "21,984 crystals",
+        "data set        MP-20, split official, 23,474 of 27,136 training crystals, val.csv and",
+        "                test.csv differ from the published files, 23,474 crystals",
         "formation_energy_per_atom  -4.47261  -1.20385  0.0798249  eV/atom",
         "sampler         renewing, 250 steps, uniform times (the checkpoint's card)",
         "guidance        1 (none)",
@@ -89,13 +89,13 @@ def test_a_shipped_checkpoint_tells_what_can_be_asked_of_it(capsys):
         "family          joint, conditioner CDI",
     ):
         assert line in page
-    assert "sr5_all                  0.927            0.854               0.016" in page
-    assert "distinct_hits_predicted    551              524\n" in page  # counts
+    assert "sr5_all                  0.942               0.022" in page
+    assert "distinct_hits_predicted    587" in page  # counts
     assert max(map(len, page.splitlines())) <= 96
     facts = json.loads(told(["mp20-cdi", "--json"], capsys))
     assert facts["sampling"]["sampler"]["steps"] == 250
     assert facts["trained_on"]["properties"]["formation_energy_per_atom"]["unit"] == "eV/atom"
-    assert len(facts["trained_on"]["elements"]) == 87
+    assert len(facts["trained_on"]["elements"]) == 88
     assert facts["model"]["num_parameters"] == sum(
         p.numel() for p in load_checkpoint("mp20-cdi").model.parameters()
     )
