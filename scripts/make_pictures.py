@@ -166,11 +166,12 @@ def _calls(panel: Axes, rows: Sequence[dict[str, Any]], key: str) -> None:
     first, own = rows[0], sorted(rows, key=lambda row: row["calls"])
     panel.axhspan(first[key]["low"], first[key]["high"], color=ORANGE, alpha=0.13, lw=0,
                   label="95 % interval of the recommended number")  # fmt: skip
-    for solver, color in (("renewing", BLUE), ("mixed", GREEN)):
+    names = {"renewing": "renewing", "mixed": "mixed, temperature .64"}
+    for (solver, name), color in zip(names.items(), (BLUE, GREEN), strict=True):
         line = [row for row in own if row["sampler"].startswith(solver)]
         panel.plot([r["calls"] for r in line], [r[key]["value"] for r in line], "o-", ms=6,
                    color=color, lw=1.2, mec="white", mew=0.8, zorder=3,
-                   label=f"{solver}, mean of three seeds")  # fmt: skip
+                   label=f"{name}, mean of three seeds")  # fmt: skip
     for row in own:
         seeds = row[key]["seeds"]
         panel.plot([row["calls"]] * len(seeds), seeds, ".", ms=3, color=GREY, zorder=2,
