@@ -68,8 +68,8 @@ def check_same(
         return
     before = read_record(path)
     was, now = (_filled(fields, older or {}) for fields in (before, current))
-    bound = [{k: v for k, v in fields.items() if k not in free} for fields in (was, now)]
-    if apart := differences(*bound):
+    was, now = ({k: v for k, v in fields.items() if k not in free} for fields in (was, now))
+    if apart := differences(was, now):
         raise ValueError(
             f"{path.parent} holds {what} (different: {in_words(apart)}); choose another output "
             "folder or delete this one"
