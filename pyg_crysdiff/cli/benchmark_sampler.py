@@ -56,6 +56,6 @@ def named_samplers(args: argparse.Namespace) -> dict[str, Sampler]:
     out = {"sampler": Sampler.of(args.sampler, **named)}
     followed = {name: named[name] for name in ("solver", "steps", "spacing")}
     asks = args.sampler is not None or any(value is not None for value in followed.values())
-    if asks and args.solver not in ("renewing", "mixed"):
+    if asks and args.solver in (None, *StructRepDiff.solvers):
         out["structrepdiff_sampler"] = Sampler.of(args.sampler, StructRepDiff.presets, **followed)
     return out

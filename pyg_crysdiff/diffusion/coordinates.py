@@ -127,27 +127,17 @@ class WrappedNormalDiffusion(FieldDiffusion):
         spread = (var_s * (var_t - var_s) / var_t).sqrt()
         return (x_t + (var_t - var_s) * score + spread * noise) % 1.0
 
-    def renew(
-        self,
-        x_t: Tensor,
-        prediction: Tensor,
-        t: Tensor,
-        s: Tensor,
-        noise: Tensor,
-        temperature: float = 1.0,
-    ) -> Tensor:
-        r"""Estimate F_0 and add noise anew: :math:`F_t + \sigma_t^2 s(F_t) + \sqrt{T} \sigma_s z`.
+    def renew(self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
+        r"""Estimate F_0 and add noise anew: :math:`F_s = F_t + \sigma_t^2 s(F_t) + \sigma_s z`.
 
         What :meth:`correct` with renewal 1 does at fixed t, in the step itself and without a
         network call of its own. As there, it is exact for data that are points at the scale of
         sigma and favours heavy modes elsewhere. Errors of earlier steps die out with their noise,
-        where the ancestral step keeps :math:`\sigma_s^2 / \sigma_t^2` of it. A temperature T
-        below 1 adds less noise than the network expects at s: a bias to the heavier modes, of use
-        where few steps are made.
+        where the ancestral step keeps :math:`\sigma_s^2 / \sigma_t^2` of it.
         """
         sigma_t, sigma_s = self.widths.per_row(t, x_t), self.widths.per_row(s, x_t)
         score = prediction * self.scales.per_row(t, x_t)
-        return (x_t + sigma_t.square() * score + math.sqrt(temperature) * sigma_s * noise) % 1.0
+        return (x_t + sigma_t.square() * score + sigma_s * noise) % 1.0
 
     def solve(
         self,

@@ -52,26 +52,8 @@ class FieldDiffusion(nn.Module, ABC):
     def step(self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
         """Sample p(x_s | x_t) with the network's prediction at t."""
 
-    def renew(
-        self,
-        x_t: Tensor,
-        prediction: Tensor,
-        t: Tensor,
-        s: Tensor,
-        noise: Tensor,
-        temperature: float = 1.0,
-    ) -> Tensor:
-        """Step from t to s with new noise alone (``renews``); the ordinary step by default.
-
-        Args:
-            x_t: State at t.
-            prediction: The network's prediction at t.
-            t: Times.
-            s: Earlier times.
-            noise: Noise of the step.
-            temperature: Factor of the variance of new noise.
-        """
-        del temperature
+    def renew(self, x_t: Tensor, prediction: Tensor, t: Tensor, s: Tensor, noise: Tensor) -> Tensor:
+        """Step from t to s with noise that is new as far as possible; the ordinary step if not."""
         return self.step(x_t, prediction, t, s, noise)
 
     def solve(

@@ -6,6 +6,7 @@ process, which asks it for the times and for the kind of every step.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
@@ -174,8 +175,8 @@ class Sampler:
     def tempered(self, prediction: Prediction) -> Prediction:
         r"""Divide the coordinates' scores of a prediction by the temperature, for ancestral steps.
 
-        Steps that renew the coordinates take theirs in the noise instead
-        (:meth:`FieldDiffusion.renew`); with these the prediction stays as it is. The score of
+        Steps that renew the coordinates scale the new noise by its root instead (:meth:`step`);
+        with these the prediction stays as it is. The score of
         :math:`p_t^{1 / T}` is that of :math:`p_t` divided by T. This is low-temperature sampling
         (Ingraham et al., Nature 623, 1070 (2023); "anti-annealing" in FlowMM, arXiv 2406.04713). It
         draws from :math:`p_0^{1 / T}` only approximately, since adding noise and taking a power do
@@ -217,7 +218,9 @@ class Sampler:
             return x_s, None if found is None else (t, found)
         if self.solver == "ancestral":
             return field.step(x_t, prediction, t, s, noise), None
-        return field.renew(x_t, prediction, t, s, noise, self.temperature), None
+        if field.renews:  # less noise than the network expects at s favours the heavier modes
+            noise = math.sqrt(self.temperature) * noise
+        return field.renew(x_t, prediction, t, s, noise), None
 
     def __str__(self) -> str:
         steps = "all steps" if self.steps is None else f"{self.steps} steps"
