@@ -62,7 +62,7 @@ def test_a_queue_of_jobs(words, tmp_path, capsys):
     assert facts["sampler"]["steps"] == 2
     assert facts["data"]["crystals"] == 24
     error = refused([*words, "--seed", "1"], capsys)
-    assert "holds a design run with other settings (different: seed: " in error
+    assert "holds a design run with other settings (different: seed: 0 before, 1 now)" in error
 
 
 def test_what_is_missing_is_named(files, capsys):

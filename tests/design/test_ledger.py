@@ -136,7 +136,8 @@ def test_other_settings_are_refused_by_name_and_the_budget_may_grow(tmp_path):
     with Ledger(tmp_path, SETTINGS) as ledger:
         created = ledger.facts["created"]
     other = {**SETTINGS, "seed": 1, "caps": {"a": 1, "b": 3}}
-    with pytest.raises(ValueError, match=r"different: caps\.b: .* now; seed: "):
+    message = r"different: caps\.b: nothing before, 3 now; seed: 0 before, 1 now\)"
+    with pytest.raises(ValueError, match=message):
         Ledger(tmp_path, other)
     with Ledger(tmp_path, {**SETTINGS, "budget": 9}):
         pass

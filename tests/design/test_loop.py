@@ -162,9 +162,11 @@ def test_a_run_that_is_stopped_after_every_write_ends_the_same(
 
 def test_other_settings_and_a_second_run_in_a_folder_are_refused(checkpoint, whole, tmp_path):
     folder = whole[0]
-    with pytest.raises(ValueError, match=r"different: batch: .* now; seed: "):
+    message = r"different: batch: \d+ before, 3 now; seed: \d+ before, 1 now\)"
+    with pytest.raises(ValueError, match=message):
         run(checkpoint, folder, settings=replace(SETTINGS, batch=3, seed=1))
-    with pytest.raises(ValueError, match=r"different: data.crystals: .* now; data.digest: "):
+    message = r"different: data.crystals: \d+ before, \d+ now; data.digest: \S+ before, \S+ now\)"
+    with pytest.raises(ValueError, match=message):
         run(checkpoint, folder, data=toy_data()[:-1])
     begun, end = threading.Event(), threading.Event()
 
