@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -13,11 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pyg_crysdiff.data.properties import property_of
+from pyg_crysdiff.data.size_bins import SizeBins, size_histogram
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data, InMemoryDataset
-
-_NUM_BINS = 20
 
 
 def atomic_numbers_of(dataset: InMemoryDataset) -> Tensor:
@@ -41,8 +41,10 @@ class PropertyStatistics:
         minimum: Smallest value.
         maximum: Largest value.
         quantiles: Values at 0, 1, ..., 100 %.
-        bin_edges: Edges of up to 20 quantile bins, ascending.
-        num_atoms: For each bin, atom count to number of crystals: p(N | property).
+        bin_edges: Edges of bins of the value, ascending (:class:`SizeBins`).
+        num_atoms: For each bin, atom count to number of crystals.
+        bandwidth: Of the kernel between bins that gives p(N | property); 0 in older statistics,
+            which have 20 quantile bins and no kernel.
     """
 
     mean: float
@@ -52,20 +54,21 @@ class PropertyStatistics:
     quantiles: tuple[float, ...]
     bin_edges: tuple[float, ...]
     num_atoms: tuple[dict[int, int], ...]
+    bandwidth: float = 0.0
 
     @classmethod
     def from_values(cls, values: NDArray[np.float64], sizes: NDArray[np.int64]) -> Self:
         """Collect the statistics of values (M,) of crystals with the given atom counts (M,)."""
-        edges = np.unique(np.quantile(values, np.linspace(0, 1, _NUM_BINS + 1)))
-        bins = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, max(len(edges) - 2, 0))
+        bins = SizeBins.from_values(values, sizes)
         return cls(
             mean=float(values.mean()),
             std=float(values.std()) or 1.0,
             minimum=float(values.min()),
             maximum=float(values.max()),
             quantiles=tuple(np.quantile(values, np.linspace(0, 1, 101)).tolist()),
-            bin_edges=tuple(edges.tolist()),
-            num_atoms=tuple(_histogram(sizes[bins == b]) for b in range(max(len(edges) - 1, 1))),
+            bin_edges=bins.edges,
+            num_atoms=bins.histograms,
+            bandwidth=bins.bandwidth,
         )
 
     def quantile(self, share: float) -> float:
@@ -82,10 +85,10 @@ class PropertyStatistics:
         tied = value in self.quantiles  # many values may be this one, which do not count
         return place / (len(self.quantiles) - 1) if tied else self.share_up_to(value)
 
-    def size_histogram(self, target: float) -> dict[int, int]:
-        """Return the atom-count histogram of the training crystals nearest to a target."""
-        index = int(np.searchsorted(self.bin_edges, target, side="right")) - 1
-        return self.num_atoms[min(max(index, 0), len(self.num_atoms) - 1)]
+    @cached_property
+    def sizes(self) -> SizeBins:
+        """Numbers of atoms by the value of the property."""
+        return SizeBins(self.bin_edges, self.num_atoms, self.bandwidth)
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ class DataStatistics:
         shrink = n ** (-1 / 3)
         return cls(
             elements=tuple(sorted(elements)),
-            num_atoms=_histogram(n),
+            num_atoms=size_histogram(n),
             lattice_rms=float(np.sqrt(np.mean(entries))),
             lattice_rms_per_atom=float(np.sqrt(np.mean(np.array(entries) * shrink**2))),
             max_length=float(np.max(lengths)),
@@ -234,18 +237,23 @@ class DataStatistics:
             raise ValueError(f"damaged data statistics: {error}") from error
 
     def size_weights(self, target: Mapping[str, float] | None = None) -> dict[int, float]:
-        """Return atom counts with weights, p(N) or p(N | property) times a constant.
+        r"""Return atom counts with weights, p(N) or p(N | property) times a constant.
+
+        .. math:: p(N | y_1, y_2, ...) \propto p(N) \prod_i p(N | y_i) / p_i(N)
+
+        with p_i(N) of the crystals whose property i is known. It holds where the properties of
+        crystals of one size do not depend on each other.
 
         Args:
-            target: Property name to wanted value. With several properties the histograms of
-                their bins are multiplied; where the product is empty, p(N) is used.
+            target: Property name to wanted value. Where no size has weight, p(N) is used.
         """
         histogram = {n: float(c) for n, c in self.num_atoms.items()}
-        product = dict.fromkeys(histogram, 1.0)
+        product = dict(histogram)
         for name, value in (target or {}).items():
-            near = self.properties[name].size_histogram(value)
-            product = {n: p * near.get(n, 0) for n, p in product.items()}
-        return product if target and sum(product.values()) > 0 else histogram
+            sizes = self.properties[name].sizes
+            near, usual = sizes.near(value), sizes.total()
+            product = {n: p * near[n] / usual[n] if n in near else 0.0 for n, p in product.items()}
+        return product if sum(product.values()) > 0 else histogram
 
     def sample_num_atoms(
         self,
@@ -298,11 +306,6 @@ def _known_values(
     if not known.any():
         raise ValueError(f"no training crystal has a value of the property {name!r}")
     return PropertyStatistics.from_values(values[known], sizes[known])
-
-
-def _histogram(sizes: NDArray[np.int64]) -> dict[int, int]:
-    values, counts = np.unique(sizes, return_counts=True)
-    return {int(v): int(c) for v, c in zip(values, counts, strict=True)}
 
 
 def _int_keys(histogram: Mapping[Any, int]) -> dict[int, int]:
