@@ -43,6 +43,7 @@ from pyg_crysdiff.data import BrokenEntry, Crystal
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.data.readers import read_and_tell
 from pyg_crysdiff.evaluation.harness import Evaluation, Protocol
+from pyg_crysdiff.evaluation.reference import reference_folder
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.models import LoadedModel
 from pyg_crysdiff.parallel import available_cores
@@ -158,7 +159,7 @@ class _Run:
             cutoffs=families,
             novelty_of=self.settings.novelty_of,
             seed=self.settings.seed,
-            cache_dir=self.out / "cache",
+            cache_dir=reference_folder(),
             progress=self.progress,
         )
 

@@ -32,6 +32,7 @@ from pyg_crysdiff.evaluation.known_phases import (
     lowest_of_composition,
     make_hull,
 )
+from pyg_crysdiff.evaluation.reference import reference_folder
 from pyg_crysdiff.evaluation.results import Results, Row
 from pyg_crysdiff.evaluation.stability_settings import Stability
 from pyg_crysdiff.property.model import PropertyModel
@@ -188,7 +189,7 @@ class _Leaderboard:
             stability=stability,
             seed=self.settings.seed,
             num_workers=sun.num_workers,
-            cache_dir=self.settings.out / "cache",
+            cache_dir=reference_folder(),
             progress=self.progress,
         )
 

@@ -167,6 +167,7 @@ def _show(name: str, entries: int, found: Any) -> None:
 def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     from pyg_crysdiff.evaluation.harness import Protocol  # noqa: PLC0415
     from pyg_crysdiff.evaluation.hits import lookup_facts  # noqa: PLC0415
+    from pyg_crysdiff.evaluation.reference import reference_folder  # noqa: PLC0415
 
     reference, reference_set = part_or_file(args.reference, "test", args)
     train, train_set = part_or_file(args.train, "train", args)
@@ -204,7 +205,7 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         seed=args.seed,
         num_bootstrap=args.bootstrap,
         num_workers=args.workers,
-        cache_dir=_cache_folder(),
+        cache_dir=reference_folder(),
     )
     facts = {
         "reference": args.reference,
@@ -257,9 +258,3 @@ def _genbench(args: argparse.Namespace) -> Any:
     from pyg_crysdiff.evaluation.genbench.settings import GenBench  # noqa: PLC0415
 
     return GenBench(checkout=args.genbench_data)
-
-
-def _cache_folder() -> Path:
-    from pyg_crysdiff.platform import cache_folder  # noqa: PLC0415
-
-    return cache_folder() / "fingerprints"

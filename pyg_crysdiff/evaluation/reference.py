@@ -14,7 +14,17 @@ from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.distribution import space_group
 from pyg_crysdiff.evaluation.predictor import PropertyPredictor, identity_of
 from pyg_crysdiff.parallel import parallel_map
+from pyg_crysdiff.platform import cache_folder
 from pyg_crysdiff.storage import facts_digest, kept, read_keyed, write_json
+
+
+def reference_folder() -> Path:
+    """Return the folder in which commands keep numbers of reference crystals, for all their runs.
+
+    It lies below ``CRYSDIFF_CACHE``. Names of files hold the content of the crystals, and the
+    versions of what computed the numbers.
+    """
+    return cache_folder() / "fingerprints"
 
 
 def space_groups(

@@ -15,8 +15,10 @@ from pyg_crysdiff.benchmark.table import text_table
 from pyg_crysdiff.benchmark.target_sweep import run_requests
 from pyg_crysdiff.cli.benchmark import _settings, add_arguments, main
 from pyg_crysdiff.configuration import load_table
-from pyg_crysdiff.data import read_crystals
+from pyg_crysdiff.data import load_dataset, read_crystals
+from pyg_crysdiff.data.writers import write_extxyz
 from pyg_crysdiff.diffusion.sampler import PRESETS, Sampler
+from pyg_crysdiff.evaluation.reference import reference_folder
 from pyg_crysdiff.evaluation.results import Results
 from pyg_crysdiff.property.model import EvaluatorConfig, PeriodicDimeNet, PropertyModel
 
@@ -88,6 +90,21 @@ def test_a_whole_run_leaves_everything_and_is_not_repeated(tmp_path, evaluator):
     assert settings.splitlines()[1].split()[:4] == ["given,", "unconditional", "request", "none,"]
     assert "best of ten" not in table  # nobody's samples here are candidates of starts
     assert Results.load(tmp_path / "results.json").rows[3].source == str(peer)
+
+
+def test_numbers_of_the_reference_are_kept_for_all_folders(tmp_path, evaluator, monkeypatch):
+    monkeypatch.setenv("CRYSDIFF_CACHE", str(tmp_path / "cache"))
+    write_extxyz(load_dataset("demo", "test").crystals()[:6], tmp_path / "peer.extxyz")
+    kept = []
+    for folder in ("first", "second"):
+        settings = Settings.resolve(
+            "demo", out=tmp_path / folder, models=(), samples=(("peer", tmp_path / "peer.extxyz"),),
+            evaluator=str(evaluator), coverage=False, device="cpu",
+        )  # fmt: skip
+        run_benchmark(settings, progress=False)
+        kept.append({p.name: p.stat().st_mtime_ns for p in reference_folder().iterdir()})
+    assert kept[0] == kept[1]
+    assert any(name.startswith("groups") for name in kept[0])
 
 
 def test_the_best_of_several_draws_is_a_row_of_its_own(tmp_path, evaluator):

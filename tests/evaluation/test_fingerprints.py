@@ -160,6 +160,16 @@ def test_cache_and_processes_change_nothing(rng, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_another_version_of_what_computes_them_makes_them_anew(rng, tmp_path, monkeypatch):
+    crystals = [make_crystal(rng, 2)]
+    fingerprint_crystals(crystals, num_workers=0, cache_dir=tmp_path)
+    monkeypatch.setattr(
+        "pyg_crysdiff.evaluation.fingerprints.crystals.version", lambda name: f"{name} 99"
+    )
+    fingerprint_crystals(crystals, num_workers=0, cache_dir=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def prints(rng, count, ok=None):
     flags = np.ones(count, bool) if ok is None else np.asarray(ok)
     structure, composition = rng.random((count, 61)), 3 * rng.random((count, 132))

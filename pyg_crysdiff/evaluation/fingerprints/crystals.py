@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -112,4 +113,5 @@ def _sound(crystal: Crystal) -> bool:
 
 def _digest(crystals: Sequence[Crystal | BrokenEntry]) -> str:
     contents = (c.digest() + "|" if isinstance(c, Crystal) else "|" for c in crystals)
-    return facts_digest(_FORMAT, contents)[:24]
+    made_by = {name: version(name) for name in ("pymatgen", "matminer")}
+    return facts_digest({"format": _FORMAT, **made_by}, contents)[:24]
