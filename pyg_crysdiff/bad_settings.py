@@ -71,6 +71,25 @@ def explain(error: Exception, overrides: Sequence[str], folder: Path) -> str:
     return f"bad configuration: {' '.join(str(error).split()) or error.__cause__}"
 
 
+def refuse_deletions(overrides: Sequence[str]) -> None:
+    """Refuse Hydra's ``~KEY``: every setting is read, so that none can be taken away.
+
+    Args:
+        overrides: As on the command line.
+
+    Raises:
+        ValueError: If one takes a setting away.
+    """
+    for text in overrides:
+        if text.lstrip().startswith("~"):
+            name = text.strip().lstrip("~").partition("=")[0]
+            raise ValueError(
+                f"{text.strip()} would take a setting away, and all of them are needed; leave it "
+                f"out for the default, or give a value: {name}=VALUE ({name}=null where none is "
+                "meant)"
+            )
+
+
 def needs_value(name: str) -> str:
     """Say that a setting has no value and must get one.
 

@@ -49,7 +49,12 @@ def compose_config(
     from omegaconf import OmegaConf  # noqa: PLC0415
     from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
 
-    from pyg_crysdiff.bad_settings import explain, needs_value, refuse_unknown  # noqa: PLC0415
+    from pyg_crysdiff.bad_settings import (  # noqa: PLC0415
+        explain,
+        needs_value,
+        refuse_deletions,
+        refuse_unknown,
+    )
     from pyg_crysdiff.overrides import literal_override  # noqa: PLC0415
 
     GlobalHydra.instance().clear()
@@ -58,6 +63,7 @@ def compose_config(
     with initialize_config_dir(str(folder), version_base="1.3"):
         try:
             config = compose(_primary(settings, words) if settings else "train", overrides=words)
+            refuse_deletions(overrides)
             if lacking := sorted(OmegaConf.missing_keys(config)):
                 raise ValueError(needs_value(lacking[0]))
             plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

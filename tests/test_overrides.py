@@ -148,3 +148,9 @@ def test_settings_lie_between_the_defaults_and_the_overrides():
     for wrong in ({"colour": "red"}, {"optimizer": {"colour": "red"}}):
         with pytest.raises(ValueError, match="colour"):
             compose_config([], wrong)
+
+
+@pytest.mark.parametrize("name", ["seed", "optimizer", "denoiser.dim"])
+def test_no_setting_can_be_taken_away(name):
+    with pytest.raises(ValueError, match=rf"{name}=VALUE.*{name}=null"):
+        compose_config(["data=demo", f"~{name}"])

@@ -61,7 +61,7 @@ def block_matrices(model: nn.Module) -> list[nn.Parameter]:
     ]
 
 
-def in_words(model: nn.Module, options: Mapping[str, Any]) -> str:
+def described(model: nn.Module, options: Mapping[str, Any]) -> str:
     """Return which weights of a model :func:`build_optimizer` gives which optimiser.
 
     Raises:

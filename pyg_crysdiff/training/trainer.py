@@ -40,7 +40,7 @@ from pyg_crysdiff.training.kept import KeptCheckpoints
 from pyg_crysdiff.training.lightning_output import quiet_lightning
 from pyg_crysdiff.training.loaders import CrystalData
 from pyg_crysdiff.training.module import DiffusionModule
-from pyg_crysdiff.training.optimizers import in_words
+from pyg_crysdiff.training.optimizers import described
 from pyg_crysdiff.training.progress_bar import TrainingBar
 from pyg_crysdiff.training.run_folder import (
     changes,
@@ -158,7 +158,7 @@ def _train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(config["seed"]))
         model, origin = new_model(places, statistics, trusted)
-    rank_zero_info(f"optimiser: {in_words(model, config['optimizer'])}")
+    rank_zero_info(f"optimiser: {described(model, config['optimizer'])}")
     card = _card(train_set, properties, config, origin)
     rows = focused_rows(train_set, properties, focus, train_set.property_names) if focus else None
     val_set = of_known_elements(val_set, model.elements)

@@ -13,7 +13,7 @@ from pyg_crysdiff.training import resume, train
 from pyg_crysdiff.training.optimizers import (
     block_matrices,
     build_optimizer,
-    in_words,
+    described,
     leave_out,
 )
 from tests.helpers import same_weights, small_config, toy_sets
@@ -168,10 +168,10 @@ def test_an_older_torch_has_adamw_or_is_told(monkeypatch):
 
 @needs_muon
 def test_what_has_which_optimiser_is_said():
-    auto, plain = (in_words(Net(), {"name": name}) for name in ("auto", "adamw"))
+    auto, plain = (described(Net(), {"name": name}) for name in ("auto", "adamw"))
     assert auto == "Muon for the 2 matrices of the blocks, AdamW for 6 other weights"
     assert plain == "AdamW"
-    assert in_words(nn.Linear(2, 2), {"name": "auto"}) == "AdamW"
+    assert described(nn.Linear(2, 2), {"name": "auto"}) == "AdamW"
 
 
 @needs_muon
