@@ -45,6 +45,7 @@ STYLE: dict[str, Any] = {
     "figure.facecolor": "white", "savefig.facecolor": "white", "mathtext.default": "regular",
 }  # fmt: skip
 TITLES = {"perov5": "Perov-5", "carbon24": "Carbon-24", "mp20": "MP-20"}
+_LONG = 9  # letters of a formula, above which its space group stands below
 
 
 def load(name: str) -> Any:
@@ -64,7 +65,7 @@ def crystals() -> Figure:
         own = [c for c in found if c.info["data_set"] == name]
         for panel, crystal in zip(axes.flat, own, strict=True):
             draw_crystal(panel, crystal)
-            panel.set_title(_caption(crystal), y=-0.15, fontsize=10, fontweight="normal")
+            panel.set_title(_caption(crystal), y=-0.06, fontsize=10, fontweight="normal", va="top")
     return figure
 
 
@@ -76,7 +77,8 @@ def _caption(crystal: Crystal) -> str:
     formula = crystal.to_structure().composition.reduced_formula
     group = str(crystal.info["space_group"])
     text = subscripted(formula)
-    return text if group == "P1" else f"{text}   ${_symbol(group)}$"
+    apart = "\n" if len(formula) > _LONG else "   "
+    return text if group == "P1" else f"{text}{apart}${_symbol(group)}$"
 
 
 def _symbol(group: str) -> str:
