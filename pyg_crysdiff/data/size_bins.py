@@ -29,7 +29,7 @@ class SizeBins:
     """Counts of atom numbers by the value of a property.
 
     Attributes:
-        edges: Edges of the bins, ascending; one number where all values are the same.
+        edges: Edges of the bins, ascending; one number for a single bin of everything.
         histograms: For each bin, atom count to number of crystals.
         bandwidth: Standard deviation of the kernel, in the property's unit; 0 for none: only the
             bin that holds a value counts, or the nearest one.
