@@ -89,8 +89,15 @@ def test_a_shipped_checkpoint_tells_what_can_be_asked_of_it(capsys):
         "family          joint, conditioner CDI",
     ):
         assert line in page
-    assert "sr5_all                  0.942               0.022" in page
-    assert "distinct_hits_predicted    587" in page  # counts
+    rows = load_checkpoint("mp20-cdi").card["metrics"]["rows"]
+    words = {line.split()[0]: line.split()[1:] for line in page.splitlines() if line}
+    rates = [row["sr5_all"]["value"] for row in rows.values()]
+    assert words["sr5_all"] == [f"{rate:.3f}" for rate in rates]  # a column per row
+    assert len(set(rates)) > 1
+    hits = [
+        row["distinct_hits_predicted"] for row in rows.values() if "distinct_hits_predicted" in row
+    ]
+    assert words["distinct_hits_predicted"] == [f"{each['value']:.0f}" for each in hits]  # counts
     assert max(map(len, page.splitlines())) <= 96
     facts = json.loads(told(["mp20-cdi", "--json"], capsys))
     assert facts["sampling"]["sampler"]["steps"] == 250
