@@ -60,7 +60,7 @@ def rms_distances(
             "reconstruction compares them one by one"
         )
     if valid is None:
-        valid = [structural_problem(c) is None for c in predicted]
+        valid = _validity(predicted)
     options: dict[str, Any] = {"num_workers": num_workers, "progress": progress}
     tasks: dict[Crystal, list[int]] = defaultdict(list)  # an object is its own key
     for i, (one, ok) in enumerate(zip(predicted, valid, strict=True)):
@@ -109,7 +109,7 @@ def best_rms_distances(
         progress: Show a progress bar.
     """
     if valid is None:
-        valid = [structural_problem(c) is None for c in predicted]
+        valid = _validity(predicted)
     options: dict[str, Any] = {"num_workers": num_workers, "progress": progress}
     formulas = {reduced_formula(crystal) for crystal in reference}
     groups: dict[str, list[Crystal]] = defaultdict(list)
@@ -149,6 +149,12 @@ class _Reduced:
 
     crystal: Crystal
     cell: PackedCells | None
+
+
+def _validity(predicted: Sequence[Crystal | BrokenEntry]) -> list[bool]:
+    """Return structural validity; a crystal that stands in many pairs is looked at once."""
+    found = {c: structural_problem(c) is None for c in dict.fromkeys(predicted)}
+    return [found[c] for c in predicted]
 
 
 def _reduced(crystals: Sequence[Any], options: dict[str, Any]) -> dict[Any, _Reduced]:

@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import norm
 
 from pyg_crysdiff.data import Crystal
-from pyg_crysdiff.evaluation import amd_distance
+from pyg_crysdiff.evaluation import amd_distance, matching
 from pyg_crysdiff.evaluation.distribution import (
     density,
     earth_movers_distance,
@@ -163,6 +163,18 @@ def test_reconstruction_distance_of_a_known_shift():
     assert np.isnan(found[2:]).all()
     with pytest.raises(ValueError, match="one by one"):
         rms_distances([truth], [])
+
+
+def test_a_crystal_of_many_pairs_is_checked_once(monkeypatch, rng):
+    crystals = [make_crystal(rng, num_atoms=2) for _ in range(3)]
+    looked = []
+    check = matching.structural_problem
+    monkeypatch.setattr(matching, "structural_problem", lambda c: looked.append(c) or check(c))
+    pairs = [(a, b) for a in crystals for b in crystals]
+    found = rms_distances(*zip(*pairs, strict=True), num_workers=0)
+    assert len(looked) == len(crystals)
+    alone = [rms_distances([a], [b], num_workers=0)[0] for a, b in pairs]
+    np.testing.assert_array_equal(found, alone)
 
 
 def test_metre_looks_at_the_set_and_not_at_pairs():
