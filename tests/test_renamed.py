@@ -40,7 +40,7 @@ def test_a_name_is_found_under_its_old_one(module, old, new):
 @pytest.mark.parametrize(
     ("module", "name", "new"),
     [
-        ("diffusion.joint", "Solver", "diffusion.sampler"),
+        ("diffusion.joint", "Solver", "diffusion.kinds"),
         ("models.build", "build_process", "models.joint"),
         ("sampling.control", "Planner", "sampling.planner"),
     ],

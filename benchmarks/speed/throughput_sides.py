@@ -28,8 +28,9 @@ from pyg_crysdiff.adapters.data import (
 from pyg_crysdiff.baselines.shims import install_shims
 from pyg_crysdiff.data.properties import names_of, property_of
 from pyg_crysdiff.data.statistics import DataStatistics
+from pyg_crysdiff.diffusion.kinds import Solver
 from pyg_crysdiff.diffusion.noise import crystal_seed
-from pyg_crysdiff.diffusion.sampler import Sampler, Solver
+from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.models.build import build_model
 from pyg_crysdiff.platform import choose_precision
 from pyg_crysdiff.training import compose_config

@@ -5,34 +5,22 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pyg_crysdiff.cli.numbers import count, positive, share, whole
+from pyg_crysdiff.cli import sampling_options
 
 if TYPE_CHECKING:
     from pyg_crysdiff.diffusion.sampler import Sampler
 
 
+_REPLACED = (
+    "One of these options replaces the sampler of configs/benchmark.yaml as a whole. What is\n"
+    "not named then is that of --sampler. StructRepDiff takes the solver (ancestral or flow),\n"
+    "the steps and their times; it has no corrector and no temperature."
+)
+
+
 def add_sampler(parser: argparse.ArgumentParser) -> None:
     """Declare the options in a group of their own."""
-    group = parser.add_argument_group(
-        "sampler",
-        "One of these options replaces the sampler of configs/benchmark.yaml as a whole. What is "
-        "not named then is that of --sampler. StructRepDiff takes the solver (ancestral or flow), "
-        "the steps and their times; it has no corrector and no temperature.",
-    )
-    add = group.add_argument
-    add(
-        "--sampler", choices=["paper", "fast"],
-        help="paper: all steps with a corrector move each; fast: 200 steps, nearly as good",
-    )  # fmt: skip
-    add(
-        "--solver", choices=["ancestral", "renewing", "flow", "mixed"],
-        help="kind of the reverse steps",
-    )  # fmt: skip
-    add("--steps", type=count, help="number of reverse steps")
-    add("--spacing", choices=["uniform", "edm", "focused"], help="times of the reverse steps")
-    add("--corrector-steps", type=whole, help="corrector moves of the coordinates per step")
-    add("--renewal", type=share, help="share of noise a move replaces; 0 = Langevin")
-    add("--temperature", type=positive, help="of the atoms' places; not with --solver flow")
+    sampling_options.add_sampler(parser, _REPLACED)
 
 
 def named_samplers(args: argparse.Namespace) -> dict[str, Sampler]:
@@ -43,14 +31,7 @@ def named_samplers(args: argparse.Namespace) -> dict[str, Sampler]:
     from pyg_crysdiff.diffusion.sampler import Sampler  # noqa: PLC0415
     from pyg_crysdiff.structrepdiff.model import StructRepDiff  # noqa: PLC0415
 
-    named: dict[str, Any] = {
-        "solver": args.solver,
-        "steps": args.steps,
-        "spacing": args.spacing,
-        "corrector_steps": args.corrector_steps,
-        "renewal": args.renewal,
-        "temperature": args.temperature,
-    }
+    named: dict[str, Any] = {name: getattr(args, name) for name in sampling_options.SAMPLER_VALUES}
     if args.sampler is None and all(value is None for value in named.values()):
         return {}
     out = {"sampler": Sampler.of(args.sampler, **named)}

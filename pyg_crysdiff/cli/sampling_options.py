@@ -6,34 +6,38 @@ import argparse
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pyg_crysdiff.cli.numbers import count, finite, positive, share, whole, whole_range
 from pyg_crysdiff.cli.samples import read_samples
+from pyg_crysdiff.diffusion.kinds import Solver, Spacing
 
 if TYPE_CHECKING:
     from pyg_crysdiff.data import Crystal
 
 
-def add_sampler(parser: argparse.ArgumentParser) -> None:
+SAMPLER_VALUES = ("solver", "steps", "spacing", "corrector_steps", "renewal", "temperature")
+_FROM_CARD = (
+    "Default: the checkpoint's card, else fast. A sampler that you name is taken whole:\n"
+    "what the options leave open comes from the preset, never from the card."
+)
+
+
+def add_sampler(parser: argparse.ArgumentParser, description: str = _FROM_CARD) -> None:
     """Declare the sampler: a preset, or single values that replace a preset's."""
-    add = parser.add_argument_group(
-        "sampler",
-        "Default: the checkpoint's card, else fast. A sampler that you name is taken whole:\n"
-        "what the options leave open comes from the preset, never from the card.",
-    ).add_argument
+    add = parser.add_argument_group("sampler", description).add_argument
     add(
         "--sampler", choices=["fast", "paper"],
         help="paper: all steps with a Langevin move each; fast: nearly as good from a tenth of the "
         "network calls (default for the options below: paper with --solver ancestral, else fast)",
     )  # fmt: skip
     add(
-        "--solver", choices=["ancestral", "renewing", "flow", "mixed"],
+        "--solver", choices=get_args(Solver),
         help="renewing: adds the noise of the coordinates anew in every step; flow: follows the "
         "probability flow; mixed: the first for coordinates, the second for lattices",
     )  # fmt: skip
     add("--steps", type=count, help="reverse steps")
-    add("--spacing", choices=["uniform", "edm", "focused"], help="times of the steps")
+    add("--spacing", choices=get_args(Spacing), help="times of the steps")
     add("--corrector-steps", type=whole, help="moves of the coordinates at fixed time per step")
     add(
         "--renewal", type=share,
@@ -78,8 +82,8 @@ def sampler_of(args: argparse.Namespace, model: Callable[[], Any]) -> Any:
         args: Options.
         model: Gives the generator, which single values of a sampler are checked against.
     """
-    names = ("solver", "steps", "spacing", "corrector_steps", "renewal", "temperature")
-    named = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    values = {name: getattr(args, name) for name in SAMPLER_VALUES}
+    named = {name: value for name, value in values.items() if value is not None}
     return model().sampler(args.sampler, **named) if named else args.sampler
 
 

@@ -211,4 +211,4 @@ class JointDiffusion(nn.Module):
 
 
 def __getattr__(name: str) -> Any:
-    return moved(__name__, {"Solver": "pyg_crysdiff.diffusion.sampler.Solver"}, name)
+    return moved(__name__, {"Solver": "pyg_crysdiff.diffusion.kinds.Solver"}, name)

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from torch import Tensor
 
 from pyg_crysdiff.diffusion.field import FieldDiffusion
-from pyg_crysdiff.diffusion.schedules import Spacing, sampling_times
+from pyg_crysdiff.diffusion.kinds import Solver, Spacing
+from pyg_crysdiff.diffusion.schedules import sampling_times
 from pyg_crysdiff.diffusion.state import Prediction
 
-Solver = Literal["ancestral", "renewing", "flow", "mixed"]
 Earlier = tuple[Tensor, Tensor]
 _MAX_CORRECTOR_STEPS = 1_000
 _TEMPERATURES = (0.1, 10.0)

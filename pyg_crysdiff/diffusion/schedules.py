@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Spacing = Literal["uniform", "edm", "focused"]
+from pyg_crysdiff.diffusion.kinds import Spacing
+
 _EDM_RHO, _EDM_RANGE = 7.0, 100.0
 # Share of the steps made, and the time t / T reached by then.
 _FOCUS_SHARES, _FOCUS_TIMES = (0.0, 0.4, 0.9, 1.0), (1.0, 0.6, 0.2, 0.0)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.inpainting import Inpainting
-from pyg_crysdiff.diffusion.sampler import PRESETS, Sampler, Solver
+from pyg_crysdiff.diffusion.kinds import Solver
+from pyg_crysdiff.diffusion.sampler import PRESETS, Sampler
 
 if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data, InMemoryDataset

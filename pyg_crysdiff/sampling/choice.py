@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
-from pyg_crysdiff.diffusion.sampler import PRESETS, Sampler, Solver
-from pyg_crysdiff.diffusion.schedules import Spacing
+from pyg_crysdiff.diffusion.kinds import Solver, Spacing
+from pyg_crysdiff.diffusion.sampler import PRESETS, Sampler
 from pyg_crysdiff.models.checkpoint import LoadedModel
 from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.sampling.request import NumAtoms

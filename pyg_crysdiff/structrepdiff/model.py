@@ -16,8 +16,9 @@ from pyg_crysdiff.data.properties import property_of, set_properties
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.gaussian import GaussianDDPM
 from pyg_crysdiff.diffusion.inpainting import Inpainting
+from pyg_crysdiff.diffusion.kinds import Solver
 from pyg_crysdiff.diffusion.noise import crystal_seed
-from pyg_crysdiff.diffusion.sampler import Earlier, Sampler, Solver
+from pyg_crysdiff.diffusion.sampler import Earlier, Sampler
 from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.platform import sent
 from pyg_crysdiff.progress import bar

@@ -189,8 +189,8 @@ def test_choices_on_the_command_line_are_those_of_the_sampler():
 
     from pyg_crysdiff.cli import sample
     from pyg_crysdiff.cli.ending import Parser
-    from pyg_crysdiff.diffusion.sampler import PRESETS, Solver
-    from pyg_crysdiff.diffusion.schedules import Spacing
+    from pyg_crysdiff.diffusion.kinds import Solver, Spacing
+    from pyg_crysdiff.diffusion.sampler import PRESETS
 
     parser = Parser()
     sample.add_arguments(parser)
