@@ -48,11 +48,11 @@ def test_the_joint_family_stands_without_the_other():
 
 
 def test_what_moved_is_found_under_its_old_name():
-    from pyg_crysdiff.diffusion import joint, sampler
+    from pyg_crysdiff.diffusion import joint, kinds
     from pyg_crysdiff.models import build, build_process
 
-    with pytest.warns(DeprecationWarning, match=r"Solver is pyg_crysdiff.diffusion.sampler.Solver"):
-        assert joint.Solver is sampler.Solver
+    with pytest.warns(DeprecationWarning, match=r"Solver is pyg_crysdiff.diffusion.kinds.Solver"):
+        assert joint.Solver is kinds.Solver
 
     with pytest.warns(DeprecationWarning, match="is pyg_crysdiff.models.joint.build_process"):
         assert build.build_process is build_process
