@@ -102,7 +102,10 @@ def _histograms(
             )  # fmt: skip
         axes.axvline(target, color="black", lw=1, ls=":", label=f"requested {target:.6g}")
         axes.set(xlabel=f"{name} (evaluator's prediction)", ylabel="density", xlim=(low, high))
-        axes.legend(fontsize=8)
+        # Below the axes: a run with many rows has a legend that would cover the curves.
+        axes.legend(
+            fontsize=8, ncols=2, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15)
+        )
     return figure
 
 
