@@ -85,13 +85,12 @@ def ceilings(
     for i, crystal in enumerate(known):
         groups[formula_of(crystal)].append(i)
     first_test = len(known) - len(parts["test"])
-    asked = {formula_of(parts["test"][k]) for k in chosen}
-    matches = _matches(known, [groups[f] for f in asked], num_workers, progress)
+    formulas = [formula_of(parts["test"][k]) for k in chosen]
+    matches = _matches(known, {f: groups[f] for f in formulas}, num_workers, progress)
     out: dict[str, list[float]] = defaultdict(list)
-    for k in chosen:
-        members = np.array(groups[formula_of(parts["test"][k])])
-        equal, own = matches[tuple(members)], members.tolist().index(first_test + k)
-        hits = equal[:, own]  # which answer is right
+    for k, formula in zip(chosen, formulas, strict=True):
+        members, equal = groups[formula], matches[formula]
+        hits = equal[:, members.index(first_test + k)]  # which answer is right
         counts = equal.sum(1)
         training = from_training[members]
         out["drawn"].append(hits.mean())
@@ -103,20 +102,20 @@ def ceilings(
 
 def _matches(
     known: Sequence[Crystal],
-    groups: Sequence[Sequence[int]],
+    groups: dict[str, list[int]],
     num_workers: int | None,
     progress: bool,
-) -> dict[tuple[int, ...], NDArray[np.bool_]]:
+) -> dict[str, NDArray[np.bool_]]:
     """Return which crystals of each group match, [answer, truth]."""
-    pairs = [(i, j) for group in groups for j in group for i in group]
+    pairs = [(i, j) for group in groups.values() for j in group for i in group]
     distances = rms_distances(
         [known[i] for i, _ in pairs], [known[j] for _, j in pairs],
         num_workers=num_workers, progress=progress,
     )  # fmt: skip
     found, start = {}, 0
-    for group in groups:
+    for name, group in groups.items():
         block = distances[start : start + len(group) ** 2].reshape(len(group), len(group))
-        found[tuple(group)] = ~np.isnan(block.T)
+        found[name] = ~np.isnan(block.T)
         start += len(group) ** 2
     return found
 
