@@ -67,6 +67,7 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         help="scale of classifier-free guidance; 1 = none (default: the checkpoint's card, else 1)",
     )  # fmt: skip
     add("--extrapolate", action="store_true", help="allow targets beyond the training range")
+    add("--poscar", action="store_true", help="also write POSCAR files for VASP, to poscar/")
     add(
         "--symmetrise", type=positive, nargs="?", const=0.1, metavar="SYMPREC",
         help="also write idealised copies with their space groups (default tolerance 0.1 A)",
@@ -91,6 +92,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Sample, and say with which sampler and where the files are."""
+    from pyg_crysdiff.data.writers import write_poscars  # noqa: PLC0415
     from pyg_crysdiff.models import load_checkpoint  # noqa: PLC0415
     from pyg_crysdiff.platform import choose_device  # noqa: PLC0415
     from pyg_crysdiff.sampling import sample, write_symmetrised  # noqa: PLC0415
@@ -121,7 +123,10 @@ def run(args: argparse.Namespace) -> None:
     if args.shard is not None:
         say(f"part {args.shard}: {len(crystals)} crystals in {args.out}/parts")
         return
-    say(f"{len(crystals)} crystals in {args.out}: samples.extxyz, samples.pt, cif/")
+    if args.poscar:
+        write_poscars(crystals, args.out)
+    poscars = ", poscar/" if args.poscar else ""
+    say(f"{len(crystals)} crystals in {args.out}: samples.extxyz, samples.pt, cif/{poscars}")
     if args.symmetrise is not None:
         copies = write_symmetrised(crystals, args.out, args.symmetrise)
         higher = sum(c.info["space_group_number"] > 1 for c in copies)

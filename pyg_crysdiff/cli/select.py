@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--target", type=_wanted, required=True, help="wanted value of its property")
     add("--out", type=Path, default=Path("selected"), help="output folder (default: selected)")
+    add("--poscar", action="store_true", help="also write POSCAR files for VASP, to poscar/")
     add = parser.add_argument_group("which of them").add_argument
     add(
         "--copies", type=whole, default=1,
@@ -60,7 +61,12 @@ def run(args: argparse.Namespace) -> None:
     import pandas as pd  # noqa: PLC0415
 
     from pyg_crysdiff.data import Crystal  # noqa: PLC0415
-    from pyg_crysdiff.data.writers import crystal_to_cif, write_extxyz  # noqa: PLC0415
+    from pyg_crysdiff.data.writers import (  # noqa: PLC0415
+        crystal_to_cif,
+        write_extxyz,
+        write_numbered,
+        write_poscars,
+    )
     from pyg_crysdiff.property.cdvae import load_evaluator  # noqa: PLC0415
     from pyg_crysdiff.property.selection import choose  # noqa: PLC0415
     from pyg_crysdiff.storage import write_text  # noqa: PLC0415
@@ -84,12 +90,8 @@ def run(args: argparse.Namespace) -> None:
     predicted = predictor.predict(crystals)
     args.out.mkdir(parents=True, exist_ok=True)
     write_extxyz(crystals, args.out / "selected.extxyz")
-    cifs = args.out / "cif"
-    cifs.mkdir(exist_ok=True)
-    for stale in cifs.glob("[0-9][0-9][0-9][0-9][0-9].cif"):  # of an earlier, longer selection
-        stale.unlink()
-    for index, crystal in enumerate(crystals):
-        write_text(cifs / f"{index:05d}.cif", crystal_to_cif(crystal))
+    write_numbered(map(crystal_to_cif, crystals), args.out / "cif", ".cif")
+    write_poscars(crystals if args.poscar else [], args.out)
     table = pd.DataFrame(
         {
             "file": [origin[i][0] for i in chosen],
@@ -105,7 +107,8 @@ def run(args: argparse.Namespace) -> None:
             f"only {len(chosen)} crystals can be kept of the {args.count} that were asked for "
             f"({len(entries)} read{why})"
         )
+    poscars = ", poscar/" if args.poscar else ""
     say(
-        f"{len(chosen)} crystals in {args.out}: selected.extxyz, selected.csv, cif/; predicted "
-        f"{predictor.property_name} {predicted.min():.6g} to {predicted.max():.6g}"
+        f"{len(chosen)} crystals in {args.out}: selected.extxyz, selected.csv, cif/{poscars}; "
+        f"predicted {predictor.property_name} {predicted.min():.6g} to {predicted.max():.6g}"
     )

@@ -232,7 +232,8 @@ def read_entries(
 
     Args:
         path: A CSV with a CIF column; a folder, zip or tar (see :func:`read_folder`); a file of
-            structures (CIF, POSCAR, extended XYZ, JSON), whose own numbers are the properties.
+            structures (CIF, POSCAR, extended XYZ, JSON, ASE's ``.traj`` and ``.db``), whose own
+            numbers are the properties.
         properties: Property columns; None for all numeric columns.
         cif_column: Column with CIF text of a CSV; None to find it.
 
@@ -250,5 +251,5 @@ def read_entries(
         return with_own_numbers(entries, properties, str(path))
     raise ValueError(
         f"{path} is no data to train on: give a .csv or .csv.gz with a CIF column, a folder or "
-        "archive of structure files, or a CIF, extxyz or JSON file"
+        "archive of structure files, or a CIF, extxyz, JSON, .traj or .db file"
     )

@@ -26,9 +26,9 @@ def read_crystals(
     leading axis of evaluations; extended XYZ (MatterGen and this package), CIF and POSCAR;
     folders, zip and tar archives of these (CrystaLLM, MatterGen), where
     :func:`pyg_crysdiff.data.sources.structure_entries` says which files count; CSV with a CIF
-    column; JSON of pymatgen structures, also as pandas and matbench write it; Parquet (see
-    :mod:`pyg_crysdiff.data.formats.parquet`). Text may be packed (``.gz``, ``.bz2``, ``.xz``).
-    Nothing in a file is executed.
+    column; JSON of pymatgen structures, also as pandas and matbench write it; ASE's trajectories
+    and databases (``.traj``, ``.db``); Parquet (see :mod:`pyg_crysdiff.data.formats.parquet`).
+    Text may be packed (``.gz``, ``.bz2``, ``.xz``). Nothing in a file is executed.
 
     Args:
         path: File or folder.

@@ -24,6 +24,7 @@ from pyg_crysdiff.data.archives import (
     unpacked_name,
 )
 from pyg_crysdiff.data.entries import RawEntry
+from pyg_crysdiff.data.formats.ase_files import ase_entries, is_ase
 from pyg_crysdiff.data.formats.cif_text import may_hold_atoms, split_blocks
 from pyg_crysdiff.data.formats.extxyz import split_frames
 from pyg_crysdiff.data.formats.structures_json import load_json, structure_rows
@@ -134,7 +135,7 @@ def _entries_or_problem(member: Member) -> list[RawEntry]:
 
 
 def entries_in(path: Path) -> list[RawEntry] | None:
-    """Return one entry per crystal of a folder, an archive, a JSON or a structure file.
+    """Return one entry per crystal of a folder, an archive, a JSON, ASE or structure file.
 
     Returns:
         The entries; None for a file of another kind.
@@ -146,6 +147,8 @@ def entries_in(path: Path) -> list[RawEntry] | None:
         return structure_entries(members_of(path), str(path))
     if is_json(path.name):
         return json_entries(path)
+    if is_ase(path.name):
+        return list(ase_entries(path))
     if format_of(path.name):
         return file_entries(path.name, path.read_bytes())
     return None

@@ -1,15 +1,15 @@
-"""Writing crystals: CIF, extended XYZ and the tensor file of CDVAE's scripts.
+"""Writing crystals: CIF, POSCAR, extended XYZ and the tensor file of CDVAE's scripts.
 
 Every crystal is written as :meth:`pyg_crysdiff.data.Crystal.oriented` gives it, so that all files
 agree and no cell is left-handed, which VASP refuses. Atoms keep their order, in which site i of a
-template is atom i; ASE's writer of POSCAR files groups the species with ``sort=True``.
+template is atom i; POSCAR files alone have them grouped by species, one group for each POTCAR.
 """
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -18,6 +18,8 @@ import torch
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.storage import append_text, replacing, write_text
+
+_NO_STRUCTURE = "# This generated crystal is not a structure: not finite, empty or flat.\n"
 
 
 def crystal_to_cif(crystal: Crystal) -> str:
@@ -28,11 +30,63 @@ def crystal_to_cif(crystal: Crystal) -> str:
     """
     from pymatgen.io.cif import CifWriter  # noqa: PLC0415
 
-    if not crystal.is_finite or len(crystal) == 0 or crystal.volume < 1e-6:
-        return "# This generated crystal is not a structure: not finite, empty or flat.\n"
+    if not _has_structure(crystal):
+        return _NO_STRUCTURE
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return str(CifWriter(crystal.oriented().to_structure(), significant_figures=8))
+
+
+def crystal_to_poscar(crystal: Crystal, comment: str | None = None, *, group: bool = True) -> str:
+    """Return VASP's POSCAR, fractional coordinates in a right-handed cell.
+
+    A crystal that is none (not finite, zero volume, no atoms) gives a file with a comment only.
+
+    Args:
+        crystal: Crystal.
+        comment: First line; None for the formula.
+        group: Atoms of one species stand together, species in the order of their first atom. Else
+            atoms keep their order, and a species may come several times.
+    """
+    from pymatgen.io.vasp import Poscar  # noqa: PLC0415  (takes its time)
+
+    if not _has_structure(crystal):
+        return _NO_STRUCTURE
+    structure = crystal.oriented().to_structure()
+    if group:
+        first = {z: i for i, z in reversed(list(enumerate(structure.atomic_numbers)))}
+        structure.sort(key=lambda site: first[site.specie.Z])  # a stable sort
+    return str(Poscar(structure, comment=comment).get_str(significant_figures=12))
+
+
+def write_poscars(crystals: Sequence[Crystal], folder: str | Path) -> None:
+    """Write ``poscar/00000.vasp`` and so on, see :func:`crystal_to_poscar`.
+
+    Args:
+        crystals: What to write, in order.
+        folder: Output folder, in which ``poscar/`` is made.
+    """
+    write_numbered(map(crystal_to_poscar, crystals), Path(folder) / "poscar", ".vasp")
+
+
+def write_numbered(texts: Iterable[str], folder: Path, suffix: str) -> None:
+    """Write files 00000, 00001 and so on, and remove those of an earlier, longer list.
+
+    Args:
+        texts: Content of each file.
+        folder: Where; made for the first file.
+        suffix: End of the names.
+    """
+    written = []
+    for index, text in enumerate(texts):
+        written.append(folder / f"{index:05d}{suffix}")
+        write_text(written[-1], text, flush=False)
+    for stale in set(folder.glob(f"[0-9][0-9][0-9][0-9][0-9]{suffix}")) - set(written):
+        stale.unlink()
+
+
+def _has_structure(crystal: Crystal) -> bool:
+    return crystal.is_finite and len(crystal) > 0 and crystal.volume >= 1e-6
 
 
 def crystals_to_extxyz(crystals: Sequence[Crystal]) -> str:

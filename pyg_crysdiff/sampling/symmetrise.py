@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.data.writers import crystal_to_cif, write_extxyz
+from pyg_crysdiff.data.writers import crystal_to_cif, write_extxyz, write_numbered
 from pyg_crysdiff.evaluation.validity import structural_problem
-from pyg_crysdiff.storage import write_text
 
 
 def symmetrised(crystal: Crystal, symprec: float = 0.1, *, primitive: bool = False) -> Crystal:
@@ -71,9 +70,7 @@ def write_symmetrised(
     folder = Path(folder)
     copies = [symmetrised(c, symprec) for c in crystals]
     write_extxyz(copies, folder / "symmetrised.extxyz")
-    for index, copy in enumerate(copies):
-        path = folder / "symmetrised" / f"{index:05d}.cif"
-        write_text(path, _cif(copy, symprec), flush=False)
+    write_numbered((_cif(copy, symprec) for copy in copies), folder / "symmetrised", ".cif")
     return copies
 
 

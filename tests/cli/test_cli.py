@@ -257,7 +257,8 @@ def test_export_sample_select(tmp_path, capsys):
     main(["export", str(run / "last.ckpt"), "--out", str(shared), "--facts", str(facts)])
     samples = tmp_path / "samples"
     main(["sample", "--checkpoint", str(shared), "-n", "6", "--target", "min:10",
-          "--out", str(samples)])  # fmt: skip
+          "--poscar", "--out", str(samples)])  # fmt: skip
+    assert len(list((samples / "poscar").glob("0000?.vasp"))) == 6
     request = json.loads((samples / "request.json").read_text())
     assert (request["steps"], request["solver"]) == (4, "renewing")
     predictor = tmp_path / "p.safetensors"
@@ -272,14 +273,16 @@ def test_export_sample_select(tmp_path, capsys):
         "select", str(tmp_path / "known.extxyz"), str(samples / "samples.extxyz"), "-n", "50",
         "--predictor", str(predictor), "--target", "0", "--out", str(chosen),
     ]  # fmt: skip
-    main(select)
+    main([*select, "--poscar"])
     table = pd.read_csv(chosen / "selected.csv")
     assert len(read_crystals(chosen / "selected.extxyz")) == len(table) >= 4
     assert len(list((chosen / "cif").glob("*.cif"))) == len(table)
     assert set(table["file"]) <= set(map(str, select[1:3]))
     assert len(list((chosen / "cif").iterdir())) == len(table)
+    assert len(list((chosen / "poscar").iterdir())) == len(table)
     main([*select[:3], "-n", "2", *select[5:]])  # no files of the longer selection stay
     assert sorted(p.name for p in (chosen / "cif").iterdir()) == ["00000.cif", "00001.cif"]
+    assert not list((chosen / "poscar").iterdir())
     read = re.search(r"of the 50 that were asked for \((\d+) read", capsys.readouterr().out)
     assert int(read[1]) == 10
     with pytest.raises(SystemExit):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyg_crysdiff.data.entries import RawEntry
+from pyg_crysdiff.data.formats.structures_json import structure_text
 from pyg_crysdiff.errors import first_line
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _entry(
     if any(values[column] is None for column in columns):
         problem = "the row holds no structure"
     elif columns == _PARTS:
-        text = _from_parts(*(values[column] for column in columns))
+        text = structure_text(*(values[column] for column in columns))
     else:
         value = values[columns[0]]
         text = value if isinstance(value, str) else json.dumps(value)
@@ -79,14 +80,3 @@ def _entry(
     known = None if name is None else values[name]
     identifier = f"row-{row}" if known is None else str(known)
     return RawEntry(text, fmt, f"{path.name}, row {row}", row, identifier, {}, problem)
-
-
-def _from_parts(lattice: list, species: list, positions: list) -> str:
-    """Return the three columns as one structure in pymatgen's JSON."""
-    sites = [
-        {"species": [{"element": symbol, "occu": 1}], "xyz": place}
-        for symbol, place in zip(species, positions, strict=False)
-    ]
-    if len(species) != len(positions):
-        sites = []  # which no crystal has: the row is reported
-    return json.dumps({"lattice": {"matrix": lattice}, "sites": sites})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.formats.species import MOST_ATOMS, atomic_number, check_species
 
 log = logging.getLogger(__name__)
+_Rows = np.ndarray | list
+_PERIODIC = (True, True, True)
 _COLUMNS = ("structure", "final_structure", "cif")
 _IDENTIFIERS = ("material_id", "id", "mat_id", "name", "mp_id", "jid")
 _LAYOUTS = (
@@ -106,6 +108,28 @@ def json_crystal(text: str) -> Crystal:
     key = "abc" if all("abc" in site for site in sites) else "xyz"
     places = np.array([_array(s.get(key), (3,), f"{key} of site {i}") for i, s in enumerate(sites)])
     return Crystal(matrix, places if key == "abc" else places @ np.linalg.inv(matrix), numbers)
+
+
+def structure_text(
+    lattice: _Rows, species: Sequence[str], positions: _Rows, pbc: Iterable[bool] = _PERIODIC
+) -> str:
+    """Return the JSON that :func:`json_crystal` reads.
+
+    Args:
+        lattice: Lattice vectors as rows, Angstrom.
+        species: Symbol of every atom.
+        positions: Cartesian position of every atom, Angstrom.
+        pbc: Whether the structure is periodic along each vector.
+    """
+    matrix, places = (v.tolist() if isinstance(v, np.ndarray) else v for v in (lattice, positions))
+    sites = [
+        {"species": [{"element": symbol, "occu": 1}], "xyz": place}
+        for symbol, place in zip(species, places, strict=False)
+    ]
+    if len(species) != len(places):
+        sites = []  # which no crystal has: the entry is reported
+    cell = {"matrix": matrix, "pbc": [bool(periodic) for periodic in pbc]}
+    return json.dumps({"lattice": cell, "sites": sites})
 
 
 def _number(site: dict[str, Any], index: int) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.data.writers import crystal_to_cif
+from pyg_crysdiff.data.writers import crystal_to_cif, crystal_to_poscar
 from pyg_crysdiff.design.answers import Answer
 from pyg_crysdiff.design.oracles.answering import (
     relaxed_crystal,
@@ -88,7 +88,7 @@ class FolderOracle:
         beside = self.folder / f".{key}-{secrets.token_hex(4)}.tmp"
         try:
             write_text(beside / "structure.cif", crystal_to_cif(crystal))
-            write_text(beside / "POSCAR", _poscar(crystal, key))
+            write_text(beside / "POSCAR", crystal_to_poscar(crystal, key, group=False))
             write_json(
                 beside / JOB, {"key": key, "digest": crystal.digest(), "wanted": list(self.names)}
             )
@@ -153,10 +153,3 @@ def _written(file: Path) -> dict[str, Any] | None:
             raise ValueError(f'{file}: write a JSON object, such as {{"band_gap": 1.2}}')
         return found
     return None
-
-
-def _poscar(crystal: Crystal, key: str) -> str:
-    from pymatgen.io.vasp import Poscar  # noqa: PLC0415  (takes its time)
-
-    structure = crystal.oriented().to_structure()
-    return str(Poscar(structure, comment=key).get_str(significant_figures=12))
