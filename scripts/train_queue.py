@@ -5,8 +5,8 @@
     python scripts/train_queue.py jobs.tsv --data DATA --device cuda --batch-times 4 --minutes 8 \
         --out exported
 
-A line of the list is a job: its name, a tab, and the arguments of `crysdiff train`. Lines that
-begin with # are left out:
+A line of the list is a job: its name, a tab, and the arguments of `crysdiff train` as the shell
+takes them, quotes included. Lines that begin with # are left out:
 
     # name	crysdiff train arguments
     perov5-cds	data=perov5 conditioner=cds budget_minutes=180 keep_every=50
@@ -25,6 +25,7 @@ import argparse
 import csv
 import math
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -166,7 +167,7 @@ def read_jobs(path: Path) -> list[Job]:
                 raise ValueError("a job is NAME, a tab, and arguments of crysdiff train")
             if name in jobs or file_name(name) != name:
                 raise ValueError(f"the name {name!r} is taken, or cannot name a folder")
-            words = tuple(rest.split())
+            words = tuple(shlex.split(rest))
             settings = [w for w in words if "=" in w and not w.startswith("-")]
             jobs[name] = Job(name, words, compose_config(settings))
         except ValueError as error:

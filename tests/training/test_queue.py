@@ -107,6 +107,18 @@ def test_lines_that_are_no_jobs(tmp_path, queue, line, message):
         queue.main([str(tmp_path / "jobs.tsv"), "--status"])
 
 
+def test_quotes_are_those_of_the_shell(tmp_path, queue):
+    (tmp_path / "jobs.tsv").write_text(
+        'low\tdata=demo "focus={end: lowest, part: 0.05, share: 0.3}"\n'
+        "open\tdata=demo 'focus={end: lowest\n"
+    )
+    with pytest.raises(SystemExit, match=r"jobs.tsv, line 2: No closing quotation"):
+        queue.read_jobs(tmp_path / "jobs.tsv")
+    (tmp_path / "jobs.tsv").write_text((tmp_path / "jobs.tsv").read_text().splitlines()[0])
+    (job,) = queue.read_jobs(tmp_path / "jobs.tsv")
+    assert job.config["focus"] == {"end": "lowest", "part": 0.05, "share": 0.3}
+
+
 def test_the_settings_of_a_machine(tmp_path, queue):
     jobs = tmp_path / "jobs.tsv"
     jobs.write_text("a\tdata=perov5\nb\tdata=demo\n")
