@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from pyg_crysdiff.data.entries import RawEntry
+from pyg_crysdiff.data.formats.extxyz import single_numbers
 from pyg_crysdiff.data.formats.structures_json import structure_text
 from pyg_crysdiff.errors import first_line
 
@@ -66,7 +64,7 @@ def _frames(path: Path) -> Iterator[RawEntry]:
             except Exception as error:  # as above; the other frames stay readable
                 yield RawEntry("", "json", place, i, name, {}, problem=first_line(error))
                 continue
-            yield RawEntry(text, "json", place, i, name, _numbers(facts))
+            yield RawEntry(text, "json", place, i, name, single_numbers(facts))
 
 
 def _rows(path: Path) -> Iterator[RawEntry]:
@@ -84,18 +82,7 @@ def _rows(path: Path) -> Iterator[RawEntry]:
         results = {key: row.get(key) for key in ("energy", "free_energy", "magmom")}
         name = next((str(pairs[key]) for key in _NAMES if key in pairs), f"{path.name}:{row.id}")
         place = f"{path.name}, id {row.id}"
-        yield RawEntry(text, "json", place, i, name, _numbers({**results, **pairs}))
-
-
-def _numbers(facts: Mapping[str, Any]) -> dict[str, float]:
-    """Return the facts that are single numbers; what is infinite is refused later."""
-    return {
-        str(key): float(value)
-        for key, value in facts.items()
-        if isinstance(value, int | float | np.integer | np.floating)
-        and not isinstance(value, bool)
-        and not math.isnan(value)
-    }
+        yield RawEntry(text, "json", place, i, name, single_numbers({**results, **pairs}))
 
 
 def _refuse_disorder(atoms: Atoms) -> None:

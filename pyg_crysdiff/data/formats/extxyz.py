@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from io import StringIO
 from itertools import islice
 from typing import Any
@@ -93,7 +93,11 @@ def frame_properties(frame: str) -> dict[str, float]:
     An infinite one is among them, so that what takes properties can refuse it; NaN is a gap.
     """
     lines = lines_of(frame)
-    facts = _facts(lines[1]) if len(lines) > 1 else {}
+    return single_numbers(_facts(lines[1]) if len(lines) > 1 else {})
+
+
+def single_numbers(facts: Mapping[str, Any]) -> dict[str, float]:
+    """Return the facts that are single numbers; an infinite one is, a truth value or NaN is not."""
     return {
         str(key): float(value)
         for key, value in facts.items()
