@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,11 +24,44 @@ from pyg_crysdiff.data import Crystal, load_dataset, read_crystals
 from pyg_crysdiff.data.properties import with_value
 from pyg_crysdiff.evaluation.success import PERCENTILES, percentile_thresholds
 from pyg_crysdiff.evaluation.validity import structural_problem
-from pyg_crysdiff.relaxation import RelaxSettings, relax, single_points
+from pyg_crysdiff.relaxation import Relaxation, RelaxSettings, relax, single_points
 
 
 def main() -> None:
     """Relax, compare, print, and write JSON."""
+    args = parse()
+    train = load_dataset(args.dataset, "train", scheme=args.split, source=args.data_root)
+    name = train.property_name
+    assert name is not None
+    crystals = with_value(train.crystals(), name)
+    running = {"cache_dir": args.out / "cache", "num_workers": args.workers, "progress": True}
+    energies = np.array([r.energy for r in single_points(crystals, "chgnet", **running)])
+    known = np.isfinite(energies)
+    limits = percentile_thresholds(energies[known])
+    true = np.array([c.info[name] for c in crystals])
+    asked = float(energies[true.argmin()])
+    agreement = float(np.corrcoef(true[known], energies[known])[0, 1])
+    print(f"CHGNet against {name} of {known.sum()} training crystals: correlation {agreement:.3f}")
+    print(f"its 5, 10, 15 % points: {limits}; the crystal of lowest {name}: {asked:.4f} eV/atom")
+    settings = RelaxSettings(args.relax_steps, fmax=0.1, smax=0.8)
+    rows = {}
+    for pair in args.samples:
+        label, _, file = pair.partition("=")
+        entries = read_crystals(file)
+        # From the start would be the best ones of a file that is in order of a prediction.
+        spread = np.linspace(0, len(entries) - 1, min(args.num, len(entries))).round().astype(int)
+        entries = [entries[k] for k in spread]
+        valid = [c for c in entries if isinstance(c, Crystal) and structural_problem(c) is None]
+        found = relax(valid, "chgnet", settings, **running)
+        rows[label] = {"file": Path(file).name, **compared(found, len(entries), limits, asked)}
+        print(label, json.dumps(rows[label]), flush=True)
+    args.out.mkdir(parents=True, exist_ok=True)
+    content = {"limits": limits, "requested": asked, "agreement": agreement, "rows": rows}
+    (args.out / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -39,54 +74,30 @@ def main() -> None:
     add("--relax-steps", type=int, default=100)
     add("--workers", type=int)
     add("--out", type=Path, default=Path("runs/second_judge"))
-    args = parser.parse_args()
-    options = {"scheme": args.split, "source": args.data_root}
-    train = load_dataset(args.dataset, "train", **options)
-    name = train.property_name
-    assert name is not None
-    crystals = with_value(train.crystals(), name)
-    settings = RelaxSettings(args.relax_steps, fmax=0.1, smax=0.8)
-    running = {"cache_dir": args.out / "cache", "num_workers": args.workers, "progress": True}
-    energies = np.array([r.energy for r in single_points(crystals, "chgnet", **running)])
-    limits = percentile_thresholds(energies[np.isfinite(energies)])
-    true = np.array([c.info[name] for c in crystals])
-    asked = energies[true.argmin()]
-    known = np.isfinite(energies)
-    agreement = float(np.corrcoef(true[known], energies[known])[0, 1])
-    print(f"CHGNet against {name} of {known.sum()} training crystals: correlation {agreement:.3f}")
-    print(f"its 5, 10, 15 % points: {limits}; the crystal of lowest {name}: {asked:.4f} eV/atom")
-    rows = {}
-    for pair in args.samples:
-        label, _, file = pair.partition("=")
-        entries = read_crystals(file)
-        # From the start would be the best ones of a file that is in order of a prediction.
-        spread = np.linspace(0, len(entries) - 1, min(args.num, len(entries))).round().astype(int)
-        entries = [entries[k] for k in spread]
-        valid = [c for c in entries if isinstance(c, Crystal) and structural_problem(c) is None]
-        found = relax(valid, "chgnet", settings, **running)
-        energy, moved = (
-            np.array([getattr(r, name) for r in found]) for name in ("energy", "moved")
-        )
-        gained = np.array([r.energy_before for r in found]) - energy
-        converged = np.array([r.converged for r in found])[np.isfinite(energy)]
-        rates = {
-            f"sr{p}": float(np.sum(energy <= limit)) / len(entries)
-            for p, limit in zip(PERCENTILES, limits, strict=True)
-        }
-        rows[label] = {
-            "file": Path(file).name,
-            "num_samples": len(entries),
-            "num_relaxed": int(np.isfinite(energy).sum()),
-            **rates,
-            "above_request_median": float(np.nanmedian(energy - asked)),
-            "moved_median_angstrom": float(np.nanmedian(moved)),
-            "gained_median": float(np.nanmedian(gained)),
-            "converged": float(converged.mean()),
-        }
-        print(label, json.dumps(rows[label]), flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    content = {"limits": limits, "requested": float(asked), "agreement": agreement, "rows": rows}
-    (args.out / "results.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return parser.parse_args()
+
+
+def compared(
+    found: Sequence[Relaxation], count: int, limits: Sequence[float], asked: float
+) -> dict[str, Any]:
+    """Return rates of relaxed crystals, as shares of the ``count`` samples they come from."""
+    energy, moved, before = (
+        np.array([getattr(r, name) for r in found]) for name in ("energy", "moved", "energy_before")
+    )
+    converged = np.array([r.converged for r in found])[np.isfinite(energy)]
+    rates = {
+        f"sr{p}": float(np.sum(energy <= limit)) / count
+        for p, limit in zip(PERCENTILES, limits, strict=True)
+    }
+    return {
+        "num_samples": count,
+        "num_relaxed": int(np.isfinite(energy).sum()),
+        **rates,
+        "above_request_median": float(np.nanmedian(energy - asked)),
+        "moved_median_angstrom": float(np.nanmedian(moved)),
+        "gained_median": float(np.nanmedian(before - energy)),
+        "converged": float(converged.mean()),
+    }
 
 
 if __name__ == "__main__":

@@ -192,28 +192,13 @@ def crystalite(items: list[Data], checkout: Path) -> Side:
         edge_bias_hidden_dim=256, edge_bias_n_rbf=32,
     )  # fmt: skip
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    widest = max(len(d.atomic_numbers) for d in items)
     spread = {f"sigma_data_{name}": 0.3 for name in ("type", "coord", "lat")}
-
-    def padded(part: list[Data]) -> dict[str, Tensor]:
-        types = torch.zeros(len(part), widest, dtype=torch.long)
-        coordinates = torch.zeros(len(part), widest, 3)
-        cells = torch.zeros(len(part), 6)
-        for row, d in enumerate(part):
-            n = len(d.atomic_numbers)
-            types[row, :n], coordinates[row, :n] = d.atomic_numbers, d.frac_coords
-            lengths, cosines = lengths_and_cosines(d)
-            cells[row] = torch.cat([lengths.log(), cosines])
-        mask = types == 0
-        return {
-            "pad_mask": mask,
-            "type": encoding.encode_from_A0(types, mask),
-            "frac_c": coordinates - 0.5,
-            "lat": y1_to_lattice_latent(cells, "ltri"),
-        }
-
+    widest = max(len(d.atomic_numbers) for d in items)
     half = len(items) // 2
-    batches = [padded(items[:half]), padded(items[half:])]
+    batches = [
+        _crystalite_batch(part, widest, encoding, y1_to_lattice_latent)
+        for part in (items[:half], items[half:])
+    ]
 
     def denoise(clean: dict[str, Tensor], sigma: Tensor) -> tuple[Any, Tensor]:
         wide = sigma[:, None, None]
@@ -243,6 +228,27 @@ def crystalite(items: list[Data], checkout: Path) -> Side:
         denoise(batches[k], torch.full((half,), 1.0))
 
     return Side(model, "32-true", train, evaluate, 2 * 150 - 1)
+
+
+def _crystalite_batch(
+    part: list[Data], widest: int, encoding: Any, latent: Callable[[Tensor, str], Tensor]
+) -> dict[str, Tensor]:
+    """Crystals padded to the widest, as Crystalite's own loader gives them."""
+    types = torch.zeros(len(part), widest, dtype=torch.long)
+    coordinates = torch.zeros(len(part), widest, 3)
+    cells = torch.zeros(len(part), 6)
+    for row, d in enumerate(part):
+        n = len(d.atomic_numbers)
+        types[row, :n], coordinates[row, :n] = d.atomic_numbers, d.frac_coords
+        lengths, cosines = lengths_and_cosines(d)
+        cells[row] = torch.cat([lengths.log(), cosines])
+    mask = types == 0
+    return {
+        "pad_mask": mask,
+        "type": encoding.encode_from_A0(types, mask),
+        "frac_c": coordinates - 0.5,
+        "lat": latent(cells, "ltri"),
+    }
 
 
 PEERS = {"diffcsp": diffcsp, "mattergen": mattergen, "crystalite": crystalite}

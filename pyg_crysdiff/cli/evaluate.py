@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyg_crysdiff.cli.data_options import add_data_options, data_options
 from pyg_crysdiff.cli.earlier import put_aside
@@ -28,6 +28,9 @@ from pyg_crysdiff.cli.stability import (
     relax_part,
     stability_of,
 )
+
+if TYPE_CHECKING:
+    from pyg_crysdiff.evaluation.harness import Protocol
 
 EXAMPLE = """examples:
   crysdiff evaluate samples.pt --reference carbon24 --data-root DATA --out scores
@@ -207,12 +210,23 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
         num_workers=args.workers,
         cache_dir=reference_folder(),
     )
+    facts = _facts(args, protocol, card, split_of((reference_set, train_set, known_set)))
+    if known_set is not None:
+        facts["lookup"] = lookup_facts(protocol, known_set.space_size)
+        say(facts["lookup"]["text"])
+    return protocol, facts
+
+
+def _facts(
+    args: argparse.Namespace, protocol: Protocol, card: dict[str, Any] | None, split: str
+) -> dict[str, Any]:
+    """Return what the results say of the references, the judge and the rules."""
     facts = {
         "reference": args.reference,
-        "num_reference": len(reference),
+        "num_reference": len(protocol.reference),
         "train": args.train,
-        "num_train": len(train),
-        "split": split_of((reference_set, train_set, known_set)),
+        "num_train": len(protocol.train),
+        "split": split,
         "cutoffs": {k: list(v) for k, v in protocol.cutoffs.items()},
         "thresholds": list(protocol.success_thresholds() or ()),
         "evaluator": card,
@@ -223,10 +237,7 @@ def _protocol(args: argparse.Namespace) -> tuple[Any, dict[str, Any]]:
     }
     if protocol.database is not None:
         facts["database"] = _database_facts(protocol.database)
-    if known_set is not None:
-        facts["lookup"] = lookup_facts(protocol, known_set.space_size)
-        say(facts["lookup"]["text"])
-    return protocol, facts
+    return facts
 
 
 def _database_facts(path: Path) -> dict[str, Any]:
