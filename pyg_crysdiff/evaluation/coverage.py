@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
+from pyg_crysdiff.evaluation.distances import Distances
 from pyg_crysdiff.evaluation.fingerprints import Fingerprints
 from pyg_crysdiff.evaluation.results import Estimate
 from pyg_crysdiff.evaluation.statistics import jackknife_variance, mean_estimate, widened
@@ -60,16 +60,15 @@ def nearest_distances(
     joint = {f: (np.zeros(len(rs), bool), np.zeros(len(gs), bool)) for f in cutoffs}
     alone = {f: (np.zeros(len(gs), np.int64), np.zeros(len(gs), np.int64)) for f in cutoffs}
     rows = max(1, min(_BLOCK, _MOST // max(1, len(gs))))
-    for start in range(0, len(rs), rows):
+    to_structures, to_compositions = Distances(gs), Distances(gc)
+    for start in range(0, len(rs) if len(gs) else 0, rows):
         part = slice(start, start + rows)
-        if not len(gs):
-            break
-        ds, dc = cdist(rs[part], gs), cdist(rc[part], gc)
+        ds, dc = to_structures.from_rows(rs[part]), to_compositions.from_rows(rc[part])
         for distances, (recall, precision) in ((ds, structure), (dc, composition)):
-            recall[part] = distances.min(1)
-            np.minimum(precision, distances.min(0), out=precision)
+            recall[part] = distances.nearest(1)
+            np.minimum(precision, distances.nearest(0), out=precision)
         for family, (s_cut, c_cut) in cutoffs.items():
-            near = ds <= s_cut, dc <= c_cut
+            near = ds.within(s_cut), dc.within(c_cut)
             both = near[0] & near[1]
             joint[family][0][part] = both.any(1)
             joint[family][1][:] |= both.any(0)

@@ -11,6 +11,7 @@ from scipy.stats import norm
 from pyg_crysdiff.data import BrokenEntry, Crystal
 from pyg_crysdiff.evaluation import coverage
 from pyg_crysdiff.evaluation.coverage import coverage_metrics, nearest_distances
+from pyg_crysdiff.evaluation.distances import Distances
 from pyg_crysdiff.evaluation.fingerprints import (
     MAGPIE_PROPERTIES,
     Fingerprints,
@@ -243,12 +244,13 @@ def test_blocks_bound_the_memory_and_change_nothing(rng, monkeypatch):
     sets, cut = (prints(rng, 40), prints(rng, 90)), {"x": (3.0, 3.0)}
     whole, sizes = coverage_metrics(*sets, cut, 0, 0), []
 
-    def counted(a, b):
-        sizes.append(len(a) * len(b))
-        return cdist(a, b)
+    class Counted(Distances):
+        def from_rows(self, rows):
+            sizes.append(len(rows) * len(self.others))
+            return super().from_rows(rows)
 
     monkeypatch.setattr(coverage, "_MOST", 200)
-    monkeypatch.setattr(coverage, "cdist", counted)
+    monkeypatch.setattr(coverage, "Distances", Counted)
     parts = coverage_metrics(*sets, cut, 0, 0)
     assert max(sizes) <= 200
     assert len(sizes) == 2 * 18
