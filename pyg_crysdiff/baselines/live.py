@@ -39,7 +39,7 @@ class LiveRequest:
         max_atoms: Atoms in the largest training crystal.
         minutes: Training time.
         num_samples: Crystals per task.
-        langevin_steps: Steps per noise level of its sampler (its own default: 100).
+        sampler_steps: Steps of its sampler, in the sense that its runner tells; None for its own.
         seed: Seed.
         device: ``cpu`` or ``cuda``.
         overrides: ``key=value`` overrides of the peer's own configuration.
@@ -52,7 +52,7 @@ class LiveRequest:
     max_atoms: int
     minutes: float
     num_samples: int
-    langevin_steps: int = 100
+    sampler_steps: int | None = None
     seed: int = 0
     device: str = "cpu"
     overrides: tuple[str, ...] = field(default=())

@@ -40,6 +40,7 @@ def install_shims(device: str) -> None:
     )
     _offer("torch_scatter.composite", scatter_softmax=softmax)
     _offer("einops", rearrange=_missing("einops"), repeat=_missing("einops"))
+    _offer("chemparse")
     _offer("emmet")
     _offer("emmet.core")
     _offer("emmet.core.material", PropertyOrigin=_missing("emmet-core"))
@@ -173,7 +174,7 @@ def _numpy() -> None:
 
 
 def _torch() -> None:
-    """Let ``torch.arange`` write into a parameter, which torch 1 allowed; without a gradient."""
+    """Let ``torch.arange`` write into a parameter (torch 1), and files hold NumPy arrays (2.5)."""
     arange = torch.arange
 
     def without_gradient(*args: Any, out: Tensor | None = None, **kwargs: Any) -> Tensor:
@@ -184,6 +185,10 @@ def _torch() -> None:
         return found
 
     torch.arange = without_gradient
+    # Peers keep NumPy arrays in files of their own, and load them by torch.load's old default.
+    rebuild = [value.__reduce__()[0] for value in (np.zeros(1), np.float64(0))]
+    dtypes = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "bool", "U1")]
+    torch.serialization.add_safe_globals([*rebuild, np.ndarray, np.dtype, *dtypes, bytes])
 
 
 def _cuda_means_cpu() -> None:

@@ -20,6 +20,8 @@ import torch
 
 from pyg_crysdiff.baselines.live import GENERATED, LiveRequest
 
+_LANGEVIN_STEPS = 100  # per noise level, its default
+
 
 class _TimeIsUp(Exception):  # noqa: N818
     """Ends SyMat's training loop, which knows epochs only."""
@@ -46,11 +48,12 @@ def train_and_sample(request: LiveRequest) -> dict[str, Any]:
         runner.train(str(work / "train.csv"), str(work / "val.csv"), str(work))
     seconds = time.perf_counter() - start
     torch.save(runner.model.state_dict(), work / "weights.pt")
+    steps = request.sampler_steps or _LANGEVIN_STEPS
     start = time.perf_counter()
     found = runner.generate(
         request.num_samples,
         str(work / "train.csv"),
-        coord_num_langevin_steps=request.langevin_steps,
+        coord_num_langevin_steps=steps,
     )
     _save(found, work / GENERATED)
     return {
@@ -58,7 +61,7 @@ def train_and_sample(request: LiveRequest) -> dict[str, Any]:
         "training_seconds": round(seconds, 1),
         "generation_seconds": round(time.perf_counter() - start, 1),
         "num_parameters": sum(p.numel() for p in runner.model.parameters()),
-        "langevin_steps": request.langevin_steps,
+        "langevin_steps": steps,
         "training_loss": runner.last_loss,
     }
 

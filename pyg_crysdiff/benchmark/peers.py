@@ -103,7 +103,7 @@ def _live_request(
         max_atoms=max_atoms,
         minutes=settings.budget_minutes,
         num_samples=settings.num_samples,
-        langevin_steps=settings.baseline_steps,
+        sampler_steps=settings.baseline_steps.get(baseline.name),
         seed=settings.seed,
         device=str(choose_device(settings.device)),
     )

@@ -38,7 +38,8 @@ class Settings:
         samples: Method name to sample file of another model.
         checkpoints: Name to checkpoint, sampled without training.
         baselines: Peer's name to a sample file, an output folder, or a checkout to train.
-        baseline_steps: Langevin steps per noise level of peers that are run live.
+        baseline_steps: Peer's name to the steps of its sampler where it is run live: Langevin
+            steps per noise level (CDVAE, SyMat), all steps (DiffCSP). Others take their own.
         properties: Property columns of an own data set.
         budget_minutes: Training time per model.
         num_samples: Crystals per row.
@@ -100,7 +101,7 @@ class Settings:
     samples: tuple[tuple[str, Path], ...] = ()
     checkpoints: tuple[tuple[str, Path], ...] = ()
     baselines: tuple[tuple[str, Path], ...] = ()
-    baseline_steps: int = 100
+    baseline_steps: Mapping[str, int] = field(default_factory=dict)
     properties: tuple[str, ...] | None = None
     budget_minutes: float = 30.0
     num_samples: int = 1000

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pyg_crysdiff.cli import benchmark_design, benchmark_sun
 from pyg_crysdiff.cli.benchmark_sampler import add_sampler, named_samplers
 from pyg_crysdiff.cli.ending import ending, say
-from pyg_crysdiff.cli.lists import named, names, numbers
+from pyg_crysdiff.cli.lists import counts, named, names, numbers
 from pyg_crysdiff.cli.numbers import (
     count,
     finite,
@@ -136,9 +136,13 @@ def _others(parser: argparse.ArgumentParser) -> None:
     add(
         "--baseline", action="append", default=[], metavar="NAME=PATH",
         help="cdvae, symat, diffcsp, ...: a sample file or output folder of theirs, or (cdvae, "
-        "symat) a checkout, which is trained and sampled here",
+        "symat, diffcsp) a checkout, which is trained and sampled here",
     )  # fmt: skip
-    add("--baseline-steps", type=count, help="Langevin steps per noise level of a live peer")
+    add(
+        "--baseline-steps", type=counts, metavar="[NAME=]N", default={},
+        help="sampler of live peers, comma-separated: Langevin steps per noise level (cdvae, "
+        "symat; default: 100), all steps, in training too (diffcsp; default: 1000)",
+    )  # fmt: skip
 
 
 def _training(parser: argparse.ArgumentParser) -> None:
@@ -234,6 +238,15 @@ def _tasks(parser: argparse.ArgumentParser) -> None:
     add("--guidances", type=numbers, help="requests: scales to go through, comma-separated")
 
 
+def _steps_of_peers(args: argparse.Namespace) -> dict[str, int]:
+    given, peers = args.baseline_steps, [name for name, _ in named(args.baseline)]
+    for name in given:
+        if name not in peers and (name or not peers):
+            which = f"{name}=" if name else "alone"
+            raise ValueError(f"--baseline-steps {which}: it needs --baseline {name or 'NAME'}=PATH")
+    return {name: given[key] for name in peers for key in ("", name) if key in given}
+
+
 def _settings(args: argparse.Namespace) -> Settings:
     from pyg_crysdiff.benchmark.settings import Settings  # noqa: PLC0415
     from pyg_crysdiff.models.pretrained import find_checkpoint  # noqa: PLC0415
@@ -250,7 +263,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         samples=named(args.samples),
         checkpoints=named(args.checkpoint, find_checkpoint),
         baselines=named(args.baseline),
-        baseline_steps=args.baseline_steps,
+        baseline_steps=_steps_of_peers(args),
         budget_minutes=args.budget,
         num_samples=args.num_samples or (benchmark_sun.NUM_SAMPLES if sun else None),
         num_unconditional=args.num_unconditional,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pyg_crysdiff.cli.numbers import finite
+from pyg_crysdiff.cli.numbers import count, finite
 
 
 def numbers(text: str) -> tuple[float, ...]:
@@ -16,6 +16,12 @@ def numbers(text: str) -> tuple[float, ...]:
 def names(text: str | None) -> tuple[str, ...] | None:
     """Read names with commas between them; none at all out of an empty text."""
     return None if text is None else tuple(part for part in text.split(",") if part)
+
+
+def counts(text: str) -> dict[str, int]:
+    """Read ``NAME=N`` with commas between them; N alone stands for all names, as ``""``."""
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    return {name: count(number) for name, _, number in pairs}
 
 
 def existing(file: str) -> Path:
