@@ -23,7 +23,7 @@ from pyg_crysdiff.baselines.live import LiveRequest
 
 def trained(
     request: LiveRequest, overrides: Sequence[str] = ()
-) -> tuple[torch.nn.Module, Any, dict[str, Any]]:
+) -> tuple[Any, Any, dict[str, Any]]:
     """Train the checkout's model for the time that was asked for, and save its weights.
 
     Args:

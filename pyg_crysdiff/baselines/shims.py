@@ -186,7 +186,7 @@ def _torch() -> None:
 
     torch.arange = without_gradient
     # Peers keep NumPy arrays in files of their own, and load them by torch.load's old default.
-    rebuild = [value.__reduce__()[0] for value in (np.zeros(1), np.float64(0))]
+    rebuild: list[Any] = [value.__reduce__()[0] for value in (np.zeros(1), np.float64(0))]
     dtypes = [type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "bool", "U1")]
     torch.serialization.add_safe_globals([*rebuild, np.ndarray, np.dtype, *dtypes, bytes])
 
