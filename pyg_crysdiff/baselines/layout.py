@@ -21,9 +21,7 @@ from hydra.utils import instantiate
 from pyg_crysdiff.baselines.live import LiveRequest
 
 
-def trained(
-    request: LiveRequest, overrides: Sequence[str] = ()
-) -> tuple[Any, Any, dict[str, Any]]:
+def trained(request: LiveRequest, overrides: Sequence[str] = ()) -> tuple[Any, Any, dict[str, Any]]:
     """Train the checkout's model for the time that was asked for, and save its weights.
 
     Args:
