@@ -14,7 +14,8 @@ and the highest value. What follows the first dash of a name, as in ``carbon24-f
 the head of its table, which leaves the published rows to the first one.
 
 ``--add-row`` puts one row of another run into a kept table, under a name of its own where one
-follows: data, split and judge must be the same. The run's command is kept with it.
+follows: data, split and judge must be the same. The run's command is kept with it. The name of a
+kept leaderboard begins with ``sun/``.
 
 ``--add-sun`` keeps the leaderboard of a ``--task sun`` run in ``benchmarks/results/sun/``; its
 table has an interval beside every rate. ``--add-design`` keeps a ``--task design`` run in
@@ -85,7 +86,7 @@ def add_row(name: str, path: Path, method: str, new_name: str) -> None:
     for what in ("dataset", "split", "task"):
         if getattr(kept, what) != getattr(other, what):
             raise ValueError(f"{path}: {what} {getattr(other, what)!r} is not that of {name}")
-    if kept.settings["evaluator"]["sha256"] != other.settings["evaluator"]["sha256"]:
+    if _judge(kept) != _judge(other):
         raise ValueError(f"{path}: another judge than that of {name}")
     found = [row for row in other.rows if row.kind == "measured" and row.method == method]
     if not found:
@@ -97,6 +98,11 @@ def add_row(name: str, path: Path, method: str, new_name: str) -> None:
     kept.rows = [*rows[:place], row, *rows[place:]]
     _forget_folders(kept)
     kept.save(KEPT / f"{name}.json")
+
+
+def _judge(results: Results) -> tuple[Any, ...]:
+    settings = results.settings
+    return (settings.get("evaluator") or {}).get("sha256"), settings.get("judges")
 
 
 def tables() -> str:

@@ -137,7 +137,7 @@ def test_a_leaderboard_has_an_interval_beside_every_rate(script, tmp_path, monke
     monkeypatch.setattr(script, "KEPT_SUN", tmp_path / "sun")
     found = {"sun_at_hull": Estimate(0.2, 0.15, 0.25), "novel_of_all": Estimate(0.9, 0.8, 1.0)}
     row = Row("mine", "measured", "/home/me/a.pt", found, {"num_samples": 250})
-    settings = {"judges": ["chgnet 0.3.0", "sevennet 0"]}
+    settings = {"command": "run", "judges": ["chgnet 0.3.0", "sevennet 0"]}
     Results("Set", "official", 0, rows=[row], task="sun", settings=settings).save(
         tmp_path / "r.json"
     )
@@ -148,6 +148,17 @@ def test_a_leaderboard_has_an_interval_beside_every_rate(script, tmp_path, monke
         "|---|---|---|---|",
         "| mine | .200 (.15-.25) | .900 (.80-1.00) | 250 |",
     ]
+    monkeypatch.setattr(script, "KEPT", tmp_path)
+    script.add_row("sun/set", tmp_path / "r.json", "mine", "again")
+    assert (
+        script.sun_tables().splitlines()[-1] == "| again | .200 (.15-.25) | .900 (.80-1.00) | 250 |"
+    )
+    settings["judges"] = ["chgnet 0.3.0"]
+    Results("Set", "official", 0, rows=[row], task="sun", settings=settings).save(
+        tmp_path / "r.json"
+    )
+    with pytest.raises(ValueError, match="another judge"):
+        script.add_row("sun/set", tmp_path / "r.json", "mine", "once more")
 
 
 def test_a_table_of_the_design_benchmark(script, tmp_path, monkeypatch):
