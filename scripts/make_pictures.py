@@ -229,9 +229,9 @@ def speed() -> Figure:
     _note(
         figure,
         "Structures per second, one thread of a CPU. Parameters: ours 3.3 M, DiffCSP 12.3 M, "
-        "MatterGen 44.6 M, Crystalite 67.6 M.\nDiffCSP: its published batch sizes. Others: batch 16. "
-        "Ours in bf16, peers in fp32. Sampling: against the peer's own sampler,\nwith 2,000 network "
-        "calls of ours, or with few: 50 (Perov-5), 200 (Carbon-24) and 250 (MP-20).",
+        "MatterGen 44.6 M, Crystalite 67.6 M.\nDiffCSP: its published batch sizes. Others: batch "
+        "16. Ours in bf16, peers in fp32. Sampling: against the peer's own sampler,\nwith 2,000 "
+        "network calls of ours, or with few: 50 (Perov-5), 200 (Carbon-24) and 250 (MP-20).",
     )
     return figure
 
