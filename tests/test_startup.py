@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +66,33 @@ def test_a_database_of_known_crystals_loads_neither_pyg_nor_lightning(tmp_path: 
 
 def test_names_of_data_sets_are_those_of_their_classes() -> None:
     assert tuple(DATASETS) == DATASET_NAMES
+
+
+WAITS = """
+import os, sys
+from pyg_crysdiff.cli import command
+wait = command.wait_briefly
+def seen():
+    print("before" if "torch" not in sys.modules else "after", "PyTorch")
+    wait()
+command.wait_briefly = seen
+command.main(["info", "perov5-cds"])
+print(os.environ.get("GOMP_SPINCOUNT"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "found"),
+    [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_are_told_to_wait_briefly_before_pytorch_is_loaded(
+    own: dict[str, str], found: str
+) -> None:
+    """Spinning threads would slow down all that shares the cores; what the user has set stays."""
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    rest = {name: value for name, value in os.environ.items() if name not in names}
+    command = [sys.executable, "-c", WAITS]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env={**rest, **own})
+    lines = done.stdout.splitlines()
+    assert lines[0] == "before PyTorch"
+    assert lines[-1] == found

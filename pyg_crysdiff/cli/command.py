@@ -11,6 +11,7 @@ import pyg_crysdiff
 from pyg_crysdiff.cli.ending import Parser, ending
 from pyg_crysdiff.cli.engine_options import add_engine_option, engine_of
 from pyg_crysdiff.foreign_warnings import silence_foreign_warnings
+from pyg_crysdiff.openmp import wait_briefly
 
 COMMANDS = {
     "train": "train a generator",
@@ -35,6 +36,7 @@ _WITHOUT_ENGINE = ("train", "train-evaluator")  # Lightning starts their process
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; errors of the user's making end with one line and exit code 2."""
+    wait_briefly()
     words = sys.argv[1:] if arguments is None else list(arguments)
     with ending("--debug" in words):
         args = _parse(words)
