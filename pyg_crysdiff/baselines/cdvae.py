@@ -1,7 +1,7 @@
 """Training and sampling a CDVAE checkout (https://github.com/txie-93/cdvae) with its own code.
 
-Runs in the child process of :func:`pyg_crysdiff.baselines.live.run_live`. Sampler and property
-optimisation are those of the checkout too (:mod:`pyg_crysdiff.baselines.layout`).
+Runs in the child process of :func:`pyg_crysdiff.baselines.live.run_live`. It is trained as
+:mod:`pyg_crysdiff.baselines.layout` says; sampler and property optimisation are its own too.
 """
 
 from __future__ import annotations

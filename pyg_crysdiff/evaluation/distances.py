@@ -16,7 +16,8 @@ class Distances:
     """Distances to a fixed set of vectors.
 
     A matrix product gives all squares, some ten times as fast as pair by pair, with a rounding
-    error whose bound is known. Where it could decide, the pair is computed by itself.
+    error whose bound is known. Distances that are returned, and pairs at a cut-off, are computed
+    one by one.
 
     Args:
         others: Vectors (N, D).
@@ -64,7 +65,7 @@ class DistanceBlock:
     def nearest(self, axis: int) -> NDArray[np.float64]:
         """Return the smallest distances along an axis, computed by themselves.
 
-        A pair counts as the nearest if no other square is smaller by more than the error.
+        Of pairs whose squares differ by less than twice the error, any may count as the nearest.
         """
         places = self.squares.argmin(axis)
         if axis == 1:
