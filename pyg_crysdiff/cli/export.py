@@ -10,6 +10,7 @@ from pyg_crysdiff.cli.ending import say
 EXAMPLE = """examples:
   crysdiff export runs/carbon/last.ckpt --out carbon24-cds.safetensors
   crysdiff export last.ckpt --out mine.safetensors --facts facts.json
+  crysdiff export runs/srd/last.ckpt --out dense.safetensors --reconstruction dense
 """
 
 
@@ -25,11 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "renewal, temperature, guidance, num_atoms",
     )  # fmt: skip
     add("--full-precision", action="store_true", help="keep the weights in float32")
+    add(
+        "--reconstruction", choices=["fast", "thorough", "dense", "paper"],
+        help="StructRepDiff: another search for coordinates than the model was trained with",
+    )  # fmt: skip
     add("--trust", action="append", default=[], metavar="PACKAGE", help="own conditioner package")
 
 
 def run(args: argparse.Namespace) -> None:
     """Export, and say how large the file is."""
+    from pyg_crysdiff.configuration import load_table  # noqa: PLC0415
     from pyg_crysdiff.models import export_checkpoint, load_checkpoint  # noqa: PLC0415
     from pyg_crysdiff.storage import read_json  # noqa: PLC0415
 
@@ -38,7 +44,16 @@ def run(args: argparse.Namespace) -> None:
         facts = read_json(args.facts)
         if not isinstance(facts, dict):
             raise ValueError(f"{args.facts} must hold one JSON object")
+    search = None
+    if args.reconstruction is not None:
+        search = load_table(f"reconstruction/{args.reconstruction}.yaml")
     model = load_checkpoint(args.checkpoint, trusted=args.trust)
-    export_checkpoint(model, args.out, facts=facts, half=not args.full_precision)
+    export_checkpoint(
+        model,
+        args.out,
+        facts=facts,
+        half=not args.full_precision,
+        reconstruction=search,
+    )
     size = args.out.stat().st_size / 2**20
     say(f"{args.out} ({size:.1f} MiB), {args.out.with_suffix('.json').name}")

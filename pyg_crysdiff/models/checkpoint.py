@@ -181,6 +181,7 @@ def export_checkpoint(
     *,
     facts: Mapping[str, Any] | None = None,
     half: bool = True,
+    reconstruction: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint to share: averaged weights as safetensors, all else as JSON beside it.
 
@@ -192,14 +193,20 @@ def export_checkpoint(
         path: File ending in ``.safetensors``; the card gets the suffix ``.json``.
         facts: Further facts for the card, such as metrics and the licence of the data.
         half: Store the weights in half precision.
+        reconstruction: Settings that replace those of the search for coordinates, as in
+            ``configs/reconstruction``; for models that have one (StructRepDiff).
 
     Raises:
-        ValueError: If the suffix is another one, or weights are not finite or too large for half
-            precision.
+        ValueError: If the suffix is another one, weights are not finite or too large for half
+            precision, or the model has no such search.
     """
     # Folders of the machine stay there; what the run started from stands in the card.
     data = {**model.config["data"], "source": None, "root": None}
     config = {**model.config, "data": data, "init": None}
+    if reconstruction is not None:
+        if "reconstruction" not in config:
+            raise ValueError(f"{model.path} has no search for coordinates that could be replaced")
+        config["reconstruction"] = dict(reconstruction)
     card = {**model.card, **(facts or {})}
     packed = pack(config, model.model.statistics, card)
     export_weights(Path(path), model.model.state_dict(), packed, half)

@@ -12,12 +12,15 @@ from torch_geometric.data import Batch
 from pyg_crysdiff.benchmark.reconstruction import run_reconstruction
 from pyg_crysdiff.benchmark.settings import Settings
 from pyg_crysdiff.benchmark.table import text_table
+from pyg_crysdiff.cli import main
+from pyg_crysdiff.configuration import load_table
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.gaussian import GaussianDDPM
-from pyg_crysdiff.models import build_model, load_checkpoint
+from pyg_crysdiff.models import build_model, export_checkpoint, load_checkpoint
 from pyg_crysdiff.nn import CDI, CDS, AdaLN, Conditioner
 from pyg_crysdiff.sampling import Sampler, sample
 from pyg_crysdiff.structrepdiff.mlp import RepresentationMLP
+from pyg_crysdiff.structrepdiff.search import Search
 from pyg_crysdiff.structrepdiff.unet import LinearAttention, RepresentationUNet
 from pyg_crysdiff.training import compose_config, fit
 from tests.helpers import toy_set, toy_sets
@@ -275,6 +278,21 @@ def test_sampling_is_seeded_resumable_and_says_how_well_it_reconstructs(trained,
     np.testing.assert_array_equal(resumed[2].frac_coords, first[2].frac_coords)
     with pytest.raises(ValueError, match="number of atoms itself"):
         sample(trained.checkpoint, 1, num_atoms=4, **options)
+
+
+def test_a_checkpoint_is_exported_with_another_search(trained, tmp_path):
+    out = tmp_path / "dense.safetensors"
+    main(["export", str(trained.checkpoint), "--out", str(out), "--full-precision",
+          "--reconstruction", "dense"])  # fmt: skip
+    before, after = load_checkpoint(trained.checkpoint), load_checkpoint(out)
+    assert after.model.search == Search.from_config(load_table("reconstruction/dense.yaml"))
+    assert before.model.search.waves == 1 != after.model.search.waves
+    assert before.digest != after.digest  # samples of the one are never added to the other's
+    for name, tensor in before.model.state_dict().items():
+        torch.testing.assert_close(after.model.state_dict()[name], tensor, rtol=0, atol=0)
+    joint = load_checkpoint("carbon24-cds")
+    with pytest.raises(ValueError, match="no search for coordinates"):
+        export_checkpoint(joint, tmp_path / "joint.safetensors", reconstruction={})
 
 
 def test_the_family_says_which_samplers_it_follows(trained):
