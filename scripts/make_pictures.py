@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from PIL import Image
 
+from pyg_crysdiff.benchmark.representations import draw_points
 from pyg_crysdiff.data.crystal import Crystal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -260,12 +261,34 @@ def _bars(panel: Axes, rows: dict[str, dict[str, Any]]) -> None:
     panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
+def representations() -> Figure:
+    """Where samples lie among the test crystals, in principal components of representations."""
+    sets = load("representations")["sets"]
+    most = max(len(found["methods"]) for found in sets.values())
+    figure = Figure(figsize=(9.6, 2.9 * most + 0.3), layout="constrained")
+    axes = figure.subplots(most, len(sets), squeeze=False)
+    for column, (name, found) in zip(axes.T, sets.items(), strict=True):
+        test = np.array(found["test"])
+        for panel, (method, points) in zip(column, found["methods"].items(), strict=False):
+            draw_points(panel, test, np.array(points), BLUE)
+            panel.set_title(f"{TITLES[name]}, {method}")
+            panel.set_ylabel(f"PC 2 ({found['share'][1]:.0%})")
+        for unused in column[len(found["methods"]) :]:
+            unused.set_visible(False)
+        column[len(found["methods"]) - 1].set_xlabel(f"PC 1 ({found['share'][0]:.0%})")
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=2, markerscale=2
+    )
+    return figure
+
+
 PICTURES: dict[str, Callable[[], Figure]] = {
     "crystals": crystals,
     "requested_achieved": requested_achieved,
     "calls_quality": calls_quality,
     "training_curve": training_curve,
     "speed": speed,
+    "representations": representations,
 }
 
 

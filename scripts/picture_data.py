@@ -5,6 +5,8 @@
     python scripts/picture_data.py crystals perov5=S/perov5 carbon24=S/carbon24 mp20=S/mp20
     python scripts/picture_data.py requests perov5=RUN:cds # of crysdiff benchmark --task requests
     python scripts/picture_data.py few_steps perov5=OUT carbon24=OUT mp20=OUT  # of few_steps.py
+    python scripts/picture_data.py representations --data-root DATA perov5:joint=S ...
+                                            # NAME:METHOD=samples without a condition, several
 
 The results go to benchmarks/results/pictures/.
 """
@@ -17,10 +19,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from ase.io import iread
 
+from pyg_crysdiff.benchmark.representations import Plane, chosen_valid
+from pyg_crysdiff.data import load_dataset
 from pyg_crysdiff.data.crystal import Crystal
+from pyg_crysdiff.data.readers import read_crystals
 from pyg_crysdiff.data.writers import write_extxyz
 from pyg_crysdiff.evaluation.composition import smact_validity
 from pyg_crysdiff.evaluation.results import Results
@@ -30,6 +36,7 @@ from pyg_crysdiff.sampling.symmetrise import symmetrised
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks" / "results" / "pictures"
 PER_SET = 4
+POINTS = 300
 SYMPREC = 0.1  # Angstrom
 _NUMBERS = re.compile(r"\[[-\d.,\s]+\]")
 
@@ -132,6 +139,45 @@ def keep_few_steps(runs: dict[str, Path], command: str) -> dict[str, Any]:
     }
 
 
+def keep_representations(
+    runs: dict[str, Path], data_root: Path | None, command: str
+) -> dict[str, Any]:
+    """Return where test crystals and samples lie in the plane of the former, set by set.
+
+    Args:
+        runs: ``NAME:METHOD`` to the samples of that method.
+        data_root: Folder with the files of the sets.
+        command: What made the samples.
+    """
+    rng, sets = np.random.default_rng(0), {}
+    for name in dict.fromkeys(key.partition(":")[0] for key in runs):
+        test = chosen_valid(
+            load_dataset(name, "test", source=data_root, scheme="val-as-train").crystals(),
+            POINTS, rng,
+        )  # fmt: skip
+        own = {
+            key.partition(":")[2]: chosen_valid(read_crystals(folder), POINTS, rng)
+            for key, folder in runs.items()
+            if key.partition(":")[0] == name
+        }
+        plane = Plane.of(test, [c for crystals in own.values() for c in crystals])
+        points = {method: plane.points(crystals) for method, crystals in own.items()}
+        sets[name] = {
+            "share": [round(part, 3) for part in plane.share],
+            "test": plane.points(test).round(2).tolist(),
+            "methods": {method: found.round(2).tolist() for method, found in points.items()},
+        }
+    return {
+        "what": "Test crystals and samples without a condition in the plane of the first two "
+        "principal components of the test crystals' representations (descriptor compact); of each "
+        f"at most {POINTS} structurally valid crystals, drawn at random.",
+        "source": "arXiv 2408.07213, fig. 5",
+        "commands": [command],
+        "conditions": "No condition was given; nobody judged the crystals.",
+        "sets": sets,
+    }
+
+
 def write_json(name: str, value: Any) -> None:
     """Write one file of results, lists of numbers on one line."""
     text = json.dumps(value, indent=1)
@@ -142,8 +188,9 @@ def write_json(name: str, value: Any) -> None:
 def main() -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("what", choices=("crystals", "requests", "few_steps"))
+    parser.add_argument("what", choices=("crystals", "requests", "few_steps", "representations"))
     parser.add_argument("runs", nargs="+", metavar="NAME=FOLDER[:MODEL]")
+    parser.add_argument("--data-root", type=Path, help="representations: files of the sets")
     parser.add_argument("--command", default="", help="what made the runs, kept with the numbers")
     given = parser.parse_args()
     named = {name: folder for name, _, folder in (run.partition("=") for run in given.runs)}
@@ -154,6 +201,10 @@ def main() -> None:
         return
     if given.what == "few_steps":
         write_json("few_steps", keep_few_steps(runs, given.command))
+        return
+    if given.what == "representations":
+        found = keep_representations(runs, given.data_root, given.command)
+        write_json("representations", found)
         return
     for name, place in named.items():
         folder, _, model = place.partition(":")

@@ -94,7 +94,7 @@ class StructRepDiff(Generator):
     solvers: ClassVar[tuple[Solver, ...]] = ("ancestral", "flow")
     corrector = False
     takes_sizes = False
-    crystals_at_once = 16  # they are reconstructed side by side, and written when all are done
+    crystals_at_once = 32  # they are reconstructed side by side, and written when all are done
 
     mean: Tensor
     std: Tensor
@@ -221,24 +221,33 @@ class StructRepDiff(Generator):
         rate = self.condition_dropout if dropout is None else dropout
         condition = self.denoiser.condition_embedding.read(batch, count, rate, generator)
         noisy = self.process.corrupt(clean, t, noise)
-        errors = (self._denoised(noisy, t, condition) - self._target(clean, noise, t)).square()
+        prediction = self._denoised(noisy, t, condition, self._expected(noisy, t))
+        errors = (prediction - self._target(clean, noise, t)).square()
         return self.part_loss(errors, self.extreme)
 
+    def _expected(self, x: Tensor, t: Tensor) -> Tensor | None:
+        """What whole counts say of the composition, (B, K), the same for every condition."""
+        if self.counts is None:
+            return None
+        a = self.process.signal.per_row(t, x)
+        return self.counts(x[:, self._composition], a.sqrt(), (1 - a).sqrt())
+
     def _denoised(
-        self, x: Tensor, t: Tensor, condition: Mapping[str, Tensor] | None = None
+        self,
+        x: Tensor,
+        t: Tensor,
+        condition: Mapping[str, Tensor] | None,
+        expected: Tensor | None,
     ) -> Tensor:
         """The prediction; with counts, the network's is added to what they say without it."""
-        if self.counts is None:
+        if self.counts is None or expected is None:
             return self.denoiser(x, t, condition).to(x.dtype)
-        a = self.process.signal.per_row(t, x)
-        signal, noise = a.sqrt(), (1 - a).sqrt()
-        part = x[:, self._composition]
-        expected = self.counts(part, signal, noise)
         assert isinstance(self.denoiser, RepresentationMLP)
         out = self.denoiser(x, t, condition, expected / self.counts.spread()).to(x.dtype)
-        known = self._target(expected, (part - signal * expected) / noise, t)
+        a = self.process.signal.per_row(t, x)
+        noise = (x[:, self._composition] - a.sqrt() * expected) / (1 - a).sqrt()
         before, _, after = self.basis.parts
-        return out + F.pad(known, (before, after))
+        return out + F.pad(self._target(expected, noise, t), (before, after))
 
     def _target(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """What the network is to predict."""
@@ -288,12 +297,13 @@ class StructRepDiff(Generator):
     def _predict(
         self, x: Tensor, t: Tensor, condition: Mapping[str, Tensor] | None, guidance: float
     ) -> Tensor:
+        expected = self._expected(x, t)
         if not condition or guidance == 0.0:
-            out = self._denoised(x, t)
+            out = self._denoised(x, t, None, expected)
         else:
-            out = self._denoised(x, t, condition)
+            out = self._denoised(x, t, condition, expected)
             if guidance != 1.0:
-                out = torch.lerp(self._denoised(x, t), out, guidance)
+                out = torch.lerp(self._denoised(x, t, None, expected), out, guidance)
         return self._bounded(x, t, out)
 
     def _bounded(self, x: Tensor, t: Tensor, prediction: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ def test_an_untrained_network_leaves_what_the_counts_say(model, predict):
     t = torch.full((8,), 200)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     x = model.process.corrupt(clean, t, noise)
-    prediction = model._bounded(x, t, model._denoised(x, t))
+    prediction = model._bounded(x, t, model._denoised(x, t, None, model._expected(x, t)))
     a = float(model.process.alpha_bar[200])
     estimate = (x - (1 - a) ** 0.5 * prediction) / a**0.5
     expected = model.counts(
@@ -128,3 +128,29 @@ def test_counts_need_the_mlp_and_principal_components():
         config = compose_config(["family=structrepdiff-mlp", change])
         with pytest.raises(ValueError, match="counts=true needs network=mlp"):
             build_model(config, statistics)
+
+
+def test_guidance_asks_for_the_counts_once(model, monkeypatch):
+    model, train = model
+    batch = Batch.from_data_list([train[k] for k in range(4)])
+    x, t = model.basis(model.standardise(model.representation(batch))), torch.full((4,), 200)
+    condition = {name: torch.zeros(4) for name in model.properties}
+    alone = [
+        model._denoised(x, t, c, model._expected(x, t)) for c in (None, condition)
+    ]  # fmt: skip
+    calls = []
+    monkeypatch.setattr(model.counts, "forward", spied(model.counts.forward, calls))
+    guided = model._predict(x, t, condition, 2.0)
+    assert len(calls) == 1
+    wanted = model._bounded(x, t, torch.lerp(*alone, 2.0))
+    torch.testing.assert_close(guided, wanted, atol=1e-5, rtol=0)
+
+
+def spied(function, calls):
+    """A function that also notes that it was called."""
+
+    def noting(*values):
+        calls.append(values)
+        return function(*values)
+
+    return noting

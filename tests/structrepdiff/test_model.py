@@ -160,7 +160,7 @@ def test_a_perfect_prediction_has_no_loss_and_gives_the_noise_back(untrained, pr
     found = model._bounded(noisy, t, wanted)
     torch.testing.assert_close(found[:, kept], noise[:, kept], atol=1e-4, rtol=0)
 
-    def perfect(x, time, condition):
+    def perfect(x, time, condition, expected):
         level = model.process.signal.per_row(time, x)
         eps = (x - level.sqrt() * clean) / (1 - level).sqrt()
         if predict == "noise":
