@@ -33,7 +33,7 @@ def cut_batches(
         device: Device.
         begun: Batch sizes of the run that is to go on; they win over those chosen here.
     """
-    if begun is not None and batch_size is None:
+    if begun is not None:
         ends = [0, *itertools.accumulate(begun)]
         return [list(range(a, b)) for a, b in itertools.pairwise(ends)]
     limit, most_pairs = batch_size or MAX_BATCH, _MAX_PAIRS

@@ -143,13 +143,13 @@ def sample(
     }
 
     work = BatchWork(model, sizes, targets, provenance, autocast, planner, str(device or "auto"))
-    batch_size = batch_size or model.crystals_at_once
+    length = batch_size or model.crystals_at_once
     if out is None:
-        batches = cut_batches(sizes, batch_size, where)
+        batches = cut_batches(sizes, length, where)
         return run_batches(work, batches, None, shard, progress)
     with sole_writer(out, shard):
-        begun = SampleStore.batches(out, num_samples)
-        batches = cut_batches(sizes, batch_size, where, begun)
+        begun = None if batch_size else SampleStore.batches(out, num_samples)
+        batches = cut_batches(sizes, length, where, begun)
         store = SampleStore(out, {**request, "batches": [len(batch) for batch in batches]})
         return run_batches(work, batches, store, shard, progress)
 

@@ -19,6 +19,8 @@ from pyg_crysdiff.diffusion.gaussian import GaussianDDPM
 from pyg_crysdiff.models import build_model, export_checkpoint, load_checkpoint
 from pyg_crysdiff.nn import CDI, CDS, AdaLN, Conditioner
 from pyg_crysdiff.sampling import Sampler, sample
+from pyg_crysdiff.sampling.store import SampleStore
+from pyg_crysdiff.structrepdiff import StructRepDiff
 from pyg_crysdiff.structrepdiff.mlp import RepresentationMLP
 from pyg_crysdiff.structrepdiff.search import Search
 from pyg_crysdiff.structrepdiff.unet import LinearAttention, RepresentationUNet
@@ -278,6 +280,17 @@ def test_sampling_is_seeded_resumable_and_says_how_well_it_reconstructs(trained,
     np.testing.assert_array_equal(resumed[2].frac_coords, first[2].frac_coords)
     with pytest.raises(ValueError, match="number of atoms itself"):
         sample(trained.checkpoint, 1, num_atoms=4, **options)
+
+
+def test_samples_go_on_in_the_batches_of_an_earlier_version(trained, tmp_path, monkeypatch):
+    options = {"sampler": Sampler("ancestral", 3), "progress": False, "out": tmp_path}
+    monkeypatch.setattr(StructRepDiff, "crystals_at_once", 1)
+    sample(trained.checkpoint, 3, shard=(0, 2), **options)
+    monkeypatch.setattr(StructRepDiff, "crystals_at_once", 2)
+    assert len(sample(trained.checkpoint, 3, **options)) == 3
+    assert SampleStore.batches(tmp_path, 3) == [1, 1, 1]
+    with pytest.raises(ValueError, match=r"batches: \[1, 1, 1\] before, \[3\] now"):
+        sample(trained.checkpoint, 3, batch_size=3, **options)
 
 
 def test_a_checkpoint_is_exported_with_another_search(trained, tmp_path):
