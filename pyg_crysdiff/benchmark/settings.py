@@ -20,6 +20,7 @@ from pyg_crysdiff.diffusion.sampler import Sampler
 
 LOOKUPS = ("auto", "none")
 _JUDGES = ("chgnet", "sevennet")
+_STRUCTREPDIFF = ("structrepdiff", "structrepdiff-mlp", "structrepdiff-paper")
 # min, max, and with a percentage after a colon.
 REQUEST = re.compile(r"(min|max)(?::(100|[0-9]{1,2}(?:\.[0-9]+)?))?")
 
@@ -33,7 +34,8 @@ class Settings:
         out: Output folder; an interrupted run goes on from what it holds.
         data_root: Folder that already holds the files of a published set.
         split: ``official`` or ``val-as-train``.
-        models: Conditioners to train and sample; with ``structrepdiff-`` before them, of that
+        models: Conditioners to train and sample; with ``structrepdiff-``, ``structrepdiff-mlp-``
+            or ``structrepdiff-paper-`` before them, of that
             family.
         samples: Method name to sample file of another model.
         checkpoints: Name to checkpoint, sampled without training.
@@ -81,7 +83,10 @@ class Settings:
         train_design: More of them for models that are asked for a property; ``train`` wins.
         train_model: More of them for single ones of these models, by name; they win over
             ``train_design``, and ``train`` wins over them.
-        train_structrepdiff: Those for training StructRepDiff.
+        train_structrepdiff: Those for training StructRepDiff with a U-Net.
+        train_structrepdiff_mlp: Those for training it with an MLP.
+        structrepdiff_search: Its search for coordinates: a file in ``configs/reconstruction``. The
+            paper's form keeps the paper's.
         overrides: Hydra overrides of ``train.yaml`` for the joint family, which win over all.
         search: Reconstruction task: a file in ``configs/reconstruction``.
         descriptor: Reconstruction task: a file in ``configs/descriptor``.
@@ -130,6 +135,8 @@ class Settings:
     train_design: Mapping[str, Any] = field(default_factory=dict)
     train_model: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     train_structrepdiff: Mapping[str, Any] = field(default_factory=dict)
+    train_structrepdiff_mlp: Mapping[str, Any] = field(default_factory=dict)
+    structrepdiff_search: str = "fast"
     overrides: tuple[str, ...] = ()
     search: str = "thorough"
     descriptor: str = "graded"
@@ -217,9 +224,13 @@ class Settings:
         if self.properties is not None and len(self.properties) > 1:  # the first is optimised
             settings["properties"] = [self.properties[0].replace("${", r"\${")]  # as it is
         family, dash, conditioner = model.rpartition("-")
-        if dash and family == "structrepdiff":
+        if dash and family in _STRUCTREPDIFF:
             choices = [f"family={family}", f"conditioner={conditioner}"]
-            more: tuple[Mapping[str, Any], ...] = (self.train_structrepdiff,)
+            if family != "structrepdiff-paper":
+                choices.append(f"reconstruction={self.structrepdiff_search}")
+            mlp = family == "structrepdiff-mlp"
+            own = self.train_structrepdiff_mlp if mlp else self.train_structrepdiff
+            more: tuple[Mapping[str, Any], ...] = (own,)
         else:
             _refuse_data(self.overrides)
             choices = [f"conditioner={model}", *self.overrides]

@@ -44,7 +44,7 @@ EXAMPLE = """examples:
   crysdiff benchmark
   crysdiff benchmark --dataset carbon24 --data-root DATA --split val-as-train --budget 30
   crysdiff benchmark --dataset perov5 --samples mine=samples.extxyz --models cds
-  crysdiff benchmark --dataset carbon24 --models cds,structrepdiff-cds
+  crysdiff benchmark --dataset carbon24 --models cds,structrepdiff-mlp-cds
   crysdiff benchmark --task reconstruction --dataset carbon24 --num-samples 200
   crysdiff benchmark --task prediction --dataset perov5 --models cds --candidates 20 --relax chgnet
   crysdiff benchmark --task sun --dataset mp20 --samples diffcsp=FILE --checkpoint cdi=mp20-cdi
@@ -104,7 +104,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--dataset", default="demo", help="demo, carbon24, perov5, mp20, or a CSV file or folder")
     add(
         "--models",
-        help="conditioners, comma-separated, 'structrepdiff-' before them for that family; "
+        help="conditioners, comma-separated, 'structrepdiff-', 'structrepdiff-mlp-' or "
+        "'structrepdiff-paper-' before them for that family; "
         "'' for none (default: as in configs/benchmark.yaml, at least cdi,cds)",
     )  # fmt: skip
     add("--budget", type=positive, metavar="MINUTES", help="training time per model")
@@ -226,7 +227,11 @@ def _tasks(parser: argparse.ArgumentParser) -> None:
         "the whole range, at several strengths of guidance; sun: stable, unique, novel crystals of "
         "sample files and models; design: hits against evaluations (default: optimisation)",
     )  # fmt: skip
-    add("--search", help="reconstruction: fast, thorough, dense or paper")
+    add(
+        "--search", choices=["fast", "thorough", "dense", "paper"],
+        help="reconstruction: how coordinates are searched; also for StructRepDiff models that are "
+        "trained here",
+    )  # fmt: skip
     add("--descriptor", help="reconstruction: graded, compact or paper")
     add("--candidates", type=count, help="prediction: structures per composition")
     add(
@@ -285,6 +290,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         evaluator_minutes=args.evaluator_budget,
         lookup=args.lookup,
         search=args.search,
+        structrepdiff_search=args.search,
         descriptor=args.descriptor,
         candidates=args.candidates,
         relax=args.relax,

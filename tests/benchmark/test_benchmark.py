@@ -206,7 +206,8 @@ def test_settings_come_from_the_configuration_and_the_command_line_wins():
 @pytest.mark.parametrize("dataset", ["demo", "carbon24", "perov5", "mp20", "my.csv"])
 def test_trainings_of_every_entry_compose(dataset):
     settings = Settings.resolve(dataset, out="x")
-    for model in (*settings.models, "structrepdiff-cds"):
+    families = ("structrepdiff", "structrepdiff-mlp", "structrepdiff-paper")
+    for model in (*settings.models, *(f"{family}-cds" for family in families)):
         assert settings.training_config(model)["seed"] == 0
 
 
@@ -223,6 +224,12 @@ def test_trainings_are_those_of_the_published_table():
     assert Settings.resolve("mp20", out="x").training_config("cdi")["batch_size"] == 256
     assert carbon.training_config("structrepdiff-cds")["focus"] is None
     assert carbon.training_config("structrepdiff-cds")["batch_size"] == 64
+    mlp = carbon.training_config("structrepdiff-mlp-cds")
+    assert (mlp["network"], mlp["batch_size"], mlp["focus"]) == ("mlp", 512, focus)
+    assert (mlp["basis"]["components"], mlp["basis"]["kind"]) == (128, "principal")
+    assert mlp["reconstruction"]["waves"] == 5, "the dense search"
+    paper = carbon.training_config("structrepdiff-paper-cds")
+    assert paper["reconstruction"]["chains"], "the paper keeps its own search"
 
 
 def test_settings_of_one_model_are_its_own_and_the_callers_win():
