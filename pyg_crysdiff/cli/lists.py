@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,9 +20,18 @@ def names(text: str | None) -> tuple[str, ...] | None:
 
 
 def counts(text: str) -> dict[str, int]:
-    """Read ``NAME=N`` with commas between them; N alone stands for all names, as ``""``."""
-    pairs = [part.rpartition("=") for part in text.split(",")]
-    return {name: count(number) for name, _, number in pairs}
+    """Read ``NAME=N`` with commas between them; N alone stands for all names, as ``""``.
+
+    Raises:
+        argparse.ArgumentTypeError: If a part is no such number, or a name is given twice.
+    """
+    out: dict[str, int] = {}
+    for part in text.split(","):
+        name, _, number = part.rpartition("=")
+        if name in out:
+            raise argparse.ArgumentTypeError(f"{name or 'a number for all'} is given twice")
+        out[name] = count(number)
+    return out
 
 
 def existing(file: str) -> Path:

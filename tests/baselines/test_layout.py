@@ -134,6 +134,13 @@ def test_steps_of_no_live_peer_are_refused(tmp_path, given):
         steps_of_peers([*options, "--baseline-steps", given])
 
 
+@pytest.mark.parametrize("given", ["cdvae=3,cdvae=4", "3,4"])
+def test_two_numbers_of_steps_for_one_peer_are_refused(tmp_path, given, capsys):
+    with pytest.raises(SystemExit):
+        steps_of_peers([f"--baseline=cdvae={tmp_path}", "--baseline-steps", given])
+    assert "is given twice" in capsys.readouterr().err
+
+
 def steps_of_peers(options):
     parser = argparse.ArgumentParser()
     benchmark.add_arguments(parser)
