@@ -70,4 +70,5 @@ def _counts(config: Mapping[str, Any]) -> bool:
 
 def _posterior(statistics: DataStatistics) -> CountPosterior:
     most = max(int(row.split()[0]) for row in statistics.counts)  # in descending order
-    return CountPosterior(len(statistics.elements), most, max(statistics.num_atoms))
+    kinds = max(len(row.split()) for row in statistics.counts)
+    return CountPosterior(len(statistics.elements), most, max(statistics.num_atoms), kinds)

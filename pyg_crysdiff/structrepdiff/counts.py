@@ -15,41 +15,46 @@ class CountPosterior(nn.Module):
     r"""The expected counts of atoms per element behind Gaussian noise.
 
     For a noised coordinate :math:`x_k = \alpha (o_k + u_k c_k) + \sigma \epsilon` of every element
-    k, with independent counts :math:`c_k` that are as frequent as in the training set and whose sum
-    N is as frequent as there,
+    k, with independent counts :math:`c_k` that are as frequent as in the training set, and whose
+    sum N is as frequent as there together with the number E of elements that occur,
 
     .. math:: E[o_k + u_k c_k | x], \qquad
-        p(c) \propto r\Bigl(\sum_k c_k\Bigr) \prod_k p_k(c_k)
+        p(c) \propto r\Bigl(\sum_k c_k, \sum_k [c_k > 0]\Bigr) \prod_k p_k(c_k)
 
-    with r(N) such that N is distributed as in the training set. The sum over all compositions is
-    exact: a forward and a backward pass over the elements, with the number of atoms so far as
-    state (sum-product, Kschischang et al., IEEE Trans. Inf. Theory 47, 498, 2001).
+    with r(N, E) such that both are distributed as in the training set. The sum over all
+    compositions is exact: a forward and a backward pass over the elements, with the numbers of
+    atoms and of elements so far as state (sum-product, Kschischang et al., IEEE Trans. Inf. Theory
+    47, 498, 2001).
 
-    A network of the whole vector is slow to learn that counts are whole and add up: each element
-    decides alone, at the same low noise. What the elements have to do with each other beyond their
-    sum is left to it.
+    A network of the whole vector is slow to learn that counts are whole and add up, and how many
+    elements go together: each element decides alone, at the same low noise. What else the elements
+    have to do with each other is left to it. Weights of before E was known are read as r(N).
 
     Args:
         num_elements: K.
         max_count: Largest number of atoms of one element.
         max_atoms: Largest number of atoms of a crystal.
+        max_elements: Largest number of elements of a crystal.
     """
 
     levels: Tensor
     prior: Tensor
     sums: Tensor
 
-    def __init__(self, num_elements: int, max_count: int, max_atoms: int) -> None:
+    def __init__(
+        self, num_elements: int, max_count: int, max_atoms: int, max_elements: int
+    ) -> None:
         super().__init__()
         self.register_buffer("levels", torch.zeros(num_elements, max_count + 1))
         self.register_buffer("prior", torch.zeros(num_elements, max_count + 1))
-        self.register_buffer("sums", torch.zeros(max_atoms + 1))
+        self.register_buffer("sums", torch.zeros(max_atoms + 1, max_elements + 1))
         self._tops: list[int] | None = None  # looked up once: a GPU would be waited for
+        self.register_load_state_dict_pre_hook(_widen)
         self.register_load_state_dict_post_hook(_forget)
 
     @torch.no_grad()
     def fit(self, counts: Tensor, offset: Tensor, unit: Tensor) -> None:
-        """Learn the frequencies of counts and of their sums.
+        """Learn the frequencies of counts, of their sums and of the numbers of elements.
 
         Args:
             counts: Counts of the training crystals, whole numbers (M, K).
@@ -59,22 +64,25 @@ class CountPosterior(nn.Module):
         Raises:
             ValueError: If a count or a sum is beyond what was announced.
         """
-        most, largest = self.prior.shape[1] - 1, len(self.sums) - 1
-        if int(counts.max()) > most or int(counts.sum(1).max()) > largest:
+        most, shape = self.prior.shape[1] - 1, self.sums.shape
+        totals, kinds = counts.sum(1), (counts > 0).sum(1)
+        found = int(counts.max()), int(totals.max()), int(kinds.max())
+        if found[0] > most or found[1] >= shape[0] or found[2] >= shape[1]:
             raise ValueError(
-                f"counts up to {int(counts.max())} of an element and {int(counts.sum(1).max())} of "
-                f"a crystal are more than {most} and {largest}"
+                f"counts up to {found[0]} of an element, {found[1]} atoms and {found[2]} elements "
+                f"of a crystal are more than {most}, {shape[0] - 1} and {shape[1] - 1}"
             )
         self._tops = counts.amax(0).tolist()
         self.levels.copy_(
             offset.unsqueeze(1) + unit.unsqueeze(1) * offset.new_tensor(range(most + 1))
         )
         prior = F.one_hot(counts, most + 1).double().mean(0)
-        wanted = torch.bincount(counts.sum(1), minlength=largest + 1) / len(counts)
-        state = _none_yet(largest + 1, 1, prior)
+        wanted = torch.bincount(totals * shape[1] + kinds, minlength=shape.numel()).view(shape)
+        state = _none_yet(shape, 1, prior)
         for row, top in zip(prior, self._tops, strict=True):
             state = _after(state, row[: top + 1].unsqueeze(1))
-        sums = torch.where(wanted > 0, wanted / state.squeeze(1).clamp(min=1e-300), 0.0)
+        alone = state.squeeze(2).clamp(min=1e-300)
+        sums = torch.where(wanted > 0, wanted / len(counts) / alone, 0.0)
         self.prior.copy_(prior)
         self.sums.copy_(sums / sums.amax())
 
@@ -106,10 +114,10 @@ class CountPosterior(nn.Module):
         likelihood = (likelihood - likelihood.amax(1, keepdim=True)).clamp(min=_LEAST)
         every = self.prior.unsqueeze(2) * likelihood.exp()
         weights = [row[: top + 1] for row, top in zip(every, self._largest(), strict=True)]
-        before = [_none_yet(len(self.sums), len(x), x)]
+        before = [_none_yet(self.sums.shape, len(x), x)]
         for weight in weights[:-1]:
             before.append(_after(before[-1], weight))
-        later = self.sums.unsqueeze(1).expand(-1, len(x))
+        later = self.sums.unsqueeze(2).expand(-1, -1, len(x))
         out = []
         for earlier, weight, levels in zip(
             reversed(before), reversed(weights), reversed(self.levels), strict=True
@@ -119,38 +127,46 @@ class CountPosterior(nn.Module):
         return torch.stack(out[::-1], 1)
 
 
-def _none_yet(states: int, rows: int, like: Tensor) -> Tensor:
-    out = like.new_zeros(states, rows)
-    out[0] = 1.0
+def _none_yet(states: torch.Size, rows: int, like: Tensor) -> Tensor:
+    out = like.new_zeros(*states, rows)
+    out[0, 0] = 1.0
     return out
 
 
 def _after(state: Tensor, weights: Tensor) -> Tensor:
-    """Distribution of the sum after one element more, (n, B), from weights (c, B)."""
+    """Distribution of sum and elements after one element more, (n, e, B), from weights (c, B)."""
     out = state * weights[0]
     for c in range(1, len(weights)):
-        out[c:].addcmul_(state[:-c], weights[c])
-    return _normal(out)
+        out[c:, 1:].addcmul_(state[:-c, :-1], weights[c])
+    return _normal(out, (0, 1))
 
 
 def _both_sides(earlier: Tensor, later: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities of an element's counts, (c, B), and the weight of it and those after it.
 
     Args:
-        earlier: Distribution of the sum before the element, (n, B).
-        later: Weight of the elements after it by the sum that they start from, (n, B).
+        earlier: Distribution of sum and elements before the element, (n, e, B).
+        later: Weight of the elements after it by what they start from, (n, e, B).
         weights: Weights of its counts, (c, B).
     """
-    chance = [(earlier * later).sum(0)]
+    chance = [(earlier * later).sum((0, 1))]
     out = later * weights[0]
     for c in range(1, len(weights)):
-        chance.append((earlier[:-c] * later[c:]).sum(0))
-        out[:-c].addcmul_(later[c:], weights[c])
-    return _normal(torch.stack(chance) * weights), _normal(out)
+        chance.append((earlier[:-c, :-1] * later[c:, 1:]).sum((0, 1)))
+        out[:-c, :-1].addcmul_(later[c:, 1:], weights[c])
+    return _normal(torch.stack(chance) * weights, (0,)), _normal(out, (0, 1))
 
 
-def _normal(weights: Tensor) -> Tensor:
-    return weights / weights.sum(0, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+def _normal(weights: Tensor, over: tuple[int, ...]) -> Tensor:
+    tiny = torch.finfo(weights.dtype).tiny
+    return weights / weights.sum(over, keepdim=True).clamp(min=tiny)
+
+
+def _widen(posterior: CountPosterior, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Weights of before have sums of atoms alone: the same for every number of elements."""
+    sums = state.get(f"{prefix}sums")
+    if sums is not None and sums.dim() == 1:
+        state[f"{prefix}sums"] = sums.unsqueeze(1).expand(-1, posterior.sums.shape[1]).clone()
 
 
 def _forget(posterior: CountPosterior, _: Any) -> None:

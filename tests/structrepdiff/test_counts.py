@@ -17,7 +17,7 @@ OFFSET, UNIT = torch.tensor([-0.3, -0.2, -0.5]), torch.tensor([0.4, 0.5, 0.6])
 
 
 def posterior():
-    out = CountPosterior(3, 3, 4)
+    out = CountPosterior(3, 3, 4, 3)
     out.fit(COUNTS, OFFSET, UNIT)
     return out
 
@@ -29,11 +29,11 @@ def all_compositions():
     independent = torch.stack(
         [torch.stack([shares[k][int(c)] for k, c in enumerate(row)]).prod() for row in rows]
     )
-    totals = rows.sum(1)
+    totals, kinds = rows.sum(1), (rows > 0).sum(1)
     weight = torch.zeros(len(rows), dtype=torch.double)
-    for n in range(5):
-        wanted = (COUNTS.sum(1) == n).double().mean()
-        at = totals == n
+    for n, e in product(range(5), range(4)):
+        wanted = ((COUNTS.sum(1) == n) & ((COUNTS > 0).sum(1) == e)).double().mean()
+        at = (totals == n) & (kinds == e)
         if wanted > 0:
             weight[at] = independent[at] / independent[at].sum() * wanted
     return rows, weight
@@ -77,9 +77,27 @@ def test_nearly_clean_counts_come_back_and_impossible_ones_are_mended():
     assert all(2.99 <= n <= 4.01 for n in totals.tolist())
 
 
-def test_more_atoms_than_announced_are_refused():
-    with pytest.raises(ValueError, match="counts up to 3 of an element and 4 of a crystal"):
-        CountPosterior(3, 2, 4).fit(COUNTS, OFFSET, UNIT)
+@pytest.mark.parametrize("announced", [(2, 4, 3), (3, 3, 3), (3, 4, 2)])
+def test_more_than_announced_is_refused(announced):
+    text = "counts up to 3 of an element, 4 atoms and 3 elements of a crystal are more than"
+    with pytest.raises(ValueError, match=text):
+        CountPosterior(3, *announced).fit(COUNTS, OFFSET, UNIT)
+
+
+def test_weights_of_before_know_the_sum_alone():
+    found, before = posterior(), dict(posterior().state_dict())
+    before["sums"] = torch.tensor([0.0, 0.0, 0.0, 1.0, 0.7])
+    found.load_state_dict(before)
+    assert found.sums.shape == (5, 4)
+    x = OFFSET + UNIT * torch.tensor([[1.0, 0.4, 1.6], [0.2, 0.0, 0.0]])
+    got = found(x, torch.ones(2, 1), torch.full((2, 1), 0.5))
+    rows = torch.tensor(list(product(range(4), repeat=3)))
+    levels = (OFFSET + UNIT * rows).double()
+    prior = found.prior.double()[torch.arange(3), rows].prod(1)
+    prior = prior * torch.tensor([*before["sums"], *[0.0] * 5]).double()[rows.sum(1)]
+    weight = prior * (-2 * (x.double().unsqueeze(1) - levels).square().sum(2)).exp()
+    wanted = (weight / weight.sum(1, keepdim=True)) @ levels
+    torch.testing.assert_close(got.double(), wanted, atol=1e-5, rtol=0)
 
 
 @pytest.fixture
