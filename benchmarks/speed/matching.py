@@ -86,9 +86,18 @@ def ours(table: list[tuple[Cell, list[Cell]]], mode: str) -> tuple[list[list[flo
 
 
 def compare_sides(table: list[tuple[Cell, list[Cell]]], mode: str, most: int) -> dict[str, Any]:
-    """Time ours on all pairs and pymatgen on some of them, and list those that differ."""
+    """Time ours on all pairs and pymatgen on some of them, and list those that differ.
+
+    Raises:
+        SystemExit: If there is no pair.
+    """
     asked = plain(mode)
     every = [(i, k) for i, (_, known) in enumerate(table) for k in range(len(known))]
+    if not every:
+        raise SystemExit(
+            f"{mode}: no sample has the composition of a known crystal; raise --num-samples, "
+            "--num-known or --rms-samples"
+        )
     chosen = sorted(random.Random(0).sample(every, min(most, len(every))))
     for one in {id(one): one for cell, known in table for one in (cell, *known)}.values():
         _ = one.structure
