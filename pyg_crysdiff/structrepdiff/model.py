@@ -240,8 +240,9 @@ class StructRepDiff(Generator):
         expected: Tensor | None,
     ) -> Tensor:
         """The prediction; with counts, the network's is added to what they say without it."""
-        if self.counts is None or expected is None:
+        if expected is None:
             return self.denoiser(x, t, condition).to(x.dtype)
+        assert self.counts is not None
         assert isinstance(self.denoiser, RepresentationMLP)
         out = self.denoiser(x, t, condition, expected / self.counts.spread()).to(x.dtype)
         a = self.process.signal.per_row(t, x)

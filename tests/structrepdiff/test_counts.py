@@ -1,6 +1,7 @@
 """Whole counts of atoms behind noise."""
 
 from itertools import product
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -153,22 +154,10 @@ def test_guidance_asks_for_the_counts_once(model, monkeypatch):
     batch = Batch.from_data_list([train[k] for k in range(4)])
     x, t = model.basis(model.standardise(model.representation(batch))), torch.full((4,), 200)
     condition = {name: torch.zeros(4) for name in model.properties}
-    alone = [
-        model._denoised(x, t, c, model._expected(x, t)) for c in (None, condition)
-    ]  # fmt: skip
-    calls = []
-    monkeypatch.setattr(model.counts, "forward", spied(model.counts.forward, calls))
+    alone = [model._denoised(x, t, c, model._expected(x, t)) for c in (None, condition)]
+    forward = Mock(wraps=model.counts.forward)
+    monkeypatch.setattr(model.counts, "forward", forward)
     guided = model._predict(x, t, condition, 2.0)
-    assert len(calls) == 1
+    assert forward.call_count == 1
     wanted = model._bounded(x, t, torch.lerp(*alone, 2.0))
     torch.testing.assert_close(guided, wanted, atol=1e-5, rtol=0)
-
-
-def spied(function, calls):
-    """A function that also notes that it was called."""
-
-    def noting(*values):
-        calls.append(values)
-        return function(*values)
-
-    return noting
