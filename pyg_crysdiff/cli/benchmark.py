@@ -228,7 +228,7 @@ def _tasks(parser: argparse.ArgumentParser) -> None:
         "sample files and models; design: hits against evaluations (default: optimisation)",
     )  # fmt: skip
     add(
-        "--search", choices=["fast", "thorough", "dense", "paper"],
+        "--search", choices=["fast", "thorough", "exhaustive", "dense", "paper"],
         help="reconstruction: how coordinates are searched; also for StructRepDiff models that are "
         "trained here",
     )  # fmt: skip

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--full-precision", action="store_true", help="keep the weights in float32")
     add(
-        "--reconstruction", choices=["fast", "thorough", "dense", "paper"],
+        "--reconstruction", choices=["fast", "thorough", "exhaustive", "dense", "paper"],
         help="StructRepDiff: another search for coordinates than the model was trained with",
     )  # fmt: skip
     add("--trust", action="append", default=[], metavar="PACKAGE", help="own conditioner package")

@@ -2,86 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Self
-
 import torch
 from torch import Tensor
 
 from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
 from pyg_crysdiff.structrepdiff.neighbours import NeighbourPairs, neighbour_pairs
 from pyg_crysdiff.structrepdiff.search import DistanceTerm
+from pyg_crysdiff.structrepdiff.walkers import Walkers
 
 _SKIN = 0.6
 _CLOSEST = 0.95  # of the wanted smallest distance; nearer atoms overlap
-
-
-@dataclass(frozen=True)
-class Walkers:
-    """Trial structures, several for each crystal, in fixed cells.
-
-    Attributes:
-        positions: Cartesian positions, Angstrom, (A, 3), walker after walker.
-        numbers: Atomic numbers, (A,).
-        lattice: Row lattices, (W, 3, 3).
-        sizes: Atoms per walker, (W,).
-        crystal: Crystal that each walker tries to be, (W,).
-        closest: Smallest wanted distance between atoms, Angstrom, (W,).
-    """
-
-    positions: Tensor
-    numbers: Tensor
-    lattice: Tensor
-    sizes: Tensor
-    crystal: Tensor
-    closest: Tensor
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    @property
-    def owner(self) -> Tensor:
-        """Walker of each atom, (A,)."""
-        index = torch.arange(len(self), device=self.sizes.device)
-        return torch.repeat_interleave(index, self.sizes)
-
-    @property
-    def frac_coords(self) -> Tensor:
-        """Fractional coordinates, (A, 3)."""
-        inverse = torch.linalg.inv(self.lattice)
-        return torch.einsum("ax,axk->ak", self.positions, inverse[self.owner])
-
-    def select(self, index: Tensor) -> Self:
-        """Return some walkers, possibly repeated, in the given order."""
-        index = index.to(self.sizes.device)
-        ends = torch.cumsum(self.sizes, 0)
-        sizes = self.sizes[index]
-        starts = torch.repeat_interleave((ends - self.sizes)[index], sizes)
-        within = torch.arange(len(starts), device=index.device) - torch.repeat_interleave(
-            torch.cumsum(sizes, 0) - sizes, sizes
-        )
-        atoms = starts + within
-        return replace(
-            self,
-            positions=self.positions[atoms],
-            numbers=self.numbers[atoms],
-            lattice=self.lattice[index],
-            sizes=sizes,
-            crystal=self.crystal[index],
-            closest=self.closest[index],
-        )
-
-    def moved(self, positions: Tensor) -> Self:
-        """Return the walkers at other positions."""
-        return replace(self, positions=positions)
-
-    @classmethod
-    def joined(cls, parts: list[Walkers]) -> Walkers:
-        """Concatenate walkers."""
-        return Walkers(*(torch.cat([getattr(p, k) for p in parts]) for k in _FIELDS))
-
-
-_FIELDS = ("positions", "numbers", "lattice", "sizes", "crystal", "closest")
 
 
 def pool(per_atom: Tensor, sizes: Tensor) -> Tensor:

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
-from pyg_crysdiff.structrepdiff.moves import exchange, hop
-from pyg_crysdiff.structrepdiff.objective import Objective, Walkers
+from pyg_crysdiff.structrepdiff.moves import exchange, exchange_orbits, hop
+from pyg_crysdiff.structrepdiff.objective import Objective
+from pyg_crysdiff.structrepdiff.orbits import Orbits
 from pyg_crysdiff.structrepdiff.search import Round, Search
 from pyg_crysdiff.structrepdiff.starts import Array, Frame, make_starts
+from pyg_crysdiff.structrepdiff.symmetry import SpaceGroup
+from pyg_crysdiff.structrepdiff.walkers import Variables, Walkers
 
-_PAIRS_AT_ONCE = 150_000
 _EXCHANGED = 2  # walkers per crystal whose species are exchanged
 
 
@@ -45,8 +47,9 @@ class Reconstructor:
     The paper runs basin hopping with Adam from uniform starts. Beyond it: starts that obey space
     groups of the cell, or fill space; wide Gaussians before narrow ones, which makes basins of
     attraction several times larger; losses over a short radius, which cost a fraction; swaps of
-    species and relocations among the hops. ``configs/reconstruction`` has the paper's own setting
-    beside ours.
+    species and relocations among the hops; descents and hops that keep a symmetry
+    (:class:`pyg_crysdiff.structrepdiff.orbits.Orbits`). ``configs/reconstruction`` has the paper's
+    own setting beside ours.
 
     Args:
         ead: Descriptor.
@@ -113,12 +116,12 @@ class Reconstructor:
         target = objective.target(pooled)
         walkers = Walkers.joined(
             [
-                _walkers(frame, index, x[None], pooled)
+                Walkers.at(frame, index, x[None], pooled)
                 for index, (frame, x) in enumerate(zip(frames, frac_coords, strict=True))
             ]
         )
         found = []
-        for block in _blocks(walkers, objective.reach):
+        for block in walkers.blocks(objective.reach):
             part = walkers.select(block)
             objective.start(part)
             found.append(objective.loss(part, target))
@@ -155,7 +158,7 @@ class _Run:
         if self.search.chains:
             index = _lower(losses, len(losses) if self.best is None else len(self.best[1]))
         else:
-            index = _ranked(walkers, losses, self.search.population)
+            index = walkers.ranked(losses, self.search.population)
         walkers, losses = walkers.select(index), losses[index]
         self._record(walkers, losses)
         done = {c for c in self.open if self.results[c].loss < self.search.tolerance}
@@ -165,20 +168,37 @@ class _Run:
 
     def _exchange(self, walkers: Walkers, losses: Tensor) -> tuple[Walkers, Tensor]:
         """Try other assignments of the species to the sites of the best walkers."""
-        best = walkers.select(_ranked(walkers, losses, _EXCHANGED))
-        parts = []
-        for k, c in enumerate(best.crystal.tolist()):
-            numbers = self.frames[c].atomic_numbers
-            if len(np.unique(numbers)) > 1:
-                x = best.select(torch.tensor([k])).frac_coords.cpu().double().numpy()
-                orders = [exchange(numbers, self.rngs[c]) for _ in range(self.search.exchanges)]
-                parts.append(self._walkers(c, np.stack([x[order] for order in orders])))
+        best = walkers.select(walkers.ranked(losses, _EXCHANGED))
+        parts = [
+            part
+            for k, c in enumerate(best.crystal.tolist())
+            if (part := self._exchanged(c, best.select(torch.tensor([k])))) is not None
+        ]
         if not parts:
             return walkers, losses
         last = self.search.rounds[-1]
         tried, found = self._descend(Walkers.joined(parts), None, replace(last, iterations=0))
         better, lower = self._descend(tried, found, replace(last, keep=1))
         return Walkers.joined([walkers, better]), torch.cat([losses, lower])
+
+    def _exchanged(self, crystal: int, walker: Walkers) -> Walkers | None:
+        """Exchanges of a walker, of whole orbits where it has a symmetry; None for none."""
+        numbers, rng = self.frames[crystal].atomic_numbers, self.rngs[crystal]
+        if len(np.unique(numbers)) == 1:
+            return None
+        x = walker.frac_coords.cpu().double().numpy()
+        orbits = walker.orbits[0] if walker.orbits else None
+        orders = [
+            exchange(numbers, rng) if orbits is None else exchange_orbits(numbers, orbits, rng)
+            for _ in range(self.search.exchanges)
+        ]
+        different = {tuple(order): order for order in orders if order is not None}
+        places = [x[order] for order in different.values()]
+        if not places:
+            return None
+        group = None if orbits is None else orbits.group
+        kept = [self._orbits(crystal, place, group) for place in places]
+        return self._walkers(crystal, np.stack(places), kept)
 
     def polish(self) -> None:
         """Bring the crystals that are still open to their end."""
@@ -190,56 +210,68 @@ class _Run:
             self._record(*self._descend(walkers, losses, self.search.polish))
 
     def _proposals(self, number: int) -> Walkers:
-        search, parts = self.search, []
-        for c in self.open:
-            count = search.fresh[min(number, 1)]
-            if count:
-                x, _ = make_starts(
-                    self.frames[c], count, self.rngs[c], search.starts, self.owner.frequencies
-                )
-                parts.append(self._walkers(c, x))
-        if number and search.hops:
-            assert self.best is not None
-            walkers = self.best[0]
-            for c in self.open:
-                members = torch.nonzero(walkers.crystal == c).flatten().tolist()
-                near = [
-                    walkers.select(torch.tensor([m])).frac_coords.cpu().double().numpy()
-                    for m in members
-                ]
-                hops = [
-                    hop(
-                        near[k % len(near)], self.frames[c], self.rngs[c], search.moves, search.step
-                    )
-                    for k in range(search.hops)
-                ]
-                parts.append(self._walkers(c, np.stack(hops)))
+        count = self.search.fresh[min(number, 1)]
+        parts = [self._fresh(c, count) for c in self.open if count]
+        if number and self.search.hops:
+            parts += [self._hops(c) for c in self.open]
         return Walkers.joined(parts)
 
-    def _walkers(self, crystal: int, frac_coords: Array) -> Walkers:
-        return _walkers(self.frames[crystal], crystal, frac_coords, self.pooled)
+    def _fresh(self, crystal: int, count: int) -> Walkers:
+        frame, rng = self.frames[crystal], self.rngs[crystal]
+        starts = make_starts(frame, count, rng, self.search.starts, self.owner.frequencies)
+        orbits = [self._orbits(crystal, s.frac_coords, s.group) for s in starts]
+        return self._walkers(crystal, np.stack([s.frac_coords for s in starts]), orbits)
+
+    def _hops(self, crystal: int) -> Walkers:
+        """Hops away from the best walkers of a crystal, each walker in turn."""
+        assert self.best is not None
+        search, frame, rng = self.search, self.frames[crystal], self.rngs[crystal]
+        members = torch.nonzero(self.best[0].crystal == crystal).flatten()
+        near = self.best[0].select(members)
+        places = near.frac_coords.cpu().double().view(len(near), -1, 3).numpy()
+        hops, kept = [], []
+        for k in range(search.hops):
+            place = k % len(near)
+            orbits = near.orbits[place] if near.orbits else None
+            if orbits is not None and rng.random() >= search.symmetric_hops:
+                orbits = None
+            x = hop(places[place], frame, rng, search.moves, search.step, orbits)
+            hops.append(x)
+            kept.append(self._orbits(crystal, x, None if orbits is None else orbits.group))
+        return self._walkers(crystal, np.stack(hops), kept)
+
+    def _orbits(self, crystal: int, x: Array, group: SpaceGroup | None) -> Orbits | None:
+        if group is None or not any(r.symmetric for r in self.search.rounds):
+            return None
+        return Orbits.of(self.frames[crystal], x, group)
+
+    def _walkers(
+        self, crystal: int, frac_coords: Array, orbits: Sequence[Orbits | None] = ()
+    ) -> Walkers:
+        return Walkers.at(self.frames[crystal], crystal, frac_coords, self.pooled, orbits)
 
     def _descend(
         self, walkers: Walkers, losses: Tensor | None, settings: Round
     ) -> tuple[Walkers, Tensor]:
         """Run Adam on the best walkers, in blocks that fit the cache."""
         if losses is not None:
-            walkers = walkers.select(_ranked(walkers, losses, settings.keep))
+            walkers = walkers.select(walkers.ranked(losses, settings.keep))
         objective = self.owner.objective(settings)
         target = objective.target(self.pooled)
         parts, found = [], []
-        for block in _blocks(walkers, objective.reach):
+        for block in walkers.blocks(objective.reach):
             part = walkers.select(block)
-            x = part.positions.clone().requires_grad_()
-            optimizer = torch.optim.Adam([x], lr=settings.lr, betas=(0.9, 0.99))
+            variables = Variables(part, settings.symmetric)
+            optimizer = torch.optim.Adam([variables.values], lr=settings.lr, betas=(0.9, 0.99))
             objective.start(part)
             for k in range(settings.iterations):
                 share = 0.5 * (1 + math.cos(math.pi * k / settings.iterations))
                 optimizer.param_groups[0]["lr"] = settings.lr * share + 1e-4
                 optimizer.zero_grad()
-                objective.loss(part.moved(x), target).sum().backward()
+                objective.loss(part.moved(variables.positions), target).sum().backward()
                 optimizer.step()
-            parts.append(part.moved(x.detach()))
+            moved = part.moved(variables.positions.detach())
+            parts.append(moved if settings.symmetric else replace(moved, orbits=()))
             with torch.no_grad():
                 found.append(objective.loss(parts[-1], target))
         for c in walkers.crystal.tolist():
@@ -248,7 +280,7 @@ class _Run:
 
     def _record(self, walkers: Walkers, losses: Tensor) -> None:
         """Take over the best walker of each crystal."""
-        index = _ranked(walkers, losses, 1)
+        index = walkers.ranked(losses, 1)
         best = walkers.select(index)
         frac = best.frac_coords.cpu().double().split(best.sizes.tolist())
         for c, x, loss in zip(best.crystal.tolist(), frac, losses[index].tolist(), strict=True):
@@ -264,31 +296,6 @@ class _Run:
         return walkers.select(index), losses[index]
 
 
-def _walkers(frame: Frame, crystal: int, frac_coords: Array, like: Tensor) -> Walkers:
-    """Walkers of one crystal at several coordinates, (W, N, 3), in the dtype of a tensor."""
-    count = len(frac_coords)
-    lattice = torch.as_tensor(frame.lattice, dtype=like.dtype, device=like.device)
-    x = torch.as_tensor(frac_coords, dtype=like.dtype, device=like.device) @ lattice
-    numbers = torch.as_tensor(frame.atomic_numbers, device=like.device)
-    return Walkers(
-        positions=x.view(-1, 3),
-        numbers=numbers.repeat(count),
-        lattice=lattice.expand(count, 3, 3),
-        sizes=torch.full((count,), len(numbers), device=like.device),
-        crystal=torch.full((count,), crystal, device=like.device),
-        closest=lattice.new_full((count,), frame.min_distance),
-    )
-
-
-def _ranked(walkers: Walkers, losses: Tensor, keep: int) -> Tensor:
-    """Return the walkers with the smallest losses of each crystal, crystal after crystal."""
-    order = torch.argsort(losses.nan_to_num(nan=math.inf), stable=True)
-    order = order[torch.argsort(walkers.crystal[order], stable=True)]
-    crystal = walkers.crystal[order]
-    rank = torch.arange(len(order), device=order.device) - torch.searchsorted(crystal, crystal)
-    return order[rank < keep]
-
-
 def _lower(losses: Tensor, count: int) -> Tensor:
     """Return which of each chain's places is lower; the hops follow the places before."""
     place = torch.arange(count, device=losses.device)
@@ -296,12 +303,3 @@ def _lower(losses: Tensor, count: int) -> Tensor:
         return place
     here, there = losses.nan_to_num(nan=math.inf).view(2, count)
     return torch.where(there < here, place + count, place)
-
-
-def _blocks(walkers: Walkers, reach: float) -> list[Tensor]:
-    """Cut walkers into runs with a bounded number of neighbour pairs."""
-    volume = torch.linalg.det(walkers.lattice.cpu().double()).abs().clamp(min=1e-3)
-    pairs = 2.1 * reach**3 * walkers.sizes.cpu().double() ** 2 / volume
-    number = torch.div(torch.cumsum(pairs, 0), _PAIRS_AT_ONCE, rounding_mode="floor")
-    sizes = torch.unique_consecutive(number, return_counts=True)[1].tolist()
-    return list(torch.arange(len(walkers), device=walkers.lattice.device).split(sizes))

@@ -19,6 +19,8 @@ class Round:
         lr: First step length, Angstrom; it falls to nothing along a cosine.
         reach: Radius of the objective, Angstrom; None for the whole descriptor.
         largest_eta: Narrowest Gaussians of the objective; None for all.
+        symmetric: Walkers with a symmetry keep it: their free parameters descend, and no atom alone
+            (:mod:`pyg_crysdiff.structrepdiff.orbits`).
     """
 
     keep: int
@@ -26,6 +28,7 @@ class Round:
     lr: float
     reach: float | None = None
     largest_eta: float | None = None
+    symmetric: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Search:
         starts: Kinds of starts, taken in turn (:mod:`pyg_crysdiff.structrepdiff.starts`).
         moves: Kinds of hops, taken at random (:mod:`pyg_crysdiff.structrepdiff.moves`).
         step: Largest displacement of a jump along each axis, Angstrom.
+        symmetric_hops: Share of the hops from symmetric walkers that keep the symmetry.
         exchanges: Exchanges of species that are tried on the best walkers after every wave, per
             walker, without a descent; each counts as an evaluation.
         tolerance: Loss at which a crystal counts as reconstructed.
@@ -79,6 +83,7 @@ class Search:
     starts: tuple[str, ...] = ("symmetric", "symmetric", "symmetric", "spread")
     moves: tuple[str, ...] = ("swap", "relocate", "jump")
     step: float = 0.8
+    symmetric_hops: float = 0.0
     exchanges: int = 40
     tolerance: float = 0.004
     root: bool = True
@@ -98,6 +103,8 @@ class Search:
             raise ValueError(
                 f"distance must be one of {get_args(DistanceTerm)}, got {self.distance!r}"
             )
+        if not 0 <= self.symmetric_hops <= 1:
+            raise ValueError(f"symmetric_hops must be within 0 and 1, got {self.symmetric_hops}")
         if min(self.composition_error, self.cell_tolerance, self.snap, self.snap_slack) < 0:
             raise ValueError("tolerances of a search must not be negative")
         if self.chains and not (

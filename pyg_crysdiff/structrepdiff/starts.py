@@ -14,6 +14,7 @@ from pyg_crysdiff.structrepdiff.superlattice import finer_cells
 from pyg_crysdiff.structrepdiff.symmetry import SpaceGroup, compatible_groups, group_weights
 
 Array = NDArray[np.float64]
+_NO_SYMMETRY = SpaceGroup(1, np.eye(3)[None], np.zeros((1, 3)))
 _IMAGES = np.array(list(product((-1, 0, 1), repeat=3)), dtype=float)
 
 
@@ -43,6 +44,21 @@ class Frame:
         return distance
 
 
+@dataclass(frozen=True)
+class Start:
+    """Coordinates from which a reconstruction starts.
+
+    Attributes:
+        frac_coords: Coordinates, (N, 3).
+        kind: How they were made.
+        group: Space group that they obey by construction, in the axes of the cell; None for none.
+    """
+
+    frac_coords: Array
+    kind: str
+    group: SpaceGroup | None = None
+
+
 def uniform(frame: Frame, rng: np.random.Generator) -> Array:
     """Return independent uniform coordinates, (N, 3): the paper's start."""
     return rng.random((len(frame.atomic_numbers), 3))
@@ -65,8 +81,8 @@ def symmetric(
     groups: Sequence[SpaceGroup],
     weights: Array,
     attempts: int = 10,
-) -> Array | None:
-    """Return coordinates that obey a space group of the lattice, (N, 3), or None.
+) -> Start | None:
+    """Return coordinates that obey a space group of the lattice, or None.
 
     Crystals are seldom without symmetry. Random points, moved to special positions that are near,
     are multiplied by the group until the composition is filled.
@@ -84,14 +100,21 @@ def symmetric(
         group = groups[rng.choice(len(groups), p=weights)]
         filled = _fill(frame, group, rng)
         if filled is not None:
-            return filled
+            return Start(filled, "symmetric", group)
     return None
 
 
-def _sites(
+def random_orbits(
     frame: Frame, group: SpaceGroup, rng: np.random.Generator, largest: int
 ) -> Iterator[Array]:
-    """Random orbits of a group, (m, 3) each, m up to ``largest``, general and special positions."""
+    """Yield random orbits of a group, (m, 3) each, on general and special positions.
+
+    Args:
+        frame: Lattice and smallest distance.
+        group: Space group in the axes of the lattice.
+        rng: Generator.
+        largest: Most points m of an orbit.
+    """
     points = rng.random((48, 3))
     radius = rng.choice([0.0, 0.5, 1.0, 1.5, 2.5], len(points))
     for _ in range(2):
@@ -130,7 +153,7 @@ def _fill(frame: Frame, group: SpaceGroup, rng: np.random.Generator) -> Array | 
     closest = 0.85 * frame.min_distance
     sites = [
         s
-        for s in _sites(frame, group, rng, _most_sites(frame, closest))
+        for s in random_orbits(frame, group, rng, _most_sites(frame, closest))
         if len(s) == 1 or _off_diagonal(frame.separation(s, s)).min() >= closest
     ]
     if not sites:
@@ -168,8 +191,8 @@ def _off_diagonal(matrix: Array) -> Array:
 
 def repeated(
     frame: Frame, rng: np.random.Generator, frequencies: Mapping[int, int] | None = None
-) -> Array | None:
-    """Return coordinates that repeat a smaller cell, (N, 3), or None.
+) -> Start | None:
+    """Return coordinates that repeat a smaller cell, or None.
 
     Cells of known crystals need not be primitive; the cell alone then hides most of the symmetry.
     The number of copies m is drawn with a probability of 1 / m among those that divide the
@@ -197,8 +220,12 @@ def repeated(
     cell = choices[m][rng.choice(len(compact), p=compact / compact.sum())]
     small = Frame(cell.lattice, np.repeat(elements, counts // m), frame.min_distance)
     groups = compatible_groups(cell.lattice)
-    x = symmetric(small, rng, groups, group_weights(groups, frequencies), attempts=4)
-    return cell.repeat(spread(small, rng) if x is None else x, frame.lattice)
+    found = symmetric(small, rng, groups, group_weights(groups, frequencies), attempts=4)
+    if found is None:
+        found = Start(spread(small, rng), "spread", _NO_SYMMETRY)
+    assert found.group is not None
+    x = cell.repeat(found.frac_coords, frame.lattice)
+    return Start(x, "repeated", cell.carried(found.group, frame.lattice))
 
 
 _KINDS = ("uniform", "spread", "symmetric", "repeated")
@@ -210,8 +237,8 @@ def make_starts(
     rng: np.random.Generator,
     kinds: Sequence[str],
     frequencies: Mapping[int, int] | None = None,
-) -> tuple[Array, list[str]]:
-    """Return starting coordinates, (count, N, 3), and the kind of each, in turn from ``kinds``.
+) -> list[Start]:
+    """Return starts, their kinds in turn from ``kinds``.
 
     A repeated start that cannot be found is replaced by a symmetric one, a symmetric one by a
     space-filling one.
@@ -230,18 +257,13 @@ def make_starts(
         raise ValueError(f"unknown kinds of starts {sorted(unknown)}")
     groups = compatible_groups(frame.lattice) if {"symmetric", "repeated"} & set(kinds) else []
     weights = group_weights(groups, frequencies)
-    out, used = [], []
+    out = []
     for k in range(count):
         kind = kinds[k % len(kinds)]
-        x = None
-        if kind == "repeated":
-            x = repeated(frame, rng, frequencies)
-            kind = kind if x is not None else "symmetric"
-        if kind == "symmetric":
-            x = symmetric(frame, rng, groups, weights)
-            kind = kind if x is not None else "spread"
-        if x is None:
-            x = uniform(frame, rng) if kind == "uniform" else spread(frame, rng)
-        out.append(x)
-        used.append(kind)
-    return np.stack(out), used
+        start = repeated(frame, rng, frequencies) if kind == "repeated" else None
+        if start is None and kind in ("symmetric", "repeated"):
+            start = symmetric(frame, rng, groups, weights)
+        if start is None and kind == "uniform":
+            start = Start(uniform(frame, rng), "uniform")
+        out.append(start or Start(spread(frame, rng), "spread"))
+    return out

@@ -11,6 +11,8 @@ import numpy as np
 import spglib
 from numpy.typing import NDArray
 
+from pyg_crysdiff.structrepdiff.symmetry import SpaceGroup
+
 Array = NDArray[np.float64]
 
 
@@ -33,6 +35,25 @@ class FinerCell:
         """
         inside = frac_coords @ self.lattice @ np.linalg.inv(lattice)
         return (inside[:, None] + self.shifts).reshape(-1, 3) % 1.0
+
+    def carried(self, group: SpaceGroup, lattice: Array) -> SpaceGroup:
+        """Return what is left of a space group of this cell in the given lattice.
+
+        The operations that keep the given lattice, each with all translations of this cell.
+
+        Args:
+            group: Space group in the axes of this cell.
+            lattice: The given row lattice, Angstrom.
+        """
+        axes = self.lattice @ np.linalg.inv(lattice)
+        rotations = np.linalg.inv(axes) @ group.rotations @ axes
+        kept = np.abs(rotations - np.rint(rotations)).max((1, 2)) < 1e-3
+        rotations, translations = np.rint(rotations[kept]), group.translations[kept] @ axes
+        return SpaceGroup(
+            group.number,
+            np.repeat(rotations, len(self.shifts), 0),
+            (translations[:, None] + self.shifts).reshape(-1, 3) % 1.0,
+        )
 
 
 def finer_cells(lattice: Array, index: int, shortest: float) -> list[FinerCell]:
