@@ -158,7 +158,7 @@ class _Run:
         if self.search.chains:
             index = _lower(losses, len(losses) if self.best is None else len(self.best[1]))
         else:
-            index = walkers.ranked(losses, self.search.population)
+            index = self._ranked(walkers, losses, self.search.population)
         walkers, losses = walkers.select(index), losses[index]
         self._record(walkers, losses)
         done = {c for c in self.open if self.results[c].loss < self.search.tolerance}
@@ -168,7 +168,7 @@ class _Run:
 
     def _exchange(self, walkers: Walkers, losses: Tensor) -> tuple[Walkers, Tensor]:
         """Try other assignments of the species to the sites of the best walkers."""
-        best = walkers.select(walkers.ranked(losses, _EXCHANGED))
+        best = walkers.select(self._ranked(walkers, losses, _EXCHANGED))
         parts = [
             part
             for k, c in enumerate(best.crystal.tolist())
@@ -255,7 +255,7 @@ class _Run:
     ) -> tuple[Walkers, Tensor]:
         """Run Adam on the best walkers, in blocks that fit the cache."""
         if losses is not None:
-            walkers = walkers.select(walkers.ranked(losses, settings.keep))
+            walkers = walkers.select(self._ranked(walkers, losses, settings.keep))
         objective = self.owner.objective(settings)
         target = objective.target(self.pooled)
         parts, found = [], []
@@ -278,9 +278,16 @@ class _Run:
             self.results[c].evaluations += settings.iterations + 1
         return Walkers.joined(parts), torch.cat(found)
 
+    def _ranked(self, walkers: Walkers, losses: Tensor, keep: int) -> Tensor:
+        """Return the best walkers of each crystal, those without a symmetry with their penalty."""
+        if self.search.free_penalty:
+            free = [o is None for o in walkers.orbits] or [True] * len(walkers)
+            losses = losses * (1 + self.search.free_penalty * losses.new_tensor(free))
+        return walkers.ranked(losses, keep)
+
     def _record(self, walkers: Walkers, losses: Tensor) -> None:
         """Take over the best walker of each crystal."""
-        index = walkers.ranked(losses, 1)
+        index = self._ranked(walkers, losses, 1)
         best = walkers.select(index)
         frac = best.frac_coords.cpu().double().split(best.sizes.tolist())
         for c, x, loss in zip(best.crystal.tolist(), frac, losses[index].tolist(), strict=True):

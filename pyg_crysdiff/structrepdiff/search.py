@@ -50,6 +50,8 @@ class Search:
         moves: Kinds of hops, taken at random (:mod:`pyg_crysdiff.structrepdiff.moves`).
         step: Largest displacement of a jump along each axis, Angstrom.
         symmetric_hops: Share of the hops from symmetric walkers that keep the symmetry.
+        free_penalty: Share by which the loss of walkers without a symmetry counts as larger where
+            walkers are ranked. They fit the noise of a generated representation best.
         exchanges: Exchanges of species that are tried on the best walkers after every wave, per
             walker, without a descent; each counts as an evaluation.
         tolerance: Loss at which a crystal counts as reconstructed.
@@ -84,6 +86,7 @@ class Search:
     moves: tuple[str, ...] = ("swap", "relocate", "jump")
     step: float = 0.8
     symmetric_hops: float = 0.0
+    free_penalty: float = 0.0
     exchanges: int = 40
     tolerance: float = 0.004
     root: bool = True
@@ -105,8 +108,9 @@ class Search:
             )
         if not 0 <= self.symmetric_hops <= 1:
             raise ValueError(f"symmetric_hops must be within 0 and 1, got {self.symmetric_hops}")
-        if min(self.composition_error, self.cell_tolerance, self.snap, self.snap_slack) < 0:
-            raise ValueError("tolerances of a search must not be negative")
+        tolerances = (self.composition_error, self.cell_tolerance, self.snap, self.snap_slack)
+        if min(*tolerances, self.free_penalty) < 0:
+            raise ValueError("tolerances and penalties of a search must not be negative")
         if self.chains and not (
             len(self.rounds) == 1
             and self.exchanges == 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pyg_crysdiff.structrepdiff import reconstruction
-from pyg_crysdiff.structrepdiff.moves import hop
+from pyg_crysdiff.structrepdiff.moves import exchange_orbits, hop
 from pyg_crysdiff.structrepdiff.orbits import Orbits
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.search import Round
@@ -117,6 +117,15 @@ def test_a_swap_of_orbits_keeps_the_sites(rng):
             assert {tuple(r) for r in moved.tolist()} == {tuple(r) for r in x.tolist()}
 
 
+def test_orbits_of_one_size_and_two_species_change_places(rng):
+    group = next(g for g in compatible_groups(CUBIC.lattice) if g.number == 221)
+    orbits = Orbits.of(frame(CUBIC), CUBIC.frac_coords, group)
+    for _ in range(4):  # Ti and Sr stand alone, the three O have no partner
+        assert exchange_orbits(CUBIC.atomic_numbers, orbits, rng).tolist() == [0, 1, 2, 4, 3]
+    alike = np.array([8, 8, 8, 22, 22])
+    assert exchange_orbits(alike, orbits, rng) is None
+
+
 def walkers(name, places, orbits):
     like = torch.zeros(1, dtype=torch.float64)
     return Walkers.at(FRAMES[name], 0, np.stack(places), like, orbits)
@@ -146,6 +155,20 @@ def test_a_selection_of_walkers_keeps_their_orbits(rng):
     assert joined.orbits == (None, first, second)
     assert joined.select(torch.tensor([2, 0])).orbits == (second, None)
     assert Walkers.joined([plain, plain]).orbits == ()
+
+
+def test_a_walker_without_symmetry_ranks_lower_by_its_penalty():
+    group = next(g for g in compatible_groups(CUBIC.lattice) if g.number == 99)
+    orbits = Orbits.of(frame(CUBIC), CUBIC.frac_coords, group)
+    wanted = descriptor(CUBIC)
+    both = Walkers.at(frame(CUBIC), 0, np.stack([CUBIC.frac_coords] * 2), wanted, [None, orbits])
+    losses = torch.tensor([1.0, 1.3])
+    for penalty, best in ((0.0, 0), (0.2, 0), (0.5, 1)):
+        owner = Reconstructor(EAD, replace(QUICK, free_penalty=penalty))
+        run = reconstruction._Run(owner, [frame(CUBIC)], wanted, [0])
+        assert run._ranked(both, losses, 1).tolist() == [best]
+        plain = replace(both, orbits=())
+        assert run._ranked(plain, losses, 2).tolist() == [0, 1]
 
 
 def test_descents_keep_the_symmetry_only_where_they_are_asked_to(rng):

@@ -352,6 +352,8 @@ def test_chains_of_basin_hopping_do_not_mix(rng, monkeypatch):
             replace(search, **change)
     with pytest.raises(ValueError, match="distance must be one of"):
         replace(search, distance="far")
+    with pytest.raises(ValueError, match="symmetric_hops must be within 0 and 1"):
+        replace(search, symmetric_hops=1.5)
 
 
 def test_the_papers_search_is_in_chains():
