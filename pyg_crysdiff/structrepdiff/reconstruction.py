@@ -271,7 +271,8 @@ class _Run:
                 objective.loss(part.moved(variables.positions), target).sum().backward()
                 optimizer.step()
             moved = part.moved(variables.positions.detach())
-            parts.append(moved if settings.symmetric else replace(moved, orbits=()))
+            kept = settings.symmetric or settings.iterations == 0
+            parts.append(moved if kept else replace(moved, orbits=()))
             with torch.no_grad():
                 found.append(objective.loss(parts[-1], target))
         for c in walkers.crystal.tolist():

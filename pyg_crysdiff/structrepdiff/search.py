@@ -15,7 +15,7 @@ class Round:
 
     Attributes:
         keep: Walkers per crystal that enter it, best first by the round before.
-        iterations: Adam steps.
+        iterations: Adam steps; with 0 the round only picks the walkers that enter the next one.
         lr: First step length, Angstrom; it falls to nothing along a cosine.
         reach: Radius of the objective, Angstrom; None for the whole descriptor.
         largest_eta: Narrowest Gaussians of the objective; None for all.

@@ -189,3 +189,5 @@ def test_descents_keep_the_symmetry_only_where_they_are_asked_to(rng):
         kept = Orbits.of(target, moved.frac_coords.double().numpy(), group)
         assert (kept is not None) == symmetric
         assert moved.orbits == ((orbits,) if symmetric else ())
+        still, _ = run._descend(start, None, replace(settings, iterations=0))
+        assert still.orbits == (orbits,)
