@@ -226,13 +226,14 @@ def _plot(curve: Sequence[Mapping[str, float]], results: Results) -> Figure:
         axes = figure.add_subplot()
         x = [point["evaluations_max"] for point in curve]
         axes.plot(x, [point["match_rate"] for point in curve], "o-", color=COLOURS[0],
-                  label=f"{results.rows[0].method}, this run")  # fmt: skip
+                  label=f"{results.rows[0].method}, this run, by structure alone")  # fmt: skip
         for row, colour in zip(results.rows[1:], COLOURS[1:] * 3, strict=False):
             if "match_rate" in row.metrics:
                 value = row.metrics["match_rate"].value
-                axes.axhline(value, color=colour, lw=1, ls=":", label=f"{row.method} (published)")
+                label = f"{row.method} (published, of valid predictions)"
+                axes.axhline(value, color=colour, lw=1, ls=":", label=label)
         axes.set(
-            xlabel="gradient evaluations per crystal, at most", ylabel="match rate",
+            xlabel="evaluations per crystal, at most", ylabel="match rate",
             ylim=(0, 1.02), title=f"{results.dataset}: reconstruction from the descriptor",
         )  # fmt: skip
         axes.legend(fontsize=8)

@@ -22,6 +22,7 @@ from pyg_crysdiff.cli.numbers import (
     whole,
     whole_range,
 )
+from pyg_crysdiff.structrepdiff.search import SEARCHES
 
 if TYPE_CHECKING:
     from pyg_crysdiff.benchmark.settings import Settings
@@ -228,7 +229,7 @@ def _tasks(parser: argparse.ArgumentParser) -> None:
         "sample files and models; design: hits against evaluations (default: optimisation)",
     )  # fmt: skip
     add(
-        "--search", choices=["fast", "thorough", "exhaustive", "dense", "paper"],
+        "--search", choices=SEARCHES,
         help="reconstruction: how coordinates are searched; also for StructRepDiff models that are "
         "trained here",
     )  # fmt: skip

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from pyg_crysdiff.cli.ending import say
+from pyg_crysdiff.structrepdiff.search import SEARCHES
 
 EXAMPLE = """examples:
   crysdiff export runs/carbon/last.ckpt --out carbon24-cds.safetensors
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add("--full-precision", action="store_true", help="keep the weights in float32")
     add(
-        "--reconstruction", choices=["fast", "thorough", "exhaustive", "dense", "paper"],
+        "--reconstruction", choices=SEARCHES,
         help="StructRepDiff: another search for coordinates than the model was trained with",
     )  # fmt: skip
     add("--trust", action="append", default=[], metavar="PACKAGE", help="own conditioner package")

@@ -129,8 +129,8 @@ def _other_site(
     best, furthest = None, 0.0
     for site in random_orbits(frame, group, rng, size):
         if len(site) == size:
-            own = frame.separation(site, site) + np.where(np.eye(size), np.inf, 0.0)
-            distance = min(own.min(), frame.separation(site, rest).min(initial=np.inf))
+            apart = frame.separation(site, rest).min(initial=np.inf)
+            distance = min(frame.closest(site), apart)
             distance *= rng.random()  # the emptiest place is not always the right one
             if distance > furthest:
                 best, furthest = site, distance

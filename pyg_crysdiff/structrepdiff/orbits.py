@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pyg_crysdiff.structrepdiff.starts import Array, Frame
-from pyg_crysdiff.structrepdiff.symmetry import SpaceGroup
+from pyg_crysdiff.structrepdiff.symmetry import SpaceGroup, landings
 
 _APART = 0.05  # Angstrom; an image nearer to an atom is that atom
 _FREE = 0.5  # a projection's singular values are 0 or 1
@@ -49,8 +49,10 @@ class Orbits:
             frac_coords: Coordinates, (N, 3).
             group: Space group in the axes of the lattice.
         """
-        images = _images(frame, frac_coords, group)
-        if images is None:
+        images, beside = landings(
+            group.images(frac_coords), frac_coords, frame.atomic_numbers, frame.lattice
+        )
+        if np.linalg.norm(beside @ frame.lattice, axis=2).max() > _APART:
             return None
         turns = np.linalg.inv(frame.lattice) @ group.rotations @ frame.lattice  # d -> d T, rows
         columns = []
@@ -71,15 +73,3 @@ class Orbits:
 def _symmetrised(matrix: Array) -> Array:
     """The mean of a group's rotations is a symmetric matrix, up to rounding and strain."""
     return 0.5 * (matrix + matrix.T)
-
-
-def _images(frame: Frame, x: Array, group: SpaceGroup) -> NDArray[np.int64] | None:
-    """Atom onto which each operation moves each atom, (G, N), or None."""
-    delta = group.images(x)[:, :, None] - x
-    delta -= np.rint(delta)
-    distance = np.linalg.norm(delta @ frame.lattice, axis=3)
-    distance[:, frame.atomic_numbers[:, None] != frame.atomic_numbers] = np.inf
-    if distance.min(2).max() > _APART:
-        return None
-    images: NDArray[np.int64] = distance.argmin(2)
-    return images

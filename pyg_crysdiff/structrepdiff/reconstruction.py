@@ -281,9 +281,9 @@ class _Run:
 
     def _ranked(self, walkers: Walkers, losses: Tensor, keep: int) -> Tensor:
         """Return the best walkers of each crystal, those without a symmetry with their penalty."""
-        if self.search.free_penalty:
-            free = [o is None for o in walkers.orbits] or [True] * len(walkers)
-            losses = losses * (1 + self.search.free_penalty * losses.new_tensor(free))
+        if self.search.free_penalty and walkers.orbits:
+            free = losses.new_tensor([o is None for o in walkers.orbits])
+            losses = losses * (1 + self.search.free_penalty * free)
         return walkers.ranked(losses, keep)
 
     def _record(self, walkers: Walkers, losses: Tensor) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+SEARCHES = ("fast", "thorough", "exhaustive", "dense", "paper")  # of configs/reconstruction
 DistanceTerm = Literal["overlap", "entry"]
 
 

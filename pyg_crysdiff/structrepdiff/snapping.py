@@ -8,7 +8,7 @@ import numpy as np
 import spglib
 from numpy.typing import NDArray
 
-from pyg_crysdiff.structrepdiff.starts import Array
+from pyg_crysdiff.structrepdiff.symmetry import Array, landings
 
 _STEPS = (1.0, 0.5, 0.25)  # of the tolerance; a smaller one finds less symmetry and moves less
 _REPEATS = 4
@@ -99,16 +99,10 @@ def _mean_shifts(
 ) -> Array | None:
     """Mean over the operations of how far an image lands from the site it stands for, (N, 3)."""
     shifts = np.zeros_like(x)
-    sites = np.arange(len(x))
     for rotation, translation in zip(rotations, translations, strict=True):
-        images = x @ rotation.T + translation
-        delta = images[:, None] - x[None]
-        delta -= np.rint(delta)
-        distance = np.linalg.norm(delta @ lattice, axis=2)
-        distance[numbers[:, None] != numbers] = np.inf
-        target = distance.argmin(1)
+        target, beside = landings(x @ rotation.T + translation, x, numbers, lattice)
         if len(set(target.tolist())) < len(x):
             return None  # two images claim one site: too coarse a tolerance
-        shifts[target] += delta[sites, target]
+        shifts[target] += beside
     mean: Array = shifts / len(rotations)
     return mean

@@ -43,6 +43,12 @@ class Frame:
         distance: Array = np.sqrt(np.einsum("mkix,mkix->mki", vectors, vectors).min(-1))
         return distance
 
+    def closest(self, points: Array) -> float:
+        """Return the smallest distance between two of the points (M, 3); infinite for one."""
+        if len(points) == 1:
+            return math.inf
+        return float(self.separation(points, points)[~np.eye(len(points), dtype=bool)].min())
+
 
 @dataclass(frozen=True)
 class Start:
@@ -154,7 +160,7 @@ def _fill(frame: Frame, group: SpaceGroup, rng: np.random.Generator) -> Array | 
     sites = [
         s
         for s in random_orbits(frame, group, rng, _most_sites(frame, closest))
-        if len(s) == 1 or _off_diagonal(frame.separation(s, s)).min() >= closest
+        if frame.closest(s) >= closest
     ]
     if not sites:
         return None
@@ -183,10 +189,6 @@ def _most_sites(frame: Frame, closest: float) -> int:
     """How many points of that distance a cell can hold at most: close-packed spheres."""
     sphere = math.pi / 6 * closest**3
     return math.floor(math.pi / math.sqrt(18) * abs(np.linalg.det(frame.lattice)) / sphere)
-
-
-def _off_diagonal(matrix: Array) -> Array:
-    return matrix[~np.eye(len(matrix), dtype=bool)]
 
 
 def repeated(

@@ -36,6 +36,28 @@ class SpaceGroup:
         return points @ self.rotations + self.translations[:, None]
 
 
+def landings(
+    images: Array, frac_coords: Array, numbers: NDArray[np.int64], lattice: Array
+) -> tuple[NDArray[np.int64], Array]:
+    """Return the atom of its species to which each image is nearest, and how far beside it lands.
+
+    Args:
+        images: Images of all atoms under one operation or several, (..., N, 3).
+        frac_coords: Coordinates, (N, 3).
+        numbers: Atomic numbers, (N,).
+        lattice: Row lattice, Angstrom.
+
+    Returns:
+        Atoms, (..., N), and fractional vectors from them to the images, (..., N, 3).
+    """
+    delta = images[..., :, None, :] - frac_coords
+    delta -= np.rint(delta)
+    distance = np.linalg.norm(delta @ lattice, axis=-1)
+    distance[..., numbers[:, None] != numbers] = np.inf
+    atoms: NDArray[np.int64] = distance.argmin(-1)
+    return atoms, np.take_along_axis(delta, atoms[..., None, None], -2)[..., 0, :]
+
+
 def compatible_groups(lattice: Array, tolerance: float = 0.02) -> list[SpaceGroup]:
     """Return every space group, in every setting, that leaves the lattice as it is; P1 excluded.
 

@@ -109,12 +109,15 @@ def test_moves_keep_the_group(name, kind, rng):
 
 
 def test_a_swap_of_orbits_keeps_the_sites(rng):
+    seen = 0
     for x, orbits in starts("cubic", 12, rng):
         sizes = [int((orbits.label == k).sum()) for k in np.unique(orbits.label)]
         numbers = [int(FRAMES["cubic"].atomic_numbers[k]) for k in np.unique(orbits.label)]
         if len({n for s, n in zip(sizes, numbers, strict=True) if s == 4}) > 1:
             moved = hop(x, FRAMES["cubic"], rng, ("swap",), 0.5, orbits)
             assert {tuple(r) for r in moved.tolist()} == {tuple(r) for r in x.tolist()}
+            seen += 1
+    assert seen > 1
 
 
 def test_orbits_of_one_size_and_two_species_change_places(rng):

@@ -7,7 +7,7 @@ import pytest
 import spglib
 import torch
 
-from pyg_crysdiff.configuration import load_table
+from pyg_crysdiff.configuration import config_folder, load_table
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.evaluation.matching import rms_distances
 from pyg_crysdiff.structrepdiff import reconstruction
@@ -16,7 +16,7 @@ from pyg_crysdiff.structrepdiff.moves import hop
 from pyg_crysdiff.structrepdiff.objective import Objective, pool
 from pyg_crysdiff.structrepdiff.orbits import Orbits
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
-from pyg_crysdiff.structrepdiff.search import Round, Search
+from pyg_crysdiff.structrepdiff.search import SEARCHES, Round, Search
 from pyg_crysdiff.structrepdiff.starts import Frame, Start, make_starts, symmetric
 from pyg_crysdiff.structrepdiff.superlattice import finer_cells
 from pyg_crysdiff.structrepdiff.symmetry import (
@@ -200,6 +200,8 @@ def test_reconstruction_finds_crystals_alone_and_together(search):
         assert result.loss < search.tolerance
         alone = Reconstructor(EAD, search)([frames[k]], pooled[[k]], [k + 1])[0]
         assert alone.evaluations == result.evaluations
+        if search is QUICK:
+            np.testing.assert_allclose(alone.frac_coords, result.frac_coords, atol=1e-3)
         # Symmetric walkers tie to rounding; which of two equivalent ones wins may differ.
         same = Crystal(found[k].lattice, alone.frac_coords, found[k].atomic_numbers)
         assert rms_distances([same], [found[k]], num_workers=1)[0] < 1e-3
@@ -220,7 +222,16 @@ def test_a_failure_says_so_and_evaluations_are_counted():
     assert result.evaluations == (3 + 2) * 5 + 2 * 31
 
 
-@pytest.mark.parametrize("name", ["fast", "thorough", "dense", "exhaustive", "paper"])
+def test_every_preset_is_offered_and_exhaustive_is_thorough_twice_as_long():
+    files = {path.stem for path in (config_folder() / "reconstruction").glob("*.yaml")}
+    assert files == set(SEARCHES)
+    thorough, exhaustive = (
+        load_table(f"reconstruction/{n}.yaml") for n in ("thorough", "exhaustive")
+    )
+    assert exhaustive == {**thorough, "waves": 2 * thorough["waves"]}
+
+
+@pytest.mark.parametrize("name", SEARCHES)
 def test_presets_are_read_and_bad_keys_refused(name):
     table = load_table(f"reconstruction/{name}.yaml")
     search = Search.from_config(table)
