@@ -88,8 +88,7 @@ class EmbeddedAtomDensity(nn.Module):
             keep = f.requires_grad or cell.requires_grad
             density = f.new_zeros(len(z), len(self.factors), self.sums.num_nodes)
             for block in torch.arange(len(pairs.i), device=f.device).split(_PAIRS_AT_ONCE):
-                part = NeighbourPairs(*(getattr(pairs, k)[block] for k in _PAIR_FIELDS))
-                arguments = (f, cell, z, sizes, part)
+                arguments = (f, cell, z, sizes, pairs.select(block))
                 density = density + (
                     checkpoint(self._density, *arguments, use_reentrant=False)
                     if keep
@@ -121,7 +120,8 @@ class EmbeddedAtomDensity(nn.Module):
 
         Args:
             vectors: Vectors from i to the image of j, Angstrom, (3, P).
-            pairs: Half list of pairs.
+            pairs: Half list of pairs, or a full list of some centres' neighbours; then only the
+                centres have a row.
             z: Atomic numbers in the dtype of the vectors, (N,).
         """
         # The tiny number keeps the gradient of the root finite where atoms coincide.
@@ -130,8 +130,11 @@ class EmbeddedAtomDensity(nn.Module):
         if self.L != (0,):
             scaled = (vectors / self.cutoff).unsqueeze(0)
             weight = weight * (scaled ** self.exponents.unsqueeze(2)).prod(1)
+        to_i = weight * z[pairs.j]
+        if pairs.centres is not None and pairs.place is not None:
+            return self.sums.density(distance, (pairs.place,), (to_i,), len(pairs.centres))
         parity = (1 - 2 * (self.degree % 2)).unsqueeze(1)
-        to_i, to_j = weight * z[pairs.j], weight * parity * z[pairs.i]
+        to_j = weight * parity * z[pairs.i]
         return self.sums.density(distance, (pairs.i, pairs.j), (to_i, to_j), len(z))
 
     def from_density(self, density: Tensor) -> Tensor:
@@ -147,9 +150,6 @@ class EmbeddedAtomDensity(nn.Module):
         positions = torch.einsum("nk,nkx->xn", f, lattice[crystal])
         vectors = pairs.vectors(positions, pairs.translation(lattice))
         return self.density(vectors, pairs, z.to(f.dtype))
-
-
-_PAIR_FIELDS = ("i", "j", "shift", "crystal")
 
 
 def _monomials(degree: int) -> list[tuple[tuple[int, int, int], float]]:

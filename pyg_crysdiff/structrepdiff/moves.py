@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from pyg_crysdiff.structrepdiff.orbits import Orbits
-from pyg_crysdiff.structrepdiff.starts import Array, Frame, random_orbits
+from pyg_crysdiff.structrepdiff.starts import Array, Frame, RandomSites
 from pyg_crysdiff.structrepdiff.symmetry import SpaceGroup
 
 
@@ -127,8 +127,10 @@ def _other_site(
 ) -> Array | None:
     """Return an orbit of that many points, often one far from the other atoms, or None."""
     best, furthest = None, 0.0
-    for site in random_orbits(frame, group, rng, size):
-        if len(site) == size:
+    sites = RandomSites.drawn(frame, group, rng, size)
+    for k in np.flatnonzero(sites.sizes == size).tolist():
+        site = sites.orbit(k)
+        if site is not None:
             apart = frame.separation(site, rest).min(initial=np.inf)
             distance = min(frame.closest(site), apart)
             distance *= rng.random()  # the emptiest place is not always the right one

@@ -12,7 +12,10 @@ _CHUNK = 2_000_000
 
 @dataclass(frozen=True)
 class NeighbourPairs:
-    """A half list: of the two mirror images (i, j, n) and (j, i, -n) of a pair only one is kept.
+    """Pairs of atoms and images of atoms.
+
+    A half list has one of the two mirror images (i, j, n) and (j, i, -n) of each pair. A full list
+    has every neighbour j of some atoms i, the centres.
 
     Attributes:
         i: First atom, (P,).
@@ -20,16 +23,26 @@ class NeighbourPairs:
         shift: Lattice translation of j in units of the cell vectors, (P, 3), integers stored in
             the dtype of the coordinates.
         crystal: Crystal of both, (P,).
+        centres: The centres of a full list, (C,); None for a half list.
+        place: Place of i among them, (P,).
     """
 
     i: Tensor
     j: Tensor
     shift: Tensor
     crystal: Tensor
+    centres: Tensor | None = None
+    place: Tensor | None = None
+
+    def select(self, index: Tensor) -> NeighbourPairs:
+        """Return some of the pairs."""
+        place = None if self.place is None else self.place[index]
+        i, j, shift, crystal = (x[index] for x in (self.i, self.j, self.shift, self.crystal))
+        return NeighbourPairs(i, j, shift, crystal, self.centres, place)
 
     def translation(self, lattice: Tensor) -> Tensor:
         """Return the translations in Angstrom, (3, P)."""
-        return torch.einsum("pk,pkx->xp", self.shift, lattice[self.crystal])
+        return torch.einsum("pk,pkx->xp", self.shift, lattice[self.crystal]).contiguous()
 
     def vectors(self, positions: Tensor, translation: Tensor) -> Tensor:
         """Return the vectors from i to the image of j, (3, P).
@@ -49,6 +62,7 @@ def neighbour_pairs(
     num_atoms: Tensor,
     cutoff: float,
     own_images: bool = True,
+    centres: Tensor | None = None,
 ) -> NeighbourPairs:
     """List all pairs closer than ``cutoff``, every periodic image included.
 
@@ -61,6 +75,8 @@ def neighbour_pairs(
         num_atoms: Atoms per crystal, (B,).
         cutoff: Radius, Angstrom.
         own_images: Include the pairs of an atom with its own images.
+        centres: Atoms whose neighbours are wanted, (C,), for a full list; None for a half list of
+            all pairs.
 
     Raises:
         ValueError: If a cell has no volume.
@@ -69,30 +85,66 @@ def neighbour_pairs(
     crystal = torch.repeat_interleave(torch.arange(len(num_atoms), device=device), num_atoms)
     ends = torch.cumsum(num_atoms, 0)[crystal]
     atoms = torch.arange(len(crystal), device=device)
-    first = atoms if own_images else atoms + 1
-    i = torch.repeat_interleave(atoms, ends - first)
-    j = _counted(ends - first) + first[i]
+    if centres is None:
+        first = atoms if own_images else atoms + 1
+    else:
+        atoms, ends, first = centres, ends[centres], (ends - num_atoms[crystal])[centres]
+    place = torch.repeat_interleave(ends - first)
+    i = atoms[place]
+    j = _counted(ends - first) + first[place]
+    pairs, shift = _images(frac_coords[j] - frac_coords[i], lattice, crystal[i], cutoff)
+    wanted = (i != j)[pairs]
+    own = torch.nonzero(~wanted).flatten()
+    if centres is None:
+        wanted[own] = _positive(shift[own])
+    elif own_images:
+        wanted[own] = (shift[own] != 0).any(1)
+    pairs, shift = pairs[wanted], shift[wanted]
+    i = i[pairs]
+    if centres is None:
+        return NeighbourPairs(i, j[pairs], shift, crystal[i])
+    return NeighbourPairs(i, j[pairs], shift, crystal[i], centres, place[pairs])
+
+
+def _images(
+    offset: Tensor, lattice: Tensor, crystal: Tensor, cutoff: float
+) -> tuple[Tensor, Tensor]:
+    """Return the pairs (P,) and translations (P, 3) for which offset + translation is short.
+
+    Crystals that follow one another in one cell, as the trial structures of a search, share a
+    table of translations, and one matrix product gives the distances of all.
+    """
+    inverse = _inverse(lattice)
+    cells, run = torch.unique_consecutive(lattice.flatten(1), dim=0, return_inverse=True)
+    number = torch.bincount(run[crystal], minlength=len(cells)).tolist()
+    own = torch.cat([run.new_zeros(1), 1 + torch.nonzero(run[1:] != run[:-1]).flatten()]).tolist()
+    nearest = -torch.round(offset)
+    pairs, shifts, first = [], [], 0
+    for k, count in zip(own, number, strict=True):
+        part = slice(first, first + count)
+        vectors = (offset[part] + nearest[part]) @ lattice[k]
+        table = _translations(lattice[k], inverse[k], cutoff + float(vectors.norm(dim=1).max()))
+        places = table @ lattice[k]
+        for block in torch.arange(count, device=offset.device).split(1 + _CHUNK // len(table)):
+            near = vectors[block]
+            # |v + t|^2 = v^2 + 2 v t + t^2
+            squares = torch.addmm(places.square().sum(1), near, places.t(), alpha=2)
+            short = squares < (cutoff**2 - near.square().sum(1)).unsqueeze(1)
+            pair, row = torch.nonzero(short, as_tuple=True)
+            pair = pair + (first + int(block[0]))
+            pairs.append(pair)
+            shifts.append(table[row] + nearest[pair])
+        first += count
+    return torch.cat(pairs or [crystal[:0]]), torch.cat(shifts or [offset[:0]])
+
+
+def _translations(lattice: Tensor, inverse: Tensor, radius: float) -> Tensor:
+    """Return the lattice translations up to a radius, in units of the cell vectors, (T, 3)."""
     # Distance between lattice planes k: 1 / |k-th row of the inverse transpose|.
-    reach = cutoff * _inverse(lattice).norm(dim=1)[crystal[i]]
-    offset = frac_coords[j] - frac_coords[i]
-    low = torch.ceil(-reach - offset)
-    count = (torch.floor(reach - offset) - low + 1).clamp(min=0).long()
-    found = []
-    candidates = count.prod(1)
-    for block in _blocks(candidates, _CHUNK):
-        number = candidates[block]
-        pair = block[0] + torch.repeat_interleave(number)
-        index = _counted(number)
-        m2, m3 = count[pair, 1], count[pair, 2]
-        n = torch.stack([index // (m2 * m3), index // m3 % m2, index % m3], 1) + low[pair]
-        vector = torch.einsum("pk,pkx->px", offset[pair] + n, lattice[crystal[i[pair]]])
-        keep = vector.square().sum(1) < cutoff**2
-        same = i[pair] == j[pair]
-        keep &= ~same | _positive(n)
-        found.append((pair[keep], n[keep]))
-    pairs = torch.cat([p for p, _ in found] or [i[:0]])
-    shift = torch.cat([n for _, n in found] or [offset[:0]])
-    return NeighbourPairs(i[pairs], j[pairs], shift, crystal[i[pairs]])
+    most = torch.floor(radius * inverse.norm(dim=0)).long().tolist()
+    axes = [torch.arange(-m, m + 1, device=lattice.device, dtype=lattice.dtype) for m in most]
+    box = torch.cartesian_prod(*axes)
+    return box[(box @ lattice).square().sum(1) <= radius**2]
 
 
 def _inverse(lattice: Tensor) -> Tensor:
@@ -109,15 +161,6 @@ def _counted(lengths: Tensor) -> Tensor:
     total = int(lengths.sum())
     position = torch.arange(total, device=lengths.device)
     return position - torch.repeat_interleave(starts, lengths)
-
-
-def _blocks(counts: Tensor, limit: int) -> list[Tensor]:
-    """Cut positions into consecutive blocks whose counts add up to about ``limit`` at most."""
-    if not len(counts):
-        return []
-    number = torch.div(torch.cumsum(counts, 0), limit, rounding_mode="floor")
-    sizes = torch.unique_consecutive(number, return_counts=True)[1].tolist()
-    return list(torch.arange(len(counts), device=counts.device).split(sizes))
 
 
 def _positive(n: Tensor) -> Tensor:

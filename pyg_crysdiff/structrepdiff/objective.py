@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
+from pyg_crysdiff.structrepdiff.density import neighbour_density
 from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
 from pyg_crysdiff.structrepdiff.neighbours import NeighbourPairs, neighbour_pairs
 from pyg_crysdiff.structrepdiff.search import DistanceTerm
-from pyg_crysdiff.structrepdiff.walkers import Walkers
+from pyg_crysdiff.structrepdiff.walkers import Centres, Walkers
 
-_SKIN = 0.6
+_SKIN = 1.0
 _CLOSEST = 0.95  # of the wanted smallest distance; nearer atoms overlap
+_BLURRED = 0.03  # of a Gaussian's width, by which the atoms of an orbit may see a shell differently
 
 
 def pool(per_atom: Tensor, sizes: Tensor) -> Tensor:
@@ -36,7 +40,8 @@ class Objective:
     atoms: :math:`\frac{2}{N} \sum_{pairs} \max(0, 1 - r / d)`. The paper's vector has that distance
     as an entry; without it atoms fall onto each other where no structure fits the target exactly.
     The sum runs over the entries that distances up to ``reach`` decide: with a small reach it costs
-    a fraction of the full descriptor's, since neighbours grow with its third power. ``root``
+    a fraction of the full descriptor's, since neighbours grow with its third power. The atoms of an
+    orbit have the same surroundings, so those of one atom are computed for all. ``root``
     compares square roots, which widens the basins of attraction by about a half: the squares of
     a few heavy atoms no longer outweigh everything else.
 
@@ -62,15 +67,26 @@ class Objective:
         self.reach, self.root = min(reach, ead.cutoff), root
         self.ead, columns = ead.within(reach, largest_eta)
         self.columns = torch.cat([columns, columns + ead.dim])
+        self._strain = _BLURRED / (self.reach * math.sqrt(2 * max(self.ead.sums.eta, default=1.0)))
         self._pairs: NeighbourPairs | None = None
+        self._near: tuple[NeighbourPairs, Tensor] | None = None
+        self._centres: Centres | None = None
 
     def target(self, pooled: Tensor) -> Tensor:
         """Select the entries of full pooled descriptors, (C, 2 dim) -> (C, 2 kept)."""
         kept = pooled[:, self.columns.to(pooled.device)]
         return amplitude(kept.clamp(min=0)) if self.root else kept
 
+    def blocks(self, walkers: Walkers) -> list[Tensor]:
+        """Cut walkers into runs that fit the cache."""
+        return walkers.blocks(self.reach, self._strain)
+
     def start(self, walkers: Walkers) -> None:
-        """Take up new walkers; must be called before :meth:`loss` with other cells or sizes."""
+        """Take up new walkers; must be called before :meth:`loss` with other cells or sizes.
+
+        Those that have orbits must keep them until the next call.
+        """
+        self._centres = walkers.centres(self._strain)
         self._list(walkers)
 
     def loss(self, walkers: Walkers, target: Tensor) -> Tensor:
@@ -85,38 +101,62 @@ class Objective:
             self._list(walkers)
         pairs = self._pairs
         assert pairs is not None
-        vectors = pairs.vectors(walkers.positions.t(), self._translation)
-        numbers = walkers.numbers.to(vectors.dtype)
-        values = self.ead.from_density(self.ead.density(vectors, pairs, numbers))
-        pooled = pool(amplitude(values) if self.root else values, walkers.sizes)
+        positions = walkers.positions
+        numbers = walkers.numbers.to(positions.dtype)
+        density = neighbour_density(self.ead, positions, numbers, pairs, self._translation)
+        values = self.ead.from_density(density)
+        centres = self._centres
+        sizes = walkers.sizes if centres is None else centres.sizes
+        pooled = pool(amplitude(values) if self.root else values, sizes)
         wanted = target[walkers.crystal]
         misfit, size = (pooled - wanted).abs().sum(1), wanted.abs().sum(1)
         if self.distance == "entry":
-            smallest = self._smallest(vectors, pairs, walkers)
-            misfit = misfit + (smallest - walkers.closest).abs()
+            misfit = misfit + (self._smallest(walkers) - walkers.closest).abs()
             return misfit / (size + walkers.closest)
-        return misfit / size.clamp(min=1e-12) + self._overlap(vectors, pairs, walkers)
+        return misfit / size.clamp(min=1e-12) + self._overlap(walkers)
 
-    def _smallest(self, vectors: Tensor, pairs: NeighbourPairs, walkers: Walkers) -> Tensor:
-        distance = (vectors.square().sum(0) + 1e-12).sqrt()
+    def _smallest(self, walkers: Walkers) -> Tensor:
         # Within the reach there is always a pair, unless all distances are larger.
         furthest = torch.full_like(walkers.closest, self.reach)
-        return furthest.scatter_reduce(0, pairs.crystal, distance, "amin")
+        near, distance = self._near_distances(walkers)
+        return furthest.scatter_reduce(0, near.crystal, distance, "amin")
 
-    @staticmethod
-    def _overlap(vectors: Tensor, pairs: NeighbourPairs, walkers: Walkers) -> Tensor:
+    def _overlap(self, walkers: Walkers) -> Tensor:
+        near, distance = self._near_distances(walkers)
+        owner = near.crystal
         limit = _CLOSEST * walkers.closest
-        squares = vectors.detach().square().sum(0)
-        close = torch.nonzero(squares < limit.square()[pairs.crystal]).flatten()
-        owner = pairs.crystal[close]
-        distance = (vectors[:, close].square().sum(0) + 1e-12).sqrt()
-        overlap = 2 * (1 - distance / limit[owner]) / walkers.sizes[owner]
+        overlap = (1 - distance / limit[owner]).clamp(min=0) / walkers.sizes[owner]
+        if self._centres is None or near.place is None:
+            overlap = 2 * overlap
+        else:
+            overlap = self._centres.repeats[near.place] * overlap
         return torch.zeros_like(limit).index_add(0, owner, overlap)
+
+    def _near_distances(self, walkers: Walkers) -> tuple[NeighbourPairs, Tensor]:
+        assert self._near is not None
+        near, translation = self._near
+        vectors = near.vectors(walkers.positions.t(), translation)
+        return near, (vectors.square().sum(0) + 1e-12).sqrt()
 
     @torch.no_grad()
     def _list(self, walkers: Walkers) -> None:
         # Neighbours within a skin stay valid until an atom has moved by half of it.
         frac = walkers.frac_coords
-        self._pairs = neighbour_pairs(frac, walkers.lattice, walkers.sizes, self.reach + _SKIN)
+        centres = None if self._centres is None else self._centres.atoms
+        self._pairs = neighbour_pairs(
+            frac, walkers.lattice, walkers.sizes, self.reach + _SKIN, centres=centres
+        )
         self._translation = self._pairs.translation(walkers.lattice)
         self._origin = walkers.positions.detach().clone()
+        self._near = self._nearest(walkers, self._pairs)
+
+    def _nearest(self, walkers: Walkers, pairs: NeighbourPairs) -> tuple[NeighbourPairs, Tensor]:
+        """Return the pairs that may overlap, or be the closest, while the list is valid."""
+        vectors = pairs.vectors(self._origin.t(), self._translation)
+        distance = vectors.square().sum(0).sqrt()
+        limit = _CLOSEST * walkers.closest + _SKIN
+        if self.distance == "entry":
+            limit = distance.new_full(limit.shape, self.reach)
+            limit = limit.scatter_reduce(0, pairs.crystal, distance, "amin") + 2 * _SKIN
+        near = torch.nonzero(distance < limit[pairs.crystal]).flatten()
+        return pairs.select(near), self._translation[:, near]

@@ -24,16 +24,24 @@ class Orbits:
         label: Orbit of each atom: the first of its atoms, (N,).
         basis: Cartesian displacements that keep the group, one for each free parameter of the
             occupied Wyckoff positions, (N, 3, K). Each moves the atoms of one orbit by 1.
+        strain: How much the operations change lengths, relative: 0 where the cell has exactly the
+            metric that the group needs.
     """
 
     group: SpaceGroup
     label: NDArray[np.int64]
     basis: Array
+    strain: float = 0.0
 
     @property
     def freedom(self) -> int:
         """Number of free parameters K."""
         return self.basis.shape[2]
+
+    @cached_property
+    def centres(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The first atom of each orbit, and how many atoms the orbit has, (O,) each."""
+        return np.unique(self.label, return_counts=True)
 
     @cached_property
     def members(self) -> list[NDArray[np.int64]]:
@@ -67,7 +75,8 @@ class Orbits:
                 column[atoms] = direction @ turns[operation]
                 columns.append(column)
         basis = np.stack(columns, 2) if columns else np.zeros((len(label), 3, 0))
-        return cls(group, label, basis)
+        stretched = np.linalg.svd(turns, compute_uv=False)
+        return cls(group, label, basis, float(np.abs(stretched - 1).max()))
 
 
 def _symmetrised(matrix: Array) -> Array:

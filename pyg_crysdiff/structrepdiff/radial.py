@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -33,20 +34,25 @@ class GaussianSums(nn.Module):
     """
 
     def __init__(self, eta: Sequence[float], centres: Sequence[float], cutoff: float) -> None:
+        super().__init__()
+        self._set(
+            np.repeat(np.asarray(eta, dtype=float), len(centres)),
+            np.tile(np.asarray(centres, dtype=float), len(eta)),
+            cutoff,
+        )
+
+    def _set(self, eta: NDArray[np.float64], centres: NDArray[np.float64], cutoff: float) -> None:
         from scipy.linalg import solve_banded  # noqa: PLC0415
 
-        super().__init__()
-        self.cutoff = cutoff
-        self.step = 1 / math.sqrt(2 * max(eta)) / _NODES_PER_WIDTH
-        self.eta = np.repeat(np.asarray(eta, dtype=float), len(centres))
-        self.centres = np.tile(np.asarray(centres, dtype=float), len(eta))
+        self.cutoff, self.eta, self.centres = cutoff, eta, centres
+        self.step = 1 / math.sqrt(2 * max(eta, default=1.0)) / _NODES_PER_WIDTH
         nodes = np.arange(-_PAD, math.ceil(cutoff / self.step) + _PAD + 1) * self.step
-        values = np.exp(-self.eta * (nodes[:, None] - self.centres) ** 2)
+        values = np.exp(-eta * (nodes[:, None] - centres) ** 2)
         # Values of the quintic B-spline at its integer knots.
         bands = np.array([1, 26, 66, 26, 1])[:, None] / 120 * np.ones((1, len(nodes)))
         solved = solve_banded((2, 2), bands, values)
         first = _PAD - _ORDER // 2 + 1
-        kept = torch.from_numpy(solved[first : len(nodes) - first])
+        kept = torch.from_numpy(np.ascontiguousarray(solved[first : len(nodes) - first]))
         self.coefficients = DoubleTable(kept)
 
     @property
@@ -73,12 +79,9 @@ class GaussianSums(nn.Module):
         keep = np.flatnonzero(wanted)
         out = type(self).__new__(type(self))
         nn.Module.__init__(out)
-        out.cutoff, out.step = min(reach, self.cutoff), self.step
-        out.eta, out.centres = self.eta[keep], self.centres[keep]
-        columns = torch.from_numpy(keep)
-        nodes = math.ceil(out.cutoff / self.step) + _ORDER
-        out.coefficients = DoubleTable(self.coefficients.values[:nodes, columns].contiguous())
-        return out, columns
+        # A grid of its own: wide functions need few nodes.
+        out._set(self.eta[keep], self.centres[keep], min(reach, self.cutoff))
+        return out, torch.from_numpy(keep)
 
     def density(
         self, distance: Tensor, rows: Sequence[Tensor], weights: Sequence[Tensor], num_rows: int

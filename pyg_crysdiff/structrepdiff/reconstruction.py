@@ -121,7 +121,7 @@ class Reconstructor:
             ]
         )
         found = []
-        for block in walkers.blocks(objective.reach):
+        for block in objective.blocks(walkers):
             part = walkers.select(block)
             objective.start(part)
             found.append(objective.loss(part, target))
@@ -259,7 +259,9 @@ class _Run:
         objective = self.owner.objective(settings)
         target = objective.target(self.pooled)
         parts, found = [], []
-        for block in walkers.blocks(objective.reach):
+        if not settings.symmetric and settings.iterations:
+            walkers = replace(walkers, orbits=())
+        for block in objective.blocks(walkers):
             part = walkers.select(block)
             variables = Variables(part, settings.symmetric)
             optimizer = torch.optim.Adam([variables.values], lr=settings.lr, betas=(0.9, 0.99))
@@ -270,9 +272,7 @@ class _Run:
                 optimizer.zero_grad()
                 objective.loss(part.moved(variables.positions), target).sum().backward()
                 optimizer.step()
-            moved = part.moved(variables.positions.detach())
-            kept = settings.symmetric or settings.iterations == 0
-            parts.append(moved if kept else replace(moved, orbits=()))
+            parts.append(part.moved(variables.positions.detach()))
             with torch.no_grad():
                 found.append(objective.loss(parts[-1], target))
         for c in walkers.crystal.tolist():

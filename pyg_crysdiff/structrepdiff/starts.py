@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,34 +111,46 @@ def symmetric(
     return None
 
 
-def random_orbits(
-    frame: Frame, group: SpaceGroup, rng: np.random.Generator, largest: int
-) -> Iterator[Array]:
-    """Yield random orbits of a group, (m, 3) each, on general and special positions.
+@dataclass(frozen=True)
+class RandomSites:
+    """Random points of a cell, general and special, and their orbits, made when asked for.
 
-    Args:
+    Attributes:
         frame: Lattice and smallest distance.
         group: Space group in the axes of the lattice.
-        rng: Generator.
-        largest: Most points m of an orbit.
+        points: One point of each orbit, (S, 3).
+        sizes: Points of each orbit, (S,).
     """
-    points = rng.random((48, 3))
-    radius = rng.choice([0.0, 0.5, 1.0, 1.5, 2.5], len(points))
-    for _ in range(2):
-        delta = _displacements(points, group)
-        near = np.linalg.norm(delta @ frame.lattice, axis=-1) <= radius + 1e-9
-        points = points + (delta * near[..., None]).sum(0) / near.sum(0)[:, None]
-    delta = np.linalg.norm(_displacements(points, group) @ frame.lattice, axis=-1)
-    fixed = delta < 1e-3
-    clear = (fixed | (delta > 0.7 * frame.min_distance)).all(0)
-    for k in np.flatnonzero(clear):
-        multiplicity = len(group.rotations) // int(fixed[:, k].sum())
-        if multiplicity > largest:
-            continue
-        images = group.images(points[[k]])[:, 0] % 1.0
-        orbit = _distinct(frame, images)
-        if len(orbit) == multiplicity:
-            yield orbit
+
+    frame: Frame
+    group: SpaceGroup
+    points: Array
+    sizes: NDArray[np.int64]
+
+    @classmethod
+    def drawn(cls, frame: Frame, group: SpaceGroup, rng: np.random.Generator, largest: int) -> Self:
+        """Return sites whose orbits have no more than ``largest`` points."""
+        points = rng.random((48, 3))
+        radius = rng.choice([0.0, 0.5, 1.0, 1.5, 2.5], len(points))
+        for _ in range(2):
+            delta = _displacements(points, group)
+            near = np.linalg.norm(delta @ frame.lattice, axis=-1) <= radius + 1e-9
+            points = points + (delta * near[..., None]).sum(0) / near.sum(0)[:, None]
+        delta = np.linalg.norm(_displacements(points, group) @ frame.lattice, axis=-1)
+        fixed = delta < 1e-3
+        clear = (fixed | (delta > 0.7 * frame.min_distance)).all(0)
+        sizes = len(group.rotations) // fixed.sum(0)
+        kept = clear & (sizes <= largest)
+        return cls(frame, group, points[kept], sizes[kept])
+
+    def orbit(self, site: int) -> Array | None:
+        """Return the points of an orbit, (m, 3), or None where the group does not close there."""
+        images = self.group.images(self.points[[site]])[:, 0] % 1.0
+        # Two images of one site differ by nearly whole numbers: no neighbouring cell is looked at.
+        delta = images[:, None] - images
+        distance = np.linalg.norm((delta - np.rint(delta)) @ self.frame.lattice, axis=2)
+        orbit: Array = images[~np.tril(distance < 1e-2, -1).any(1)]
+        return orbit if len(orbit) == self.sizes[site] else None
 
 
 def _displacements(points: Array, group: SpaceGroup) -> Array:
@@ -146,42 +159,31 @@ def _displacements(points: Array, group: SpaceGroup) -> Array:
     return delta - np.round(delta)
 
 
-def _distinct(frame: Frame, images: Array) -> Array:
-    # Two images of one site differ by nearly whole numbers, so no neighbouring cell is looked at.
-    delta = images[:, None] - images
-    distance = np.linalg.norm((delta - np.rint(delta)) @ frame.lattice, axis=2)
-    first = np.array([not (distance[k, :k] < 1e-2).any() for k in range(len(images))])
-    return images[first]
-
-
 def _fill(frame: Frame, group: SpaceGroup, rng: np.random.Generator) -> Array | None:
     """Occupy orbits with the elements of the composition, or None where it does not work out."""
     closest = 0.85 * frame.min_distance
-    sites = [
-        s
-        for s in random_orbits(frame, group, rng, _most_sites(frame, closest))
-        if frame.closest(s) >= closest
-    ]
-    if not sites:
-        return None
-    size = np.array([len(s) for s in sites])
+    sites = RandomSites.drawn(frame, group, rng, _most_sites(frame, closest))
+    size = sites.sizes
     elements, counts = np.unique(frame.atomic_numbers, return_counts=True)
     placed: dict[int, list[Array]] = {}
     taken = np.empty((0, 3))
-    free = np.ones(len(sites), dtype=bool)
+    free = np.ones(len(size), dtype=bool)
     for e in rng.permutation(len(elements)):
         left = int(counts[e])
         while left:
             usable = np.flatnonzero(free & (size <= left))
             if not len(usable):
                 return None
-            k = rng.choice(usable, p=size[usable] / size[usable].sum())
+            k = int(rng.choice(usable, p=size[usable] / size[usable].sum()))
             free[k] = False
-            if len(taken) and frame.separation(sites[k], taken).min() < closest:
+            orbit = sites.orbit(k)
+            if orbit is None or frame.closest(orbit) < closest:
                 continue
-            placed.setdefault(int(e), []).append(sites[k])
-            taken = np.concatenate([taken, sites[k]])
-            left -= len(sites[k])
+            if len(taken) and frame.separation(orbit, taken).min() < closest:
+                continue
+            placed.setdefault(int(e), []).append(orbit)
+            taken = np.concatenate([taken, orbit])
+            left -= len(orbit)
     return np.concatenate([x for e in range(len(elements)) for x in placed[e]])
 
 

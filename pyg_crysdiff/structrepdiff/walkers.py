@@ -7,13 +7,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pyg_crysdiff.structrepdiff.orbits import Orbits
 from pyg_crysdiff.structrepdiff.starts import Array, Frame
 
-_PAIRS_AT_ONCE = 150_000
+_PAIRS_AT_ONCE = 400_000
+
+
+@dataclass(frozen=True)
+class Centres:
+    """Atoms whose surroundings are those of all atoms, one of each orbit.
+
+    Attributes:
+        atoms: The centres, (C,).
+        sizes: Centres per walker, (W,).
+        repeats: Atoms that each stands for, (C,).
+    """
+
+    atoms: Tensor
+    sizes: Tensor
+    repeats: Tensor
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,32 @@ class Walkers:
         """Fractional coordinates, (A, 3)."""
         inverse = torch.linalg.inv(self.lattice)
         return torch.einsum("ax,axk->ak", self.positions, inverse[self.owner])
+
+    def centres(self, strain: float) -> Centres | None:
+        """Return one atom of each orbit, or None where no walker has an orbit of several atoms.
+
+        Args:
+            strain: Largest strain of the cell at which the atoms of an orbit count as equal.
+        """
+        exact = [o is not None and o.strain <= strain for o in self.orbits]
+        if not any(exact):
+            return None
+        atoms, repeats, sizes, first = [], [], [], 0
+        for size, orbits, kept in zip(self.sizes.tolist(), self.orbits, exact, strict=True):
+            if orbits is not None and kept:
+                own, times = orbits.centres
+            else:
+                own, times = np.arange(size), np.ones(size, dtype=np.int64)
+            atoms.append(own + first)
+            repeats.append(times)
+            sizes.append(len(own))
+            first += size
+        device = self.sizes.device
+        return Centres(
+            torch.as_tensor(np.concatenate(atoms), device=device),
+            self.sizes.new_tensor(sizes),
+            torch.as_tensor(np.concatenate(repeats), device=device),
+        )
 
     def select(self, index: Tensor) -> Self:
         """Return some walkers, possibly repeated, in the given order."""
@@ -127,10 +169,17 @@ class Walkers:
         place = torch.arange(len(order), device=order.device)
         return order[place - torch.searchsorted(crystal, crystal) < keep]
 
-    def blocks(self, reach: float) -> list[Tensor]:
-        """Cut the walkers into runs with a bounded number of neighbour pairs."""
+    def blocks(self, reach: float, strain: float) -> list[Tensor]:
+        """Cut the walkers into runs with a bounded number of neighbour pairs.
+
+        Args:
+            reach: Radius, Angstrom.
+            strain: See :meth:`centres`.
+        """
         volume = torch.linalg.det(self.lattice.cpu().double()).abs().clamp(min=1e-3)
-        pairs = 2.1 * reach**3 * self.sizes.cpu().double() ** 2 / volume
+        centres = self.centres(strain)
+        rows = (self.sizes if centres is None else centres.sizes).cpu().double()
+        pairs = 2.1 * reach**3 * rows * self.sizes.cpu().double() / volume
         number = torch.div(torch.cumsum(pairs, 0), _PAIRS_AT_ONCE, rounding_mode="floor")
         sizes = torch.unique_consecutive(number, return_counts=True)[1].tolist()
         return list(torch.arange(len(self), device=self.lattice.device).split(sizes))
