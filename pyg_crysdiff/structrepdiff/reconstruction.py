@@ -15,8 +15,8 @@ from pyg_crysdiff.structrepdiff.moves import exchange, exchange_orbits, hop
 from pyg_crysdiff.structrepdiff.objective import Objective
 from pyg_crysdiff.structrepdiff.orbits import Orbits
 from pyg_crysdiff.structrepdiff.search import Round, Search
-from pyg_crysdiff.structrepdiff.starts import Array, Frame, make_starts
-from pyg_crysdiff.structrepdiff.symmetry import SpaceGroup
+from pyg_crysdiff.structrepdiff.starts import Array, Frame, Start, make_starts
+from pyg_crysdiff.structrepdiff.symmetry import SpaceGroup, group_turns
 from pyg_crysdiff.structrepdiff.walkers import Variables, Walkers
 
 _EXCHANGED = 2  # walkers per crystal whose species are exchanged
@@ -141,6 +141,7 @@ class _Run:
         self.open = list(range(len(frames)))
         self.results = [Reconstruction(np.zeros((len(f.atomic_numbers), 3))) for f in frames]
         self.best: tuple[Walkers, Tensor] | None = None
+        self.turns: dict[int, list[int]] = {}
 
     def wave(self, number: int) -> None:
         """Propose, descend, keep the best; crystals that are done leave."""
@@ -210,6 +211,8 @@ class _Run:
             self._record(*self._descend(walkers, losses, self.search.polish))
 
     def _proposals(self, number: int) -> Walkers:
+        if self.search.focused and number % 2:
+            return Walkers.joined([self._focused(c, number // 2) for c in self.open])
         count = self.search.fresh[min(number, 1)]
         parts = [self._fresh(c, count) for c in self.open if count]
         if number and self.search.hops:
@@ -217,8 +220,22 @@ class _Run:
         return Walkers.joined(parts)
 
     def _fresh(self, crystal: int, count: int) -> Walkers:
+        kinds, seen = self.search.starts, self.owner.frequencies
+        return self._begun(
+            crystal, make_starts(self.frames[crystal], count, self.rngs[crystal], kinds, seen)
+        )
+
+    def _focused(self, crystal: int, turn: int) -> Walkers:
+        """Starts of the space group whose turn it is."""
         frame, rng = self.frames[crystal], self.rngs[crystal]
-        starts = make_starts(frame, count, rng, self.search.starts, self.owner.frequencies)
+        if crystal not in self.turns:
+            self.turns[crystal] = group_turns(frame.lattice, rng, self.owner.frequencies)
+        turns = self.turns[crystal]
+        only = turns[turn % len(turns)] if turns else None
+        starts = make_starts(frame, self.search.focused, rng, ("symmetric",), only=only)
+        return self._begun(crystal, starts)
+
+    def _begun(self, crystal: int, starts: Sequence[Start]) -> Walkers:
         orbits = [self._orbits(crystal, s.frac_coords, s.group) for s in starts]
         return self._walkers(crystal, np.stack([s.frac_coords for s in starts]), orbits)
 

@@ -43,6 +43,8 @@ class Search:
     Attributes:
         waves: Number of waves.
         fresh: Fresh starts of a wave, per crystal: first wave, later waves.
+        focused: Starts of every second wave, which has nothing else: all of one space group, and
+            each time of another one, frequent ones first. 0 for no such waves.
         hops: Hops of a later wave, per crystal.
         rounds: Descents of a wave.
         polish: Descent of the best walkers at the end; None for none.
@@ -75,6 +77,7 @@ class Search:
 
     waves: int = 5
     fresh: tuple[int, int] = (50, 30)
+    focused: int = 0
     hops: int = 20
     rounds: tuple[Round, ...] = (
         Round(50, 20, 0.2, 12.0, 1.0),

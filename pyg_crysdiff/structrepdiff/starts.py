@@ -241,6 +241,7 @@ def make_starts(
     rng: np.random.Generator,
     kinds: Sequence[str],
     frequencies: Mapping[int, int] | None = None,
+    only: int | None = None,
 ) -> list[Start]:
     """Return starts, their kinds in turn from ``kinds``.
 
@@ -253,6 +254,7 @@ def make_starts(
         rng: Generator.
         kinds: ``uniform``, ``spread``, ``symmetric``, ``repeated``.
         frequencies: Space-group counts of known crystals, for the last two.
+        only: International number of the one space group that symmetric starts have; None for any.
 
     Raises:
         ValueError: If a kind is unknown.
@@ -260,6 +262,7 @@ def make_starts(
     if unknown := set(kinds) - set(_KINDS):
         raise ValueError(f"unknown kinds of starts {sorted(unknown)}")
     groups = compatible_groups(frame.lattice) if {"symmetric", "repeated"} & set(kinds) else []
+    groups = [g for g in groups if only in (None, g.number)]
     weights = group_weights(groups, frequencies)
     out = []
     for k in range(count):

@@ -171,3 +171,18 @@ def group_weights(groups: list[SpaceGroup], frequencies: Mapping[int, int] | Non
     seen = np.array([(frequencies or {}).get(n, 0) + 1.0 for n in numbers.tolist()])
     weights: Array = seen / settings
     return weights / weights.sum()
+
+
+def group_turns(
+    lattice: Array, rng: np.random.Generator, frequencies: Mapping[int, int] | None
+) -> list[int]:
+    """Return the numbers of all space groups that a lattice allows, in a random order.
+
+    Frequent ones tend to come first, but less than by their weights: by the square roots of these.
+    """
+    numbers = sorted({g.number for g in compatible_groups(lattice)})
+    if not numbers:
+        return []
+    weights = np.sqrt([1.0 + (frequencies or {}).get(n, 0) for n in numbers])
+    order = rng.choice(len(numbers), len(numbers), replace=False, p=weights / weights.sum())
+    return [numbers[k] for k in order]
