@@ -113,11 +113,11 @@ class Search:
         if not 0 <= self.symmetric_hops <= 1:
             raise ValueError(f"symmetric_hops must be within 0 and 1, got {self.symmetric_hops}")
         tolerances = (self.composition_error, self.cell_tolerance, self.snap, self.snap_slack)
-        if min(*tolerances, self.free_penalty) < 0:
-            raise ValueError("tolerances and penalties of a search must not be negative")
+        if min(*tolerances, self.free_penalty, self.focused) < 0:
+            raise ValueError("tolerances, penalties and starts of a search must not be negative")
         if self.chains and not (
             len(self.rounds) == 1
-            and self.exchanges == 0
+            and self.exchanges == self.focused == 0
             and self.fresh == (self.population, 0)
             and self.hops == self.population <= self.rounds[0].keep
         ):

@@ -22,6 +22,7 @@ from pyg_crysdiff.structrepdiff.superlattice import finer_cells
 from pyg_crysdiff.structrepdiff.symmetry import (
     compatible_groups,
     group_frequencies,
+    group_turns,
     group_weights,
 )
 from pyg_crysdiff.structrepdiff.walkers import Walkers
@@ -81,6 +82,51 @@ def test_weights_follow_frequencies_and_share_settings():
     numbers = np.array([g.number for g in groups])
     distinct = len(set(numbers.tolist()))
     assert weights[numbers == 62].sum() == pytest.approx(99 / (98 + distinct))
+
+
+def test_every_group_of_a_cell_has_its_turn_frequent_ones_rather_early(rng):
+    allowed = {g.number for g in compatible_groups(CUBIC.lattice)}
+    orders = [group_turns(CUBIC.lattice, rng, {62: 10_000, 221: 100}) for _ in range(200)]
+    assert all(sorted(order) == sorted(allowed) for order in orders)
+    place = {n: np.mean([order.index(n) for order in orders]) for n in allowed}
+    assert place[62] < place[221] < np.mean(list(place.values()))
+    # By the square root: 100 of 10,000 are not a hundredth of the chance to be the first.
+    first = [order[0] for order in orders]
+    assert 0.3 < first.count(62) / 200 < 0.7
+    one, two = (group_turns(CUBIC.lattice, np.random.default_rng(3), None) for _ in range(2))
+    assert one == two != sorted(one)
+    assert group_turns(np.array([[3.0, 0, 0], [0.7, 4.1, 0], [1.1, 0.9, 5.3]]), rng, None) == [2]
+
+
+def test_starts_of_one_group_alone(rng):
+    for number in (221, 123):
+        found = make_starts(frame(CUBIC), 12, rng, ("symmetric",), only=number)
+        assert len(found) == 12
+        assert {s.group.number for s in found if s.group is not None} == {number}
+    assert all(
+        s.kind == "spread" for s in make_starts(frame(CUBIC), 3, rng, ("symmetric",), only=1)
+    )
+
+
+def test_every_second_wave_tries_one_group(monkeypatch):
+    asked = []
+
+    def recorded(frame, count, rng, kinds, frequencies=None, only=None):
+        asked.append((kinds, count, only))
+        return make_starts(frame, count, rng, kinds, frequencies, only)
+
+    monkeypatch.setattr(reconstruction, "make_starts", recorded)
+    hopeless = torch.full((1, 2 * EAD.dim), 1e4)
+    search = replace(SYMMETRIC, waves=7, focused=5, exchanges=0)
+    Reconstructor(EAD, search)([frame(CUBIC)], hopeless, [0])
+    assert [only is not None for *_, only in asked] == [False, True] * 3 + [False]
+    assert {a[0] for a in asked[::2]} == {search.starts}
+    assert {a[:2] for a in asked[1::2]} == {(("symmetric",), 5)}
+    turns = {only for *_, only in asked[1::2]}
+    assert len(turns) == 3
+    assert turns <= {g.number for g in compatible_groups(CUBIC.lattice)}
+    with pytest.raises(ValueError, match="must not be negative"):
+        replace(search, focused=-1)
 
 
 def test_symmetric_starts_obey_the_group_they_are_made_with():
@@ -358,7 +404,8 @@ def test_chains_of_basin_hopping_do_not_mix(rng, monkeypatch):
     for place, expected in zip(places, (start[0], CUBIC.frac_coords, start[2]), strict=True):
         np.testing.assert_allclose(place, expected, atol=1e-5)
     assert run.results[0].loss < 1e-3
-    for change in ({"hops": 2}, {"exchanges": 1}, {"fresh": (3, 1)}, {"rounds": QUICK.rounds}):
+    for change in ({"hops": 2}, {"exchanges": 1}, {"fresh": (3, 1)}, {"rounds": QUICK.rounds},
+                   {"focused": 3}):  # fmt: skip
         with pytest.raises(ValueError, match="in chains"):
             replace(search, **change)
     with pytest.raises(ValueError, match="distance must be one of"):
