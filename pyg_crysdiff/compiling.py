@@ -11,7 +11,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pyg_crysdiff.platform import cache_folder
@@ -47,6 +47,25 @@ def compile_library(sources: Sequence[Path], flags: Sequence[str]) -> ctypes.CDL
     except (OSError, subprocess.SubprocessError) as error:
         log.info("%s cannot be compiled (%s): it is not used", sources[0].name, error)
         return None
+
+
+def kernel_is_right(
+    library: ctypes.CDLL | None, agrees: Callable[[], bool], what: str, other: str
+) -> bool:
+    """Return whether there is a library that agrees with what it replaces; warn if it does not.
+
+    Args:
+        library: From :func:`compile_library`.
+        agrees: Compares a few results of both.
+        what: What the kernel is for.
+        other: What it is compared with.
+    """
+    if library is None:
+        return False
+    if not agrees():
+        log.warning("the C kernel for %s disagrees with %s and is not used", what, other)
+        return False
+    return True
 
 
 def _build(compiler: str, sources: Sequence[Path], flags: Sequence[str]) -> ctypes.CDLL:

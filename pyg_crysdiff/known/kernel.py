@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pyg_crysdiff.compiling import compile_library, kernels_wanted
+from pyg_crysdiff.compiling import compile_library, kernel_is_right, kernels_wanted
 from pyg_crysdiff.data.crystal import Crystal
 
-log = logging.getLogger(__name__)
 NO, YES, OPEN = 0, 1, 2
 _SOURCES = ("matching.c", "lattices.inc", "sites.inc")
 # No -ffast-math: the kernel knows how far rounding may go, and tells NaN from numbers.
@@ -169,12 +167,7 @@ def load_library() -> ctypes.CDLL | None:
 @functools.cache
 def kernel_agrees() -> bool:
     """Return whether there is a kernel and pymatgen, as installed, says the same of a few cells."""
-    if load_library() is None:
-        return False
-    if not _agrees():
-        log.warning("the C kernel for matching disagrees with pymatgen and is not used")
-        return False
-    return True
+    return kernel_is_right(load_library(), _agrees, "matching", "pymatgen")
 
 
 def _agrees() -> bool:

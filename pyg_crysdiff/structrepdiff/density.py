@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pyg_crysdiff.compiling import compile_library, kernels_wanted
+from pyg_crysdiff.compiling import compile_library, kernel_is_right, kernels_wanted
 from pyg_crysdiff.structrepdiff.ead import EmbeddedAtomDensity
 from pyg_crysdiff.structrepdiff.neighbours import NeighbourPairs, neighbour_pairs
 
-log = logging.getLogger(__name__)
 _SOURCE = Path(__file__).parent / "native" / "density.c"
 # Sums may be taken in another order; NaN and infinity keep their meaning.
 _FLAGS = ("-std=c11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math",
@@ -52,7 +50,8 @@ def neighbour_density(
     if plain or not kernels_wanted() or not kernel_agrees():
         vectors = pairs.vectors(positions.t(), translation)
         return ead.density(vectors, pairs, numbers)
-    return _fused(ead, positions, numbers, pairs, translation)
+    out: Tensor = _Density.apply(positions, ead, numbers, pairs, translation)
+    return out
 
 
 class _List(ctypes.Structure):
@@ -65,21 +64,6 @@ class _List(ctypes.Structure):
     )
 
 
-def _fused(
-    ead: EmbeddedAtomDensity,
-    positions: Tensor,
-    numbers: Tensor,
-    pairs: NeighbourPairs,
-    translation: Tensor,
-) -> Tensor:
-    rows = len(positions) if pairs.centres is None else len(pairs.centres)
-    first, second = (pairs.i, pairs.j) if pairs.place is None else (pairs.place, None)
-    arrays = (translation, pairs.i, pairs.j, first, second, numbers)
-    grid = (ead.sums.cutoff, ead.cutoff, ead.sums.step, ead.sums.num_nodes)
-    out: Tensor = _Density.apply(positions, rows, arrays, grid)
-    return out
-
-
 class _Density(torch.autograd.Function):
     """The kernel; the arrays of the list stay in the caller's hands until the backward pass."""
 
@@ -87,16 +71,20 @@ class _Density(torch.autograd.Function):
     def forward(
         ctx: Any,
         positions: Tensor,
-        rows: int,
-        arrays: Sequence[Tensor | None],
-        grid: tuple[float, float, float, int],
+        ead: EmbeddedAtomDensity,
+        numbers: Tensor,
+        pairs: NeighbourPairs,
+        translation: Tensor,
     ) -> Tensor:
         positions = positions.contiguous()
         ctx.save_for_backward(positions)
-        ctx.arrays, ctx.grid = arrays, grid
-        *_, nodes = grid
+        first, second = (pairs.i, pairs.j) if pairs.place is None else (pairs.place, None)
+        ctx.arrays = (translation, pairs.i, pairs.j, first, second, numbers)
+        nodes = ead.sums.num_nodes
+        ctx.grid = (ead.sums.cutoff, ead.cutoff, ead.sums.step, nodes)
+        rows = len(positions) if pairs.centres is None else len(pairs.centres)
         out = positions.new_zeros(rows * nodes + _SPARE)
-        _library().add_density(_listed(positions, arrays, grid), _of(out))
+        _library().add_density(_listed(positions, ctx.arrays, ctx.grid), _of(out))
         return out[: rows * nodes].view(rows, 1, nodes)
 
     @staticmethod
@@ -107,7 +95,7 @@ class _Density(torch.autograd.Function):
         out = torch.zeros_like(positions)
         listed = _listed(positions, ctx.arrays, ctx.grid)
         _library().add_gradient(listed, _of(slope), _of(out))
-        return out, None, None, None
+        return out, None, None, None, None
 
 
 def _listed(
@@ -143,12 +131,7 @@ def load_library() -> ctypes.CDLL | None:
 @functools.cache
 def kernel_agrees() -> bool:
     """Return whether there is a kernel and its density and gradient are those of the plain form."""
-    if load_library() is None:
-        return False
-    if not _agrees():
-        log.warning("the C kernel for densities of neighbours is wrong here and is not used")
-        return False
-    return True
+    return kernel_is_right(load_library(), _agrees, "densities of neighbours", "the plain form")
 
 
 @torch.enable_grad()
@@ -164,7 +147,7 @@ def _agrees() -> bool:
         for kernel in (True, False):
             x = (frac @ lattice[0]).requires_grad_()
             if kernel:
-                density = _fused(ead, x, numbers, pairs, translation)
+                density = _Density.apply(x, ead, numbers, pairs, translation)
             else:
                 density = ead.density(pairs.vectors(x.t(), translation), pairs, numbers)
             weights = torch.linspace(-1, 1, density.numel()).view_as(density)

@@ -168,9 +168,13 @@ def group_weights(groups: list[SpaceGroup], frequencies: Mapping[int, int] | Non
     """
     numbers = np.array([g.number for g in groups])
     settings = (numbers[:, None] == numbers).sum(1)
-    seen = np.array([(frequencies or {}).get(n, 0) + 1.0 for n in numbers.tolist()])
-    weights: Array = seen / settings
+    weights: Array = _seen(numbers.tolist(), frequencies) / settings
     return weights / weights.sum()
+
+
+def _seen(numbers: list[int], frequencies: Mapping[int, int] | None) -> Array:
+    """Frequencies of space groups, plus one."""
+    return np.array([(frequencies or {}).get(n, 0) + 1.0 for n in numbers])
 
 
 def group_turns(
@@ -183,6 +187,6 @@ def group_turns(
     numbers = sorted({g.number for g in compatible_groups(lattice)})
     if not numbers:
         return []
-    weights = np.sqrt([1.0 + (frequencies or {}).get(n, 0) for n in numbers])
+    weights = np.sqrt(_seen(numbers, frequencies))
     order = rng.choice(len(numbers), len(numbers), replace=False, p=weights / weights.sum())
     return [numbers[k] for k in order]

@@ -184,8 +184,8 @@ def test_the_kernel_has_density_and_gradient_of_the_plain_form(rng, centres, rea
 @needs_kernel
 def test_the_kernel_is_used_in_single_precision_on_a_cpu_alone(monkeypatch):
     used = []
-    fused = density._fused
-    monkeypatch.setattr(density, "_fused", lambda *a: used.append(1) or fused(*a))
+    fused = density._Density.apply
+    monkeypatch.setattr(density._Density, "apply", lambda *a: used.append(1) or fused(*a))
     x = torch.rand(3, 3)
     lattice, sizes = 4 * torch.eye(3)[None], torch.tensor([3])
     pairs = neighbour_pairs(x, lattice, sizes, 5.0)
