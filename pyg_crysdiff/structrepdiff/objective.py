@@ -41,7 +41,16 @@ class Objective:
     as an entry; without it atoms fall onto each other where no structure fits the target exactly.
     The sum runs over the entries that distances up to ``reach`` decide: with a small reach it costs
     a fraction of the full descriptor's, since neighbours grow with its third power. The atoms of an
-    orbit have the same surroundings, so those of one atom are computed for all. ``root``
+    orbit have the same surroundings, so those of one atom are computed for all.
+
+    A maximum or minimum over atoms pulls a single atom. But it bounds them all: no atom i may have
+    an entry e_ik outside of the wanted extremes. So a descent can ask for this of every atom
+    (``bounds`` of :meth:`loss`), where w is its weight:
+
+    .. math:: w \frac{\sum_{i,k} \max(0, e_{ik} - \max^*_k) + \max(0, \min^*_k - e_{ik})}
+        {\sum_k |E^*_k|}
+
+    It is 0 for the true structure, and widens its basin of attraction. ``root``
     compares square roots, which widens the basins of attraction by about a half: the squares of
     a few heavy atoms no longer outweigh everything else.
 
@@ -89,12 +98,13 @@ class Objective:
         self._centres = walkers.centres(self._strain)
         self._list(walkers)
 
-    def loss(self, walkers: Walkers, target: Tensor) -> Tensor:
+    def loss(self, walkers: Walkers, target: Tensor, bounds: float = 0.0) -> Tensor:
         """Return the loss of each walker, (W,), differentiable in the positions.
 
         Args:
             walkers: The walkers that :meth:`start` took up, wherever they have moved.
             target: Targets of all crystals, from :meth:`target`.
+            bounds: Weight w of what the entries of single atoms lie outside of the wanted extremes.
         """
         moved = (walkers.positions.detach() - self._origin).square().sum(1)
         if self._pairs is None or bool(moved.max() > (_SKIN / 2) ** 2):
@@ -107,13 +117,23 @@ class Objective:
         values = self.ead.from_density(density)
         centres = self._centres
         sizes = walkers.sizes if centres is None else centres.sizes
-        pooled = pool(amplitude(values) if self.root else values, sizes)
-        wanted = target[walkers.crystal]
+        values = amplitude(values) if self.root else values
+        pooled, wanted = pool(values, sizes), target[walkers.crystal]
         misfit, size = (pooled - wanted).abs().sum(1), wanted.abs().sum(1)
+        if bounds:
+            misfit = misfit + bounds * self._outside(values, wanted, sizes)
         if self.distance == "entry":
             misfit = misfit + (self._smallest(walkers) - walkers.closest).abs()
             return misfit / (size + walkers.closest)
         return misfit / size.clamp(min=1e-12) + self._overlap(walkers)
+
+    def _outside(self, values: Tensor, wanted: Tensor, sizes: Tensor) -> Tensor:
+        owner = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
+        largest, smallest = wanted[owner].chunk(2, 1)
+        beyond = ((values - largest).clamp(min=0) + (smallest - values).clamp(min=0)).sum(1)
+        if self._centres is not None:
+            beyond = self._centres.repeats * beyond
+        return beyond.new_zeros(len(sizes)).index_add(0, owner, beyond)
 
     def _smallest(self, walkers: Walkers) -> Tensor:
         # Within the reach there is always a pair, unless all distances are larger.

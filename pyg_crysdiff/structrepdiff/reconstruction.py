@@ -287,7 +287,8 @@ class _Run:
                 share = 0.5 * (1 + math.cos(math.pi * k / settings.iterations))
                 optimizer.param_groups[0]["lr"] = settings.lr * share + 1e-4
                 optimizer.zero_grad()
-                objective.loss(part.moved(variables.positions), target).sum().backward()
+                moved = part.moved(variables.positions)
+                objective.loss(moved, target, self.search.bounds).sum().backward()
                 optimizer.step()
             parts.append(part.moved(variables.positions.detach()))
             with torch.no_grad():

@@ -55,6 +55,8 @@ class Search:
         symmetric_hops: Share of the hops from symmetric walkers that keep the symmetry.
         free_penalty: Share by which the loss of walkers without a symmetry counts as larger where
             walkers are ranked. They fit the noise of a generated representation best.
+        bounds: Weight, in the loss of a descent, of what the entries of single atoms lie outside of
+            the wanted extremes (:class:`Objective`); walkers are ranked without it.
         exchanges: Exchanges of species that are tried on the best walkers after every wave, per
             walker, without a descent; each counts as an evaluation.
         tolerance: Loss at which a crystal counts as reconstructed.
@@ -91,6 +93,7 @@ class Search:
     step: float = 0.8
     symmetric_hops: float = 0.0
     free_penalty: float = 0.0
+    bounds: float = 0.0
     exchanges: int = 40
     tolerance: float = 0.004
     root: bool = True
@@ -113,8 +116,10 @@ class Search:
         if not 0 <= self.symmetric_hops <= 1:
             raise ValueError(f"symmetric_hops must be within 0 and 1, got {self.symmetric_hops}")
         tolerances = (self.composition_error, self.cell_tolerance, self.snap, self.snap_slack)
-        if min(*tolerances, self.free_penalty, self.focused) < 0:
-            raise ValueError("tolerances, penalties and starts of a search must not be negative")
+        if min(*tolerances, self.free_penalty, self.bounds, self.focused) < 0:
+            raise ValueError(
+                "tolerances, penalties, bounds and starts of a search must not be negative"
+            )
         if self.chains and not (
             len(self.rounds) == 1
             and self.exchanges == self.focused == 0

@@ -227,7 +227,7 @@ def test_trainings_are_those_of_the_published_table():
     mlp = carbon.training_config("structrepdiff-mlp-cds")
     assert (mlp["network"], mlp["batch_size"], mlp["focus"]) == ("mlp", 512, focus)
     assert (mlp["basis"]["components"], mlp["basis"]["kind"]) == (128, "principal")
-    assert mlp["reconstruction"]["waves"] == 5, "the dense search"
+    assert mlp["reconstruction"]["waves"] == 8, "the dense search"
     paper = carbon.training_config("structrepdiff-paper-cds")
     assert paper["reconstruction"]["chains"], "the paper keeps its own search"
 

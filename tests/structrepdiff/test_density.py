@@ -46,15 +46,15 @@ def taken_up(walkers, distance="overlap", all_atoms=False):
     return objective
 
 
-@pytest.mark.parametrize("distance", ["overlap", "entry"])
+@pytest.mark.parametrize(("distance", "bounds"), [("overlap", 0), ("entry", 0), ("overlap", 1.5)])
 @pytest.mark.usefixtures("native")
-def test_one_atom_of_each_orbit_gives_the_loss_of_all(rng, distance):
+def test_one_atom_of_each_orbit_gives_the_loss_of_all(rng, distance, bounds):
     walkers = random_walkers(rng)
     walkers = replace(walkers, closest=walkers.closest * 1.4)  # so that some atoms overlap
     target = torch.rand(3, 2 * EAD.dim, generator=torch.Generator().manual_seed(0)) * 30
     one, every = (taken_up(walkers, distance, whole) for whole in (False, True))
     assert len(one._pairs.centres) < 0.7 * len(walkers.positions)
-    found = [o.loss(walkers, o.target(target)) for o in (one, every)]
+    found = [o.loss(walkers, o.target(target), bounds) for o in (one, every)]
     torch.testing.assert_close(*found, rtol=2e-4, atol=1e-5)
 
 

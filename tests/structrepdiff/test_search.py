@@ -176,7 +176,8 @@ def test_hops(rng):
         hop(x, frame(CUBIC), rng, ("fly",), 1.0)
 
 
-def test_the_loss_is_zero_at_the_truth_and_its_gradient_a_difference(rng):
+@pytest.mark.parametrize("bounds", [0.0, 0.7])
+def test_the_loss_is_zero_at_the_truth_and_its_gradient_a_difference(rng, bounds):
     target_of = descriptor(CUBIC).double()
     objective = Objective(EAD, 8.0)
     target = objective.target(target_of)
@@ -189,20 +190,58 @@ def test_the_loss_is_zero_at_the_truth_and_its_gradient_a_difference(rng):
     )  # fmt: skip
     objective.start(walkers)
     x = both.clone().requires_grad_()
-    losses = objective.loss(walkers.moved(x), target)
+    losses = objective.loss(walkers.moved(x), target, bounds)
     assert losses[0] < 1e-4
     assert losses[1] > 0.01
     losses[1].backward()
     step = torch.zeros_like(both)
     step[7, 1] = 1e-6
     with torch.no_grad():
-        up, down = (objective.loss(walkers.moved(both + k * step), target)[1] for k in (1, -1))
+        up, down = (objective.loss(walkers.moved(both + k * step), target, bounds)[1] for k in (1, -1))
     assert float(x.grad[7, 1]) == pytest.approx(float((up - down) / 2e-6), rel=1e-3, abs=1e-7)
     assert float(x.grad[:5].abs().max()) == 0.0
     far = walkers.moved(both + 3.0)  # far beyond the skin: neighbours are listed anew
     with torch.no_grad():
-        moved = objective.loss(far, target)
+        moved = objective.loss(far, target, bounds)
     torch.testing.assert_close(moved, losses.detach(), rtol=1e-6, atol=1e-9)
+
+
+def test_bounds_ask_every_atom_to_lie_within_the_wanted_extremes(rng):
+    reach, weight = 8.0, 0.7
+    objective = Objective(EAD, reach)
+    wanted = objective.target(descriptor(CUBIC).double())[0]
+    x = CUBIC.frac_coords + 0.05 * rng.standard_normal((5, 3))
+    walkers = Walkers.at(frame(CUBIC, 0.1), 0, x[None], wanted)  # no atoms overlap
+    objective.start(walkers)
+    plain, bounded = (float(objective.loss(walkers, wanted[None], w)) for w in (0.0, weight))
+    short, columns = EAD.within(reach, None)
+    values = short(
+        torch.tensor(x), torch.tensor(CUBIC.lattice)[None], torch.tensor(CUBIC.atomic_numbers),
+        torch.tensor([5]),
+    )  # fmt: skip
+    entries = np.sqrt(values.numpy() + 1e-6)
+    largest, smallest = wanted.numpy()[: len(columns)], wanted.numpy()[len(columns) :]
+    outside = sum(
+        max(0.0, e[k] - largest[k]) + max(0.0, smallest[k] - e[k])
+        for e in entries
+        for k in range(len(columns))
+    )
+    assert outside > 0.1
+    assert bounded - plain == pytest.approx(weight * outside / np.abs(wanted.numpy()).sum())
+
+
+def test_descents_have_bounds_and_walkers_are_ranked_without(monkeypatch):
+    asked, plain = set(), Objective.loss
+
+    def recorded(self, walkers, target, bounds=0.0):
+        asked.add((torch.is_grad_enabled(), bounds))
+        return plain(self, walkers, target, bounds)
+
+    monkeypatch.setattr(Objective, "loss", recorded)
+    Reconstructor(EAD, replace(QUICK, bounds=0.3))([frame(CUBIC)], descriptor(CUBIC), [0])
+    assert asked == {(True, 0.3), (False, 0.0)}
+    with pytest.raises(ValueError, match="must not be negative"):
+        replace(QUICK, bounds=-0.1)
 
 
 def test_atoms_that_overlap_are_pushed_apart():
