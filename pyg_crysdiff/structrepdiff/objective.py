@@ -43,16 +43,17 @@ class Objective:
     a fraction of the full descriptor's, since neighbours grow with its third power. The atoms of an
     orbit have the same surroundings, so those of one atom are computed for all.
 
-    A maximum or minimum over atoms pulls a single atom. But it bounds them all: no atom i may have
-    an entry e_ik outside of the wanted extremes. So a descent can ask for this of every atom
-    (``bounds`` of :meth:`loss`), where w is its weight:
+    ``root`` compares square roots, which widens the basins of attraction by about a half: the
+    squares of a few heavy atoms no longer outweigh everything else.
 
-    .. math:: w \frac{\sum_{i,k} \max(0, e_{ik} - \max^*_k) + \max(0, \min^*_k - e_{ik})}
-        {\sum_k |E^*_k|}
+    Each E_k is a maximum or a minimum over atoms, so it pulls a single atom. But the wanted
+    extremes bound all atoms. With a weight w (``bounds`` of :meth:`loss`), every entry
+    :math:`e_{ik}` of an atom i that lies outside of them is pulled back:
 
-    It is 0 for the true structure, and widens its basin of attraction. ``root``
-    compares square roots, which widens the basins of attraction by about a half: the squares of
-    a few heavy atoms no longer outweigh everything else.
+    .. math:: w \frac{\sum_{i,k} \bigl[\max(0, e_{ik} - \max^*_k)
+        + \max(0, \min^*_k - e_{ik})\bigr]}{\sum_k |E^*_k|}
+
+    It is 0 for the true structure, and widens its basin of attraction.
 
     Args:
         ead: Descriptor.
@@ -104,7 +105,7 @@ class Objective:
         Args:
             walkers: The walkers that :meth:`start` took up, wherever they have moved.
             target: Targets of all crystals, from :meth:`target`.
-            bounds: Weight w of what the entries of single atoms lie outside of the wanted extremes.
+            bounds: Weight w of the entries of atoms that lie outside of the wanted extremes.
         """
         moved = (walkers.positions.detach() - self._origin).square().sum(1)
         if self._pairs is None or bool(moved.max() > (_SKIN / 2) ** 2):
@@ -128,7 +129,7 @@ class Objective:
         return misfit / size.clamp(min=1e-12) + self._overlap(walkers)
 
     def _outside(self, values: Tensor, wanted: Tensor, sizes: Tensor) -> Tensor:
-        owner = torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes)
+        owner = torch.repeat_interleave(sizes)
         largest, smallest = wanted[owner].chunk(2, 1)
         beyond = ((values - largest).clamp(min=0) + (smallest - values).clamp(min=0)).sum(1)
         if self._centres is not None:

@@ -55,8 +55,8 @@ class Search:
         symmetric_hops: Share of the hops from symmetric walkers that keep the symmetry.
         free_penalty: Share by which the loss of walkers without a symmetry counts as larger where
             walkers are ranked. They fit the noise of a generated representation best.
-        bounds: Weight, in the loss of a descent, of what the entries of single atoms lie outside of
-            the wanted extremes (:class:`Objective`); walkers are ranked without it.
+        bounds: Weight by which a descent pulls back every atom whose entries lie outside of the
+            wanted extremes (:class:`Objective`). Walkers are ranked without it.
         exchanges: Exchanges of species that are tried on the best walkers after every wave, per
             walker, without a descent; each counts as an evaluation.
         tolerance: Loss at which a crystal counts as reconstructed.
