@@ -146,10 +146,15 @@ def test_a_training_step_does_not_wait(conditioner, tmp_path, monkeypatch):
     assert trainer.global_step == 4
 
 
-COUNTS = ["network=mlp", "basis.kind=principal", "counts=true"]
+COUNTS = ["network=mlp", "basis.kind=principal"]
+FORMS = [
+    ["network=mlp"],
+    ["network=unet"],
+    *([*COUNTS, f"counts={k}"] for k in ("potentials", "corrected")),
+]
 
 
-@pytest.mark.parametrize("form", [["network=mlp"], ["network=unet"], COUNTS])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("solver", ["ancestral", "flow"])
 def test_the_second_family_does_not_wait(solver, form):
     small = [

@@ -35,8 +35,13 @@ def build_denoiser(
         raise ValueError(f"unknown network {kind!r}; choose from {list(_NETWORKS)}")
     widths = Representation(statistics.elements, **config["descriptor"]).widths
     dim = build_basis(widths, config.get("basis")).dim
-    hints = {"hints": len(statistics.elements)} if _counts(config) else {}
-    network: Denoiser = _NETWORKS[kind](dim, properties, conditioner, **config[kind], **hints)
+    more = {}
+    kind_of_counts = _counts(config)
+    if kind_of_counts:
+        more["hints"] = len(statistics.elements)
+        if kind_of_counts == "potentials":
+            more["outputs"] = _posterior(statistics).prior[:, 1:].numel()
+    network: Denoiser = _NETWORKS[kind](dim, properties, conditioner, **config[kind], **more)
     return network
 
 
@@ -45,7 +50,9 @@ def build_generator(
 ) -> StructRepDiff:
     """Build the model of a configuration around its network."""
     counts = _counts(config)
-    representation = Representation(statistics.elements, **config["descriptor"], counts=counts)
+    representation = Representation(
+        statistics.elements, **config["descriptor"], counts=counts is not None
+    )
     return StructRepDiff(
         cast(Denoiser, denoiser),
         representation,
@@ -54,18 +61,24 @@ def build_generator(
         condition_dropout=config["condition_dropout"],
         basis=build_basis(representation.widths, config.get("basis")),
         counts=_posterior(statistics) if counts else None,
+        potentials=counts == "potentials",
         **config["process"],
     )
 
 
-def _counts(config: Mapping[str, Any]) -> bool:
-    """Whether compositions are whole counts of atoms; not so in configurations without the key."""
-    if not config.get("counts", False):
-        return False
+def _counts(config: Mapping[str, Any]) -> str | None:
+    """How the network and whole counts of atoms go together; None where there are fractions."""
+    # Checkpoints from before there was a choice have no key, or true for what is "corrected" now.
+    kind = config.get("counts", False)
+    if kind is False:
+        return None
+    kind = "corrected" if kind is True else kind
+    if kind not in ("corrected", "potentials"):
+        raise ValueError(f"counts must be potentials, corrected or false, got {kind!r}")
     if config.get("network") != "mlp" or (config.get("basis") or {}).get("kind") != "principal":
-        raise ValueError("counts=true needs network=mlp and basis.kind=principal; or set "
+        raise ValueError(f"counts={kind} needs network=mlp and basis.kind=principal; or set "
                          "counts=false")  # fmt: skip
-    return True
+    return kind
 
 
 def _posterior(statistics: DataStatistics) -> CountPosterior:

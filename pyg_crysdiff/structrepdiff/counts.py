@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pyg_crysdiff.structrepdiff.sum_product import after, none_yet, sum_product
+
 _LEAST = -25.0  # logarithm of the least likelihood of a count beside that of the likeliest
 
 
@@ -22,13 +24,14 @@ class CountPosterior(nn.Module):
         p(c) \propto r\Bigl(\sum_k c_k, \sum_k [c_k > 0]\Bigr) \prod_k p_k(c_k)
 
     with r(N, E) such that both are distributed as in the training set. The sum over all
-    compositions is exact: a forward and a backward pass over the elements, with the numbers of
-    atoms and of elements so far as state (sum-product, Kschischang et al., IEEE Trans. Inf. Theory
-    47, 498, 2001).
+    compositions is exact (:func:`pyg_crysdiff.structrepdiff.sum_product.sum_product`).
 
     A network of the whole vector is slow to learn that counts are whole and add up, and how many
     elements go together: each element decides alone, at the same low noise. What else the elements
-    have to do with each other is left to it. Weights of before E was known are read as r(N).
+    have to do with each other is left to it. It may say so by a potential :math:`v_k(c)` for every
+    element and count, that takes the place of :math:`\log p_k(c)` as
+    :math:`\log p_k(c) + v_k(c)`: a conditional random field (Lafferty et al., ICML 2001, eq. 1),
+    with x as what is observed. Weights of before E was known are read as r(N).
 
     Args:
         num_elements: K.
@@ -78,9 +81,9 @@ class CountPosterior(nn.Module):
         )
         prior = F.one_hot(counts, most + 1).double().mean(0)
         wanted = torch.bincount(totals * shape[1] + kinds, minlength=shape.numel()).view(shape)
-        state = _none_yet(shape, 1, prior)
+        state = none_yet(shape, 1, prior)
         for row, top in zip(prior, self._tops, strict=True):
-            state = _after(state, row[: top + 1].unsqueeze(1))
+            state, _ = after(state, row[: top + 1].unsqueeze(1))
         alone = state.squeeze(2).clamp(min=1e-300)
         sums = torch.where(wanted > 0, wanted / len(counts) / alone, 0.0)
         self.prior.copy_(prior)
@@ -100,66 +103,77 @@ class CountPosterior(nn.Module):
         return variance.sqrt().clamp(min=1e-6)
 
     @torch.no_grad()
-    def forward(self, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, signal: Tensor, noise: Tensor, potentials: Tensor | None = None
+    ) -> Tensor:
         r"""Return the expected coordinates, (B, K).
 
         Args:
             x: Noised coordinates, (B, K).
             signal: :math:`\alpha`, (B, 1).
             noise: :math:`\sigma`, (B, 1).
+            potentials: v, (B, K, counts); None for 0.
         """
+        weights = self._weights(x, signal, noise, potentials)
+        chance, _ = sum_product(weights, self.sums, self._largest())
+        return torch.einsum("kcb,kc->bk", chance, self.levels)
+
+    @torch.no_grad()
+    def alone(self, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
+        """Return the expected coordinates where each element decides for itself, (B, K)."""
+        gap = (x.unsqueeze(2) - signal.unsqueeze(2) * self.levels) / noise.unsqueeze(2)
+        return ((self.prior.log() - 0.5 * gap.square()).softmax(2) * self.levels).sum(2)
+
+    def loss(
+        self, clean: Tensor, x: Tensor, signal: Tensor, noise: Tensor, potentials: Tensor
+    ) -> Tensor:
+        r"""Return :math:`-\log p(c | x)` of the true compositions c with potentials, (B,).
+
+        Its gradient by :math:`v_k(c)` is the marginal of the count less 1 for the true one. Counts
+        and sums that the training set does not have are as improbable as :math:`e^{-50}`.
+
+        Args:
+            clean: Coordinates without noise, (B, K).
+            x: Noised coordinates, (B, K).
+            signal: See :meth:`forward`.
+            noise: See :meth:`forward`.
+            potentials: v, (B, K, counts).
+        """
+        counts = self._whole(clean).unsqueeze(2)
+        with torch.no_grad():
+            weights = self._weights(x, signal, noise, potentials)
+            chance, logarithm = sum_product(weights, self.sums, self._largest())
+            chance, weights = chance.permute(2, 0, 1), weights.permute(2, 0, 1)
+            totals, kinds = counts.sum((1, 2)), (counts > 0).sum((1, 2))
+            most = [size - 1 for size in self.sums.shape]
+            together = self.sums[totals.clamp(max=most[0]), kinds.clamp(max=most[1])]
+            value = logarithm - _log(weights.gather(2, counts)).sum((1, 2)) - _log(together)
+        slope = ((chance * potentials).sum(2) - potentials.gather(2, counts).squeeze(2)).sum(1)
+        return value + slope - slope.detach()
+
+    def _weights(
+        self, x: Tensor, signal: Tensor, noise: Tensor, potentials: Tensor | None
+    ) -> Tensor:
+        """Weights of elements and counts up to a factor for each element, (K, counts, B)."""
         # Elements and counts first, crystals last: what is added up is contiguous.
         gap = (x.t().unsqueeze(1) - signal.view(-1) * self.levels.unsqueeze(2)) / noise.view(-1)
         likelihood = -0.5 * gap.square()
+        if potentials is not None:
+            likelihood = likelihood + potentials.permute(1, 2, 0)
+        likelihood = likelihood.masked_fill(self.prior.unsqueeze(2) == 0, -torch.inf)
         likelihood = (likelihood - likelihood.amax(1, keepdim=True)).clamp(min=_LEAST)
-        every = self.prior.unsqueeze(2) * likelihood.exp()
-        weights = [row[: top + 1] for row, top in zip(every, self._largest(), strict=True)]
-        before = [_none_yet(self.sums.shape, len(x), x)]
-        for weight in weights[:-1]:
-            before.append(_after(before[-1], weight))
-        later = self.sums.unsqueeze(2).expand(-1, -1, len(x))
-        out = []
-        for earlier, weight, levels in zip(
-            reversed(before), reversed(weights), reversed(self.levels), strict=True
-        ):
-            chance, later = _both_sides(earlier, later, weight)
-            out.append((chance * levels[: len(chance)].unsqueeze(1)).sum(0))
-        return torch.stack(out[::-1], 1)
+        return self.prior.unsqueeze(2) * likelihood.exp()
+
+    def _whole(self, clean: Tensor) -> Tensor:
+        """Counts of clean coordinates, (B, K); what does not vary has its only count."""
+        unit = self.levels[:, 1] - self.levels[:, 0]
+        counts = (clean - self.levels[:, 0]) / torch.where(unit > 0, unit, 1.0)
+        counts = counts.round().long().clamp(0, self.levels.shape[1] - 1)
+        return torch.where(unit > 0, counts, self.prior.argmax(1))
 
 
-def _none_yet(states: torch.Size, rows: int, like: Tensor) -> Tensor:
-    out = like.new_zeros(*states, rows)
-    out[0, 0] = 1.0
-    return out
-
-
-def _after(state: Tensor, weights: Tensor) -> Tensor:
-    """Distribution of sum and elements after one element more, (n, e, B), from weights (c, B)."""
-    out = state * weights[0]
-    for c in range(1, len(weights)):
-        out[c:, 1:].addcmul_(state[:-c, :-1], weights[c])
-    return _normal(out, (0, 1))
-
-
-def _both_sides(earlier: Tensor, later: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities of an element's counts, (c, B), and the weight of it and those after it.
-
-    Args:
-        earlier: Distribution of sum and elements before the element, (n, e, B).
-        later: Weight of the elements after it by what they start from, (n, e, B).
-        weights: Weights of its counts, (c, B).
-    """
-    chance = [(earlier * later).sum((0, 1))]
-    out = later * weights[0]
-    for c in range(1, len(weights)):
-        chance.append((earlier[:-c, :-1] * later[c:, 1:]).sum((0, 1)))
-        out[:-c, :-1].addcmul_(later[c:, 1:], weights[c])
-    return _normal(torch.stack(chance) * weights, (0,)), _normal(out, (0, 1))
-
-
-def _normal(weights: Tensor, over: tuple[int, ...]) -> Tensor:
-    tiny = torch.finfo(weights.dtype).tiny
-    return weights / weights.sum(over, keepdim=True).clamp(min=tiny)
+def _log(weights: Tensor) -> Tensor:
+    return weights.log().clamp(min=2 * _LEAST)
 
 
 def _widen(posterior: CountPosterior, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -56,6 +56,7 @@ class RepresentationMLP(nn.Module):
         mlp_ratio: Hidden features of a layer, over ``dim``.
         time_dim: Width of the embedding of the time, and of the values that a conditioner adds.
         hints: Further inputs, see :meth:`forward`.
+        outputs: Further outputs, behind the prediction.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class RepresentationMLP(nn.Module):
         mlp_ratio: float = 2.0,
         time_dim: int = 64,
         hints: int = 0,
+        outputs: int = 0,
     ) -> None:
         super().__init__()
         self.length = length
@@ -86,7 +88,7 @@ class RepresentationMLP(nn.Module):
         adds = type(self.conditioner).attention is not Conditioner.attention
         self.values = nn.ModuleList(nn.Linear(time_dim, dim) for _ in range(num_blocks * adds))
         self.norm = nn.LayerNorm(dim)
-        self.out = nn.Linear(dim, length)
+        self.out = nn.Linear(dim, length + outputs)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -97,7 +99,7 @@ class RepresentationMLP(nn.Module):
         condition: Mapping[str, Tensor] | None = None,
         hints: Tensor | None = None,
     ) -> Tensor:
-        """Return the prediction, (B, length).
+        """Return the prediction and what is behind it, (B, length + outputs).
 
         Args:
             x: Noised coordinates, (B, length).

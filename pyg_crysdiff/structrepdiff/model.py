@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from pyg_crysdiff.data.crystal import Crystal
 from pyg_crysdiff.data.properties import property_of, set_properties
@@ -79,6 +78,9 @@ class StructRepDiff(Generator):
             :math:`\sqrt{\bar\alpha} \epsilon - \sqrt{1 - \bar\alpha} x_0` (Salimans & Ho, arXiv
             2202.00512), whose error at high noise does not explode in the estimate of x_0.
         counts: What whole counts of atoms say of a noised composition; None where it is fractions.
+        potentials: The network tells a potential of every count of every element, and the
+            composition has the loss of :meth:`CountPosterior.loss`, per element, in place of a
+            squared error. Otherwise it corrects what the counts say without it.
         part_weights: Shares of descriptor, composition, and cell with N in the loss; None for as
             much as they have coordinates.
 
@@ -116,6 +118,7 @@ class StructRepDiff(Generator):
         predict: Prediction = "noise",
         part_weights: Sequence[float] | None = None,
         counts: CountPosterior | None = None,
+        potentials: bool = False,
     ) -> None:
         super().__init__()
         if predict not in get_args(Prediction):
@@ -125,6 +128,7 @@ class StructRepDiff(Generator):
         self.part_loss = PartLoss(self.basis.parts, part_weights)
         self.denoiser, self.representation, self.search = denoiser, representation, search
         self.statistics, self.margin, self.counts = statistics, margin, counts
+        self.potentials = potentials
         self.condition_dropout = condition_dropout
         self.process = GaussianDDPM((self.basis.dim,), num_steps, s, max_beta)
         for name in ("mean", "std"):
@@ -220,35 +224,85 @@ class StructRepDiff(Generator):
         t, noise = sent(t, device), sent(torch.randn(clean.shape, generator=generator), device)
         rate = self.condition_dropout if dropout is None else dropout
         condition = self.denoiser.condition_embedding.read(batch, count, rate, generator)
-        noisy = self.process.corrupt(clean, t, noise)
-        prediction = self._denoised(noisy, t, condition, self._expected(noisy, t))
-        errors = (prediction - self._target(clean, noise, t)).square()
-        return self.part_loss(errors, self.extreme)
+        return self.part_loss(self.errors(clean, noise, t, condition), self.extreme)
 
-    def _expected(self, x: Tensor, t: Tensor) -> Tensor | None:
-        """What whole counts say of the composition, (B, K), the same for every condition."""
+    def errors(
+        self, clean: Tensor, noise: Tensor, t: Tensor, condition: Mapping[str, Tensor] | None
+    ) -> Tensor:
+        """Return squared errors of the prediction, (B, D).
+
+        With potentials, the composition's are the negative logarithm of its likelihood, shared
+        among the elements.
+
+        Args:
+            clean: Coordinates, (B, D).
+            noise: Noise on them, (B, D).
+            t: Times, (B,).
+            condition: Property name to raw values (B,); NaN means not given.
+        """
+        noisy = self.process.corrupt(clean, t, noise)
+        hints, target = self._hints(noisy, t), self._target(clean, noise, t)
+        out = self._network(noisy, t, condition, hints)
+        if not self.potentials:
+            return (self._with_counts(out, noisy, t, hints) - target).square()
+        errors = (out[:, : self.basis.dim] - target).square()
+        return self._with_composition(errors, self._loss_of_counts(out, clean, noisy, t))
+
+    def _loss_of_counts(self, out: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """-log p of the true counts per element, the same for all, (B, K)."""
+        assert self.counts is not None
+        c, k = self._composition, self.basis.parts[1]
+        loss = self.counts.loss(
+            clean[:, c], noisy[:, c], *self._scales(noisy, t), self._potentials(out)
+        )
+        return (loss / k).unsqueeze(1).expand(-1, k)
+
+    def _scales(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Of signal and noise, (B, 1)."""
+        a = self.process.signal.per_row(t, x)
+        return a.sqrt(), (1 - a).sqrt()
+
+    def _hints(self, x: Tensor, t: Tensor) -> Tensor | None:
+        """What counts say of the composition without the network, (B, K), for every condition."""
         if self.counts is None:
             return None
-        a = self.process.signal.per_row(t, x)
-        return self.counts(x[:, self._composition], a.sqrt(), (1 - a).sqrt())
+        say = self.counts.alone if self.potentials else self.counts
+        return say(x[:, self._composition], *self._scales(x, t))
 
-    def _denoised(
+    def _network(
         self,
         x: Tensor,
         t: Tensor,
         condition: Mapping[str, Tensor] | None,
-        expected: Tensor | None,
+        hints: Tensor | None,
     ) -> Tensor:
-        """The prediction; with counts, the network's is added to what they say without it."""
-        if expected is None:
+        """All that the network tells, (B, D) or more."""
+        if hints is None:
             return self.denoiser(x, t, condition).to(x.dtype)
         assert self.counts is not None
         assert isinstance(self.denoiser, RepresentationMLP)
-        out = self.denoiser(x, t, condition, expected / self.counts.spread()).to(x.dtype)
-        a = self.process.signal.per_row(t, x)
-        noise = (x[:, self._composition] - a.sqrt() * expected) / (1 - a).sqrt()
-        before, _, after = self.basis.parts
-        return out + F.pad(self._target(expected, noise, t), (before, after))
+        return self.denoiser(x, t, condition, hints / self.counts.spread()).to(x.dtype)
+
+    def _potentials(self, out: Tensor) -> Tensor:
+        """Potentials of the counts, (B, K, counts); those of no atom are where coordinates are."""
+        none, more = out[:, self._composition], out[:, self.basis.dim :]
+        return torch.cat([none.unsqueeze(2), more.view(*none.shape, -1)], 2)
+
+    def _with_counts(self, out: Tensor, x: Tensor, t: Tensor, hints: Tensor | None) -> Tensor:
+        """The prediction, (B, D), with what the counts say."""
+        if self.counts is None or hints is None:
+            return out
+        c, (signal, noise) = self._composition, self._scales(x, t)
+        expected = hints
+        if self.potentials:
+            expected = self.counts(x[:, c], signal, noise, self._potentials(out))
+        told = self._target(expected, (x[:, c] - signal * expected) / noise, t)
+        return self._with_composition(out, told if self.potentials else told + out[:, c])
+
+    def _with_composition(self, out: Tensor, composition: Tensor) -> Tensor:
+        """Coordinates (B, D) with others for the composition, (B, K)."""
+        before, _, after = out[:, : self.basis.dim].split(self.basis.parts, 1)
+        return torch.cat([before, composition, after], 1)
 
     def _target(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """What the network is to predict."""
@@ -298,14 +352,23 @@ class StructRepDiff(Generator):
     def _predict(
         self, x: Tensor, t: Tensor, condition: Mapping[str, Tensor] | None, guidance: float
     ) -> Tensor:
-        expected = self._expected(x, t)
+        hints = self._hints(x, t)
         if not condition or guidance == 0.0:
-            out = self._denoised(x, t, None, expected)
+            out = self._denoised(x, t, None, hints)
         else:
-            out = self._denoised(x, t, condition, expected)
+            out = self._denoised(x, t, condition, hints)
             if guidance != 1.0:
-                out = torch.lerp(self._denoised(x, t, None, expected), out, guidance)
+                out = torch.lerp(self._denoised(x, t, None, hints), out, guidance)
         return self._bounded(x, t, out)
+
+    def _denoised(
+        self,
+        x: Tensor,
+        t: Tensor,
+        condition: Mapping[str, Tensor] | None,
+        hints: Tensor | None,
+    ) -> Tensor:
+        return self._with_counts(self._network(x, t, condition, hints), x, t, hints)
 
     def _bounded(self, x: Tensor, t: Tensor, prediction: Tensor) -> Tensor:
         """Return the noise predicted, with the estimate it implies within the data's range."""

@@ -40,20 +40,92 @@ def all_compositions():
     return rows, weight
 
 
-@pytest.mark.parametrize("sigma", [0.2, 0.5, 2.0])
-def test_the_expected_counts_are_the_sum_over_all_compositions(sigma):
-    found = posterior()
-    rows, prior = all_compositions()
+def noised(sigma):
     alpha = (1 - min(sigma, 0.9) ** 2) ** 0.5
     generator = torch.Generator().manual_seed(0)
     clean = OFFSET + UNIT * COUNTS
     x = alpha * clean + sigma * torch.randn(clean.shape, generator=generator)
-    got = found(x, torch.full((6, 1), alpha), torch.full((6, 1), sigma))
+    return clean, x, torch.full((6, 1), alpha), torch.full((6, 1), sigma)
+
+
+def log_weights(x, alpha, sigma, potentials):
+    """Logarithm of prior, likelihood and potentials of every composition, (6, compositions)."""
+    rows, prior = all_compositions()
     levels = (OFFSET + UNIT * rows).double()
-    likelihood = (-0.5 * ((x.double().unsqueeze(1) - alpha * levels) / sigma).square().sum(2)).exp()
-    weight = likelihood * prior
+    gap = (x.double().unsqueeze(1) - alpha.double().unsqueeze(2) * levels) / sigma.unsqueeze(2)
+    told = sum(potentials[:, k].index_select(1, rows[:, k]) for k in range(3))
+    return prior.log() - 0.5 * gap.square().sum(2) + told
+
+
+@pytest.mark.parametrize("sigma", [0.2, 0.5, 2.0])
+def test_the_expected_counts_are_the_sum_over_all_compositions(sigma):
+    found = posterior()
+    rows, prior = all_compositions()
+    _, x, alpha, noise = noised(sigma)
+    got = found(x, alpha, noise)
+    levels = (OFFSET + UNIT * rows).double()
+    gap = (x.double().unsqueeze(1) - float(alpha[0]) * levels) / sigma
+    weight = (-0.5 * gap.square().sum(2)).exp() * prior
     wanted = (weight / weight.sum(1, keepdim=True)) @ levels
     torch.testing.assert_close(got.double(), wanted, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("sigma", [0.2, 0.5, 2.0])
+def test_potentials_tilt_the_sum_over_all_compositions(sigma):
+    _, x, alpha, noise = noised(sigma)
+    rows, _ = all_compositions()
+    potentials = 2 * torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(1))
+    got = posterior()(x, alpha, noise, potentials)
+    weight = log_weights(x, alpha, noise, potentials.double()).softmax(1)
+    wanted = weight @ (OFFSET + UNIT * rows).double()
+    torch.testing.assert_close(got.double(), wanted, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("sigma", [0.2, 0.5, 2.0])
+def test_the_loss_is_the_likelihood_of_the_true_composition_with_its_gradient(sigma):
+    clean, x, alpha, noise = noised(sigma)
+    rows, _ = all_compositions()
+    potentials = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(1))
+    here = potentials.clone().requires_grad_()
+    got = posterior().loss(clean, x, alpha, noise, here)
+    exact = potentials.double().requires_grad_()
+    likely = log_weights(x, alpha, noise, exact).log_softmax(1)
+    true = (rows.unsqueeze(0) == COUNTS.unsqueeze(1)).all(2).int().argmax(1, keepdim=True)
+    wanted = -likely.gather(1, true).squeeze(1)
+    torch.testing.assert_close(got.double(), wanted, atol=1e-4, rtol=1e-4)
+    weights = torch.arange(1.0, 7.0)
+    (got * weights).sum().backward()
+    (wanted * weights).sum().backward()
+    torch.testing.assert_close(here.grad.double(), exact.grad, atol=1e-3, rtol=0)
+
+
+def test_compositions_that_the_training_set_lacks_have_a_finite_loss():
+    unseen = torch.tensor([[3, 2, 2], [0, 0, 0], [0, 0, 3]])
+    x, one = OFFSET + UNIT * unseen, torch.ones(3, 1)
+    potentials = torch.zeros(3, 3, 4, requires_grad=True)
+    loss = posterior().loss(x, x, one, 0.1 * one, potentials)
+    assert torch.isfinite(loss).all()
+    assert (loss > 10).all()
+
+
+def test_what_does_not_vary_has_its_only_count():
+    found = CountPosterior(2, 2, 4, 2)
+    counts = torch.tensor([[2, 1], [2, 2]])
+    found.fit(counts, torch.tensor([0.0, -1.5]), torch.tensor([0.0, 1.0]))
+    clean, one = torch.tensor([[0.0, -0.5], [0.0, 0.5]]), torch.ones(2, 1)
+    loss = found.loss(clean, clean, one, 0.1 * one, torch.zeros(2, 2, 3))
+    torch.testing.assert_close(loss, torch.zeros(2), atol=1e-5, rtol=0)
+
+
+def test_alone_each_element_decides_for_itself():
+    _, x, alpha, noise = noised(0.5)
+    found = posterior()
+    got = found.alone(x, alpha, noise)
+    levels = OFFSET.unsqueeze(1) + UNIT.unsqueeze(1) * torch.arange(4)
+    gap = (x.unsqueeze(2) - float(alpha[0]) * levels) / 0.5
+    weight = found.prior * (-0.5 * gap.square()).exp()
+    wanted = (weight * levels).sum(2) / weight.sum(2)
+    torch.testing.assert_close(got, wanted, atol=1e-5, rtol=0)
 
 
 def test_without_a_signal_numbers_of_atoms_are_those_of_the_training_set():
@@ -102,15 +174,20 @@ def test_weights_of_before_know_the_sum_alone():
 
 
 @pytest.fixture
-def model(tmp_path, monkeypatch):
+def model(request, tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSDIFF_CACHE", str(tmp_path))
     train = load_dataset("demo", "train")
-    config = compose_config(["family=structrepdiff-mlp", "mlp.dim=32", "mlp.num_blocks=1"])
+    kind = f"counts={getattr(request, 'param', 'potentials')}"
+    config = compose_config(["family=structrepdiff-mlp", kind, "mlp.dim=32", "mlp.num_blocks=1"])
     out = build_model(config, DataStatistics.from_dataset(train))
     out.prepare(train, train[:1], progress=False)
     return out, train
 
 
+both_kinds = pytest.mark.parametrize("model", ["potentials", "corrected"], indirect=True)
+
+
+@both_kinds
 @pytest.mark.parametrize("predict", ["noise", "velocity"])
 def test_an_untrained_network_leaves_what_the_counts_say(model, predict):
     model, train = model
@@ -120,7 +197,7 @@ def test_an_untrained_network_leaves_what_the_counts_say(model, predict):
     t = torch.full((8,), 200)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     x = model.process.corrupt(clean, t, noise)
-    prediction = model._bounded(x, t, model._denoised(x, t, None, model._expected(x, t)))
+    prediction = model._bounded(x, t, model._denoised(x, t, None, model._hints(x, t)))
     a = float(model.process.alpha_bar[200])
     estimate = (x - (1 - a) ** 0.5 * prediction) / a**0.5
     expected = model.counts(
@@ -145,16 +222,45 @@ def test_counts_need_the_mlp_and_principal_components():
     statistics = DataStatistics.from_dataset(load_dataset("demo", "train"))
     for change in ("network=unet", "basis.kind=entries"):
         config = compose_config(["family=structrepdiff-mlp", change])
-        with pytest.raises(ValueError, match="counts=true needs network=mlp"):
+        with pytest.raises(ValueError, match="counts=potentials needs network=mlp"):
             build_model(config, statistics)
+    with pytest.raises(ValueError, match="counts must be potentials, corrected or false"):
+        build_model(compose_config(["family=structrepdiff-mlp", "counts=sums"]), statistics)
 
 
+def test_counts_of_checkpoints_from_before_there_was_a_choice_are_corrected():
+    statistics = DataStatistics.from_dataset(load_dataset("demo", "train"))
+    config = compose_config(["family=structrepdiff-mlp", "counts=true"])
+    assert build_model(config, statistics).potentials is False
+
+
+@both_kinds
+def test_the_loss_of_a_batch_is_the_mean_of_its_crystals(model):
+    model, train = model
+    batch = Batch.from_data_list([train[k] for k in range(9)])
+    clean = model.basis(model.standardise(model.representation(batch)))
+    t = torch.arange(100, 1900, 200)
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    x = model.process.corrupt(clean, t, noise)
+    for parameter in model.denoiser.out.parameters():
+        torch.nn.init.normal_(parameter, std=0.2, generator=torch.Generator().manual_seed(1))
+    together = model.errors(clean, noise, t, None)
+    alone = [model.errors(clean[[k]], noise[[k]], t[[k]], None) for k in range(9)]
+    torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=1e-4)
+    hints = model._hints(x, t)
+    one_by_one = [model._denoised(x[[k]], t[[k]], None, hints[[k]]) for k in range(9)]
+    torch.testing.assert_close(
+        model._denoised(x, t, None, hints), torch.cat(one_by_one), atol=1e-4, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("model", ["corrected"], indirect=True)
 def test_guidance_asks_for_the_counts_once(model, monkeypatch):
     model, train = model
     batch = Batch.from_data_list([train[k] for k in range(4)])
     x, t = model.basis(model.standardise(model.representation(batch))), torch.full((4,), 200)
     condition = {name: torch.zeros(4) for name in model.properties}
-    alone = [model._denoised(x, t, c, model._expected(x, t)) for c in (None, condition)]
+    alone = [model._denoised(x, t, c, model._hints(x, t)) for c in (None, condition)]
     forward = Mock(wraps=model.counts.forward)
     monkeypatch.setattr(model.counts, "forward", forward)
     guided = model._predict(x, t, condition, 2.0)
