@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from pyg_crysdiff.structrepdiff.counts import CountPosterior
 from pyg_crysdiff.structrepdiff.finishing import finished
 from pyg_crysdiff.structrepdiff.mlp import RepresentationMLP
 from pyg_crysdiff.structrepdiff.part_loss import PartLoss
+from pyg_crysdiff.structrepdiff.prediction import Parameterisation, Predicted
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Parts, Representation
 from pyg_crysdiff.structrepdiff.search import Search
@@ -34,12 +35,12 @@ from pyg_crysdiff.structrepdiff.starts import Frame
 from pyg_crysdiff.structrepdiff.stored import representations
 from pyg_crysdiff.structrepdiff.symmetry import group_frequencies
 from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
+from pyg_crysdiff.structrepdiff.whole_counts import WholeCounts
 
 if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data, InMemoryDataset
 
 Denoiser = RepresentationUNet | RepresentationMLP
-Prediction = Literal["noise", "velocity"]
 
 
 @dataclass(frozen=True)
@@ -70,17 +71,12 @@ class StructRepDiff(Generator):
         num_steps: T.
         s: Offset of the cosine schedule.
         max_beta: Upper bound of one beta.
-        margin: Estimates further from the mean than this times the furthest training value are
-            cut; None for no cut.
+        margin: See there.
         condition_dropout: Probability of hiding a training crystal's condition.
         basis: Coordinates in which representations are diffused; None for single entries.
-        predict: What the network predicts: the ``noise`` (the paper), or the ``velocity``
-            :math:`\sqrt{\bar\alpha} \epsilon - \sqrt{1 - \bar\alpha} x_0` (Salimans & Ho, arXiv
-            2202.00512), whose error at high noise does not explode in the estimate of x_0.
+        predict: See :class:`pyg_crysdiff.structrepdiff.prediction.Parameterisation`.
         counts: What whole counts of atoms say of a noised composition; None where it is fractions.
-        potentials: The network tells a potential of every count of every element, and the
-            composition has the loss of :meth:`CountPosterior.loss`, per element, in place of a
-            squared error. Otherwise it corrects what the counts say without it.
+        potentials: See :class:`pyg_crysdiff.structrepdiff.whole_counts.WholeCounts`.
         part_weights: Shares of descriptor, composition, and cell with N in the loss; None for as
             much as they have coordinates.
 
@@ -115,22 +111,23 @@ class StructRepDiff(Generator):
         margin: float | None = 1.1,
         condition_dropout: float = 0.1,
         basis: Basis | None = None,
-        predict: Prediction = "noise",
+        predict: Predicted = "noise",
         part_weights: Sequence[float] | None = None,
         counts: CountPosterior | None = None,
         potentials: bool = False,
     ) -> None:
         super().__init__()
-        if predict not in get_args(Prediction):
-            raise ValueError(f"predict must be one of {get_args(Prediction)}, got {predict!r}")
-        self.predict = predict
         self.basis = Entries(representation.widths) if basis is None else basis
         self.part_loss = PartLoss(self.basis.parts, part_weights)
         self.denoiser, self.representation, self.search = denoiser, representation, search
-        self.statistics, self.margin, self.counts = statistics, margin, counts
-        self.potentials = potentials
+        self.statistics, self.counts = statistics, counts
         self.condition_dropout = condition_dropout
         self.process = GaussianDDPM((self.basis.dim,), num_steps, s, max_beta)
+        self.parameterisation = Parameterisation(self.process, predict, margin)
+        self.whole: WholeCounts | None = None
+        if counts is not None:
+            parts = self.basis.parts
+            self.whole = WholeCounts(counts, parts, self.parameterisation, potentials)
         for name in ("mean", "std"):
             self.register_buffer(name, torch.zeros(representation.dim))
         self.register_buffer("extreme", torch.zeros(self.basis.dim))
@@ -229,10 +226,7 @@ class StructRepDiff(Generator):
     def errors(
         self, clean: Tensor, noise: Tensor, t: Tensor, condition: Mapping[str, Tensor] | None
     ) -> Tensor:
-        """Return squared errors of the prediction, (B, D).
-
-        With potentials, the composition's are the negative logarithm of its likelihood, shared
-        among the elements.
+        """Return squared errors of the prediction, (B, D); see :meth:`WholeCounts.errors`.
 
         Args:
             clean: Coordinates, (B, D).
@@ -241,33 +235,15 @@ class StructRepDiff(Generator):
             condition: Property name to raw values (B,); NaN means not given.
         """
         noisy = self.process.corrupt(clean, t, noise)
-        hints, target = self._hints(noisy, t), self._target(clean, noise, t)
+        hints = self._hints(noisy, t)
         out = self._network(noisy, t, condition, hints)
-        if not self.potentials:
-            return (self._with_counts(out, noisy, t, hints) - target).square()
-        errors = (out[:, : self.basis.dim] - target).square()
-        return self._with_composition(errors, self._loss_of_counts(out, clean, noisy, t))
-
-    def _loss_of_counts(self, out: Tensor, clean: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """-log p of the true counts per element, the same for all, (B, K)."""
-        assert self.counts is not None
-        c, k = self._composition, self.basis.parts[1]
-        loss = self.counts.loss(
-            clean[:, c], noisy[:, c], *self._scales(noisy, t), self._potentials(out)
-        )
-        return (loss / k).unsqueeze(1).expand(-1, k)
-
-    def _scales(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Of signal and noise, (B, 1)."""
-        a = self.process.signal.per_row(t, x)
-        return a.sqrt(), (1 - a).sqrt()
+        if self.whole is None or hints is None:
+            return (out - self.parameterisation.target(clean, noise, t)).square()
+        return self.whole.errors(out, clean, noise, noisy, t, hints)
 
     def _hints(self, x: Tensor, t: Tensor) -> Tensor | None:
-        """What counts say of the composition without the network, (B, K), for every condition."""
-        if self.counts is None:
-            return None
-        say = self.counts.alone if self.potentials else self.counts
-        return say(x[:, self._composition], *self._scales(x, t))
+        """What whole counts say without the network, (B, K), the same for every condition."""
+        return None if self.whole is None else self.whole.hints(x, t)
 
     def _network(
         self,
@@ -283,33 +259,18 @@ class StructRepDiff(Generator):
         assert isinstance(self.denoiser, RepresentationMLP)
         return self.denoiser(x, t, condition, hints / self.counts.spread()).to(x.dtype)
 
-    def _potentials(self, out: Tensor) -> Tensor:
-        """Potentials of the counts, (B, K, counts); those of no atom are where coordinates are."""
-        none, more = out[:, self._composition], out[:, self.basis.dim :]
-        return torch.cat([none.unsqueeze(2), more.view(*none.shape, -1)], 2)
-
-    def _with_counts(self, out: Tensor, x: Tensor, t: Tensor, hints: Tensor | None) -> Tensor:
-        """The prediction, (B, D), with what the counts say."""
-        if self.counts is None or hints is None:
+    def _denoised(
+        self,
+        x: Tensor,
+        t: Tensor,
+        condition: Mapping[str, Tensor] | None,
+        hints: Tensor | None,
+    ) -> Tensor:
+        """The prediction, (B, D)."""
+        out = self._network(x, t, condition, hints)
+        if self.whole is None or hints is None:
             return out
-        c, (signal, noise) = self._composition, self._scales(x, t)
-        expected = hints
-        if self.potentials:
-            expected = self.counts(x[:, c], signal, noise, self._potentials(out))
-        told = self._target(expected, (x[:, c] - signal * expected) / noise, t)
-        return self._with_composition(out, told if self.potentials else told + out[:, c])
-
-    def _with_composition(self, out: Tensor, composition: Tensor) -> Tensor:
-        """Coordinates (B, D) with others for the composition, (B, K)."""
-        before, _, after = out[:, : self.basis.dim].split(self.basis.parts, 1)
-        return torch.cat([before, composition, after], 1)
-
-    def _target(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the network is to predict."""
-        if self.predict == "noise":
-            return noise
-        a = self.process.signal.per_row(t, clean)
-        return a.sqrt() * noise - (1 - a).sqrt() * clean
+        return self.whole.prediction(out, x, t, hints)
 
     @torch.inference_mode()
     def generate(
@@ -359,30 +320,7 @@ class StructRepDiff(Generator):
             out = self._denoised(x, t, condition, hints)
             if guidance != 1.0:
                 out = torch.lerp(self._denoised(x, t, None, hints), out, guidance)
-        return self._bounded(x, t, out)
-
-    def _denoised(
-        self,
-        x: Tensor,
-        t: Tensor,
-        condition: Mapping[str, Tensor] | None,
-        hints: Tensor | None,
-    ) -> Tensor:
-        return self._with_counts(self._network(x, t, condition, hints), x, t, hints)
-
-    def _bounded(self, x: Tensor, t: Tensor, prediction: Tensor) -> Tensor:
-        """Return the noise predicted, with the estimate it implies within the data's range."""
-        a = self.process.signal.per_row(t, x)
-        if self.predict == "velocity":
-            x0 = a.sqrt() * x - (1 - a).sqrt() * prediction
-        elif self.margin is None:
-            return prediction
-        else:
-            x0 = self.process.estimate(x, prediction, t)
-        if self.margin is not None:
-            limit = self.margin * self.extreme
-            x0 = x0.clamp(-limit, limit)
-        return (x - a.sqrt() * x0) / (1 - a).sqrt()
+        return self.parameterisation.noise(x, t, out, self.extreme)
 
     def values(self, state: RepresentationState) -> Tensor:
         """Return the representations of a state in their own units, (B, D)."""

@@ -1,5 +1,6 @@
 """Whole counts of atoms behind noise."""
 
+from dataclasses import replace
 from itertools import product
 from unittest.mock import Mock
 
@@ -191,13 +192,14 @@ both_kinds = pytest.mark.parametrize("model", ["potentials", "corrected"], indir
 @pytest.mark.parametrize("predict", ["noise", "velocity"])
 def test_an_untrained_network_leaves_what_the_counts_say(model, predict):
     model, train = model
-    model.predict = predict
+    model.parameterisation = replace(model.parameterisation, predict=predict)
+    model.whole.parameterisation = model.parameterisation
     batch = Batch.from_data_list([train[k] for k in range(8)])
     clean = model.basis(model.standardise(model.representation(batch)))
     t = torch.full((8,), 200)
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
     x = model.process.corrupt(clean, t, noise)
-    prediction = model._bounded(x, t, model._denoised(x, t, None, model._hints(x, t)))
+    prediction = model._predict(x, t, None, 0.0)
     a = float(model.process.alpha_bar[200])
     estimate = (x - (1 - a) ** 0.5 * prediction) / a**0.5
     expected = model.counts(
@@ -231,7 +233,7 @@ def test_counts_need_the_mlp_and_principal_components():
 def test_counts_of_checkpoints_from_before_there_was_a_choice_are_corrected():
     statistics = DataStatistics.from_dataset(load_dataset("demo", "train"))
     config = compose_config(["family=structrepdiff-mlp", "counts=true"])
-    assert build_model(config, statistics).potentials is False
+    assert build_model(config, statistics).whole.potentials is False
 
 
 @both_kinds
@@ -265,5 +267,5 @@ def test_guidance_asks_for_the_counts_once(model, monkeypatch):
     monkeypatch.setattr(model.counts, "forward", forward)
     guided = model._predict(x, t, condition, 2.0)
     assert forward.call_count == 1
-    wanted = model._bounded(x, t, torch.lerp(*alone, 2.0))
+    wanted = model.parameterisation.noise(x, t, torch.lerp(*alone, 2.0), model.extreme)
     torch.testing.assert_close(guided, wanted, atol=1e-5, rtol=0)

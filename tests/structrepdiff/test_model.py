@@ -118,13 +118,21 @@ def test_gaussian_diffusion_samples_a_gaussian_with_the_analytic_noise(generator
     assert wild.abs().max() == 2.0
 
 
-@pytest.fixture(scope="module")
-def untrained():
-    model = build_model(
-        compose_config(SMALL), DataStatistics.from_dataset(toy_set(24), ["energy"])
-    ).eval()
+def prepared(*changes):
+    statistics = DataStatistics.from_dataset(toy_set(24), ["energy"])
+    model = build_model(compose_config([*SMALL, *changes]), statistics).eval()
     model.prepare(toy_set(24), toy_set(8), progress=False)
     return model
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    return prepared()
+
+
+@pytest.fixture(scope="module")
+def of_fractions():
+    return prepared("counts=false")
 
 
 def test_components_of_a_trained_model_stay_and_single_entries_do_not():
@@ -146,8 +154,10 @@ def test_components_of_a_trained_model_stay_and_single_entries_do_not():
 
 
 @pytest.mark.parametrize("predict", ["noise", "velocity"])
-def test_a_perfect_prediction_has_no_loss_and_gives_the_noise_back(untrained, predict, monkeypatch):
-    model = untrained
+def test_a_perfect_prediction_has_no_loss_and_gives_the_noise_back(
+    of_fractions, predict, monkeypatch
+):
+    model = of_fractions
     batch = Batch.from_data_list(list(toy_set(8, seed=1)))
     clean = model.basis(model.standardise(model.representation(batch)))
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(3))
@@ -156,23 +166,45 @@ def test_a_perfect_prediction_has_no_loss_and_gives_the_noise_back(untrained, pr
     noisy = a.sqrt() * clean + (1 - a).sqrt() * noise
     # Of the noise and of the clean value the one follows from the other.
     wanted = noise if predict == "noise" else (a.sqrt() * noisy - clean) / (1 - a).sqrt()
-    monkeypatch.setattr(model, "predict", predict)
-    monkeypatch.setattr(model, "margin", 10.0)  # the test crystals lie outside of the training's
+    # The test crystals lie outside of the training's: nothing is cut.
+    predicts = replace(model.parameterisation, predict=predict, margin=10.0)
+    monkeypatch.setattr(model, "parameterisation", predicts)
     kept = model.extreme > 0
-    found = model._bounded(noisy, t, wanted)
+    found = predicts.noise(noisy, t, wanted, model.extreme)
     torch.testing.assert_close(found[:, kept], noise[:, kept], atol=1e-4, rtol=0)
 
-    def perfect(x, time, condition, expected):
+    def perfect(x, time, condition, hints):
         level = model.process.signal.per_row(time, x)
         eps = (x - level.sqrt() * clean) / (1 - level).sqrt()
         if predict == "noise":
             return eps
         return (eps - (1 - level).sqrt() * x) / level.sqrt()
 
-    monkeypatch.setattr(model, "_denoised", perfect)
+    monkeypatch.setattr(model, "_network", perfect)
     losses = model.loss(batch, torch.Generator().manual_seed(0))
     assert set(losses) == {"total", "descriptor", "composition", "cell"}
     assert max(float(value) for value in losses.values()) < 1e-4
+
+
+def test_potentials_that_name_the_true_counts_have_no_loss(untrained, monkeypatch):
+    model, crystals = untrained, list(toy_set(8))
+    batch = Batch.from_data_list(crystals)
+    elements, most = model.representation.elements, model.counts.prior.shape[1]
+    counts = torch.stack([(data.atomic_numbers == elements[:, None]).sum(1) for data in crystals])
+    told = 60.0 * torch.nn.functional.one_hot(counts, most)
+
+    def perfect(x, time, condition, hints):
+        out = torch.zeros(8, model.basis.dim + told[:, :, 1:].numel() // 8)
+        out[:, model.whole.place] = told[:, :, 0]
+        out[:, model.basis.dim :] = told[:, :, 1:].flatten(1)
+        return out
+
+    monkeypatch.setattr(model, "_network", perfect)
+    losses = model.loss(batch, torch.Generator().manual_seed(0))
+    assert abs(float(losses["composition"])) < 1e-4
+    assert float(losses["descriptor"]) > 0.1
+    total = (losses["descriptor"] + 0.1 * losses["composition"] + losses["cell"]) / 2.1
+    torch.testing.assert_close(losses["total"], total)
 
 
 def test_parts_weigh_what_the_configuration_says(untrained, monkeypatch):
@@ -216,7 +248,7 @@ def test_configurations_of_before_build_the_network_of_before():
     assert "denoiser.mixer.4.bias" in names
     assert not any("middle_end" in name for name in names)
     assert len(model.extreme) == model.representation.dim
-    assert model.predict == "noise"
+    assert model.parameterisation.predict == "noise"
 
 
 def test_the_papers_preset_is_the_papers():
