@@ -160,7 +160,8 @@ class CountPosterior(nn.Module):
         likelihood = -0.5 * gap.square()
         if potentials is not None:
             likelihood = likelihood + potentials.permute(1, 2, 0)
-        likelihood = likelihood.masked_fill(self.prior.unsqueeze(2) == 0, -torch.inf)
+            # Nothing has trained the potentials of counts that never occur.
+            likelihood = likelihood.masked_fill(self.prior.unsqueeze(2) == 0, -torch.inf)
         likelihood = (likelihood - likelihood.amax(1, keepdim=True)).clamp(min=_LEAST)
         return self.prior.unsqueeze(2) * likelihood.exp()
 
