@@ -20,6 +20,9 @@ from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
 # A configuration without the key is of a checkpoint from before there was a choice.
 _NETWORKS: dict[str, Any] = {"unet": RepresentationUNet, "mlp": RepresentationMLP}
 
+# Of descriptor, composition and cell; a composition with potentials has its loss in nats.
+_WEIGHTS = {"potentials": (1.0, 0.1, 1.0), "corrected": (1.0, 4.0, 1.0), None: (1.0, 4.0, 1.0)}
+
 
 def build_denoiser(
     config: Mapping[str, Any], statistics: DataStatistics, conditioner: ConditionerFactory
@@ -49,7 +52,12 @@ def build_generator(
     config: Mapping[str, Any], statistics: DataStatistics, denoiser: nn.Module
 ) -> StructRepDiff:
     """Build the model of a configuration around its network."""
-    counts = _counts(config)
+    counts, process = _counts(config), dict(config["process"])
+    weights = process.get("part_weights")
+    if weights == "auto":
+        process["part_weights"] = _WEIGHTS[counts]
+    elif isinstance(weights, str):
+        raise ValueError(f"part_weights must be auto, null or three numbers, got {weights!r}")
     representation = Representation(
         statistics.elements, **config["descriptor"], counts=counts is not None
     )
@@ -62,7 +70,7 @@ def build_generator(
         basis=build_basis(representation.widths, config.get("basis")),
         counts=_posterior(statistics) if counts else None,
         potentials=counts == "potentials",
-        **config["process"],
+        **process,
     )
 
 

@@ -236,6 +236,17 @@ def test_counts_of_checkpoints_from_before_there_was_a_choice_are_corrected():
     assert build_model(config, statistics).whole.potentials is False
 
 
+@pytest.mark.parametrize(
+    ("counts", "weights"),
+    [("potentials", (1, 0.1, 1)), ("corrected", (1, 4, 1)), ("false", (1, 4, 1))],
+)
+def test_the_weight_of_the_composition_goes_with_its_loss(counts, weights):
+    """Nats per crystal are more than squared errors."""
+    statistics = DataStatistics.from_dataset(load_dataset("demo", "train"))
+    config = compose_config(["family=structrepdiff-mlp", f"counts={counts}"])
+    assert build_model(config, statistics).part_loss.weights == weights
+
+
 @both_kinds
 def test_the_loss_of_a_batch_is_the_mean_of_its_crystals(model):
     model, train = model

@@ -225,6 +225,7 @@ def test_settings_of_the_process_are_checked():
     for change, message in (
         ("process.predict=magic", "predict must be one of"),
         ("process.part_weights=[1,2]", "three positive numbers"),
+        ("process.part_weights=heavy", "must be auto, null or three numbers, got 'heavy'"),
         ("network=magic", "unknown network 'magic'"),
     ):
         with pytest.raises(ValueError, match=message):
