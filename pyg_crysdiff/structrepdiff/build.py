@@ -20,9 +20,6 @@ from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
 # A configuration without the key is of a checkpoint from before there was a choice.
 _NETWORKS: dict[str, Any] = {"unet": RepresentationUNet, "mlp": RepresentationMLP}
 
-# Of descriptor, composition and cell; a composition with potentials has its loss in nats.
-_WEIGHTS = {"potentials": (1.0, 0.1, 1.0), "corrected": (1.0, 4.0, 1.0), None: (1.0, 4.0, 1.0)}
-
 
 def build_denoiser(
     config: Mapping[str, Any], statistics: DataStatistics, conditioner: ConditionerFactory
@@ -55,7 +52,8 @@ def build_generator(
     counts, process = _counts(config), dict(config["process"])
     weights = process.get("part_weights")
     if weights == "auto":
-        process["part_weights"] = _WEIGHTS[counts]
+        # With potentials the composition has its loss in nats per crystal.
+        process["part_weights"] = (1.0, 0.1 if counts == "potentials" else 4.0, 1.0)
     elif isinstance(weights, str):
         raise ValueError(f"part_weights must be auto, null or three numbers, got {weights!r}")
     representation = Representation(

@@ -116,13 +116,13 @@ class CountPosterior(nn.Module):
         """
         weights = self._weights(x, signal, noise, potentials)
         chance, _ = sum_product(weights, self.sums, self._largest())
-        return torch.einsum("kcb,kc->bk", chance, self.levels)
+        return self._expected(chance)
 
     @torch.no_grad()
     def alone(self, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
         """Return the expected coordinates where each element decides for itself, (B, K)."""
-        gap = (x.unsqueeze(2) - signal.unsqueeze(2) * self.levels) / noise.unsqueeze(2)
-        return ((self.prior.log() - 0.5 * gap.square()).softmax(2) * self.levels).sum(2)
+        likelihood = self._log_likelihood(x, signal, noise)
+        return self._expected((self.prior.log().unsqueeze(2) + likelihood).softmax(1))
 
     def loss(
         self, clean: Tensor, x: Tensor, signal: Tensor, noise: Tensor, potentials: Tensor
@@ -155,15 +155,23 @@ class CountPosterior(nn.Module):
         self, x: Tensor, signal: Tensor, noise: Tensor, potentials: Tensor | None
     ) -> Tensor:
         """Weights of elements and counts up to a factor for each element, (K, counts, B)."""
-        # Elements and counts first, crystals last: what is added up is contiguous.
-        gap = (x.t().unsqueeze(1) - signal.view(-1) * self.levels.unsqueeze(2)) / noise.view(-1)
-        likelihood = -0.5 * gap.square()
+        likelihood = self._log_likelihood(x, signal, noise)
         if potentials is not None:
             likelihood = likelihood + potentials.permute(1, 2, 0)
             # Nothing has trained the potentials of counts that never occur.
             likelihood = likelihood.masked_fill(self.prior.unsqueeze(2) == 0, -torch.inf)
         likelihood = (likelihood - likelihood.amax(1, keepdim=True)).clamp(min=_LEAST)
         return self.prior.unsqueeze(2) * likelihood.exp()
+
+    def _log_likelihood(self, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
+        """Of every count of every element up to a constant, (K, counts, B)."""
+        # Elements and counts first, crystals last: what is added up is contiguous.
+        gap = (x.t().unsqueeze(1) - signal.view(-1) * self.levels.unsqueeze(2)) / noise.view(-1)
+        return -0.5 * gap.square()
+
+    def _expected(self, chance: Tensor) -> Tensor:
+        """Coordinates, (B, K), from probabilities of the counts, (K, counts, B)."""
+        return torch.einsum("kcb,kc->bk", chance, self.levels)
 
     def _whole(self, clean: Tensor) -> Tensor:
         """Counts of clean coordinates, (B, K); what does not vary has its only count."""

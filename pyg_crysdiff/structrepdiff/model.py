@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import Batch, Data, InMemoryDataset
 
 Denoiser = RepresentationUNet | RepresentationMLP
+Condition = Mapping[str, Tensor] | None
 
 
 @dataclass(frozen=True)
@@ -223,9 +224,7 @@ class StructRepDiff(Generator):
         condition = self.denoiser.condition_embedding.read(batch, count, rate, generator)
         return self.part_loss(self.errors(clean, noise, t, condition), self.extreme)
 
-    def errors(
-        self, clean: Tensor, noise: Tensor, t: Tensor, condition: Mapping[str, Tensor] | None
-    ) -> Tensor:
+    def errors(self, clean: Tensor, noise: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Return squared errors of the prediction, (B, D); see :meth:`WholeCounts.errors`.
 
         Args:
@@ -245,13 +244,7 @@ class StructRepDiff(Generator):
         """What whole counts say without the network, (B, K), the same for every condition."""
         return None if self.whole is None else self.whole.hints(x, t)
 
-    def _network(
-        self,
-        x: Tensor,
-        t: Tensor,
-        condition: Mapping[str, Tensor] | None,
-        hints: Tensor | None,
-    ) -> Tensor:
+    def _network(self, x: Tensor, t: Tensor, condition: Condition, hints: Tensor | None) -> Tensor:
         """All that the network tells, (B, D) or more."""
         if hints is None:
             return self.denoiser(x, t, condition).to(x.dtype)
@@ -259,13 +252,7 @@ class StructRepDiff(Generator):
         assert isinstance(self.denoiser, RepresentationMLP)
         return self.denoiser(x, t, condition, hints / self.counts.spread()).to(x.dtype)
 
-    def _denoised(
-        self,
-        x: Tensor,
-        t: Tensor,
-        condition: Mapping[str, Tensor] | None,
-        hints: Tensor | None,
-    ) -> Tensor:
+    def _denoised(self, x: Tensor, t: Tensor, condition: Condition, hints: Tensor | None) -> Tensor:
         """The prediction, (B, D)."""
         out = self._network(x, t, condition, hints)
         if self.whole is None or hints is None:
@@ -310,9 +297,7 @@ class StructRepDiff(Generator):
             x, earlier = sampler.step(self.process, x, prediction, t, s, noise(), earlier)
             yield after, RepresentationState(x, tuple(seeds))
 
-    def _predict(
-        self, x: Tensor, t: Tensor, condition: Mapping[str, Tensor] | None, guidance: float
-    ) -> Tensor:
+    def _predict(self, x: Tensor, t: Tensor, condition: Condition, guidance: float) -> Tensor:
         hints = self._hints(x, t)
         if not condition or guidance == 0.0:
             out = self._denoised(x, t, None, hints)

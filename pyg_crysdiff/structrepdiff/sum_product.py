@@ -70,7 +70,7 @@ def none_yet(states: torch.Size, rows: int, like: Tensor) -> Tensor:
 
 
 def after(state: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distribution after one element more, (N, E, B), and its sum before, (B,).
+    """Return the distribution after one element more, (N, E, B), and what divided it, (B,).
 
     Args:
         state: The distribution before it, (N, E, B).
