@@ -150,7 +150,7 @@ COUNTS = ["network=mlp", "basis.kind=principal"]
 FORMS = [
     ["network=mlp"],
     ["network=unet"],
-    *([*COUNTS, f"counts={k}"] for k in ("potentials", "corrected")),
+    *([*COUNTS, f"counts={k}"] for k in ("potentials+sums", "potentials", "corrected")),
 ]
 
 

@@ -19,6 +19,7 @@ from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
 
 # A configuration without the key is of a checkpoint from before there was a choice.
 _NETWORKS: dict[str, Any] = {"unet": RepresentationUNet, "mlp": RepresentationMLP}
+_POTENTIALS = ("potentials+sums", "potentials")
 
 
 def build_denoiser(
@@ -39,8 +40,11 @@ def build_denoiser(
     kind_of_counts = _counts(config)
     if kind_of_counts:
         more["hints"] = len(statistics.elements)
-        if kind_of_counts == "potentials":
-            more["outputs"] = _posterior(statistics).prior[:, 1:].numel()
+        if kind_of_counts != "corrected":
+            posterior = _posterior(statistics)
+            more["outputs"] = posterior.prior[:, 1:].numel()
+            if kind_of_counts == "potentials+sums":
+                more["outputs"] += posterior.sums.numel()
     network: Denoiser = _NETWORKS[kind](dim, properties, conditioner, **config[kind], **more)
     return network
 
@@ -53,7 +57,7 @@ def build_generator(
     weights = process.get("part_weights")
     if weights == "auto":
         # With potentials the composition has its loss in nats per crystal.
-        process["part_weights"] = (1.0, 0.1 if counts == "potentials" else 4.0, 1.0)
+        process["part_weights"] = (1.0, 0.1 if counts in _POTENTIALS else 4.0, 1.0)
     elif isinstance(weights, str):
         raise ValueError(f"part_weights must be auto, null or three numbers, got {weights!r}")
     representation = Representation(
@@ -67,7 +71,8 @@ def build_generator(
         condition_dropout=config["condition_dropout"],
         basis=build_basis(representation.widths, config.get("basis")),
         counts=_posterior(statistics) if counts else None,
-        potentials=counts == "potentials",
+        potentials=counts in _POTENTIALS,
+        sum_potentials=counts == "potentials+sums",
         **process,
     )
 
@@ -79,8 +84,9 @@ def _counts(config: Mapping[str, Any]) -> str | None:
     if kind is False:
         return None
     kind = "corrected" if kind is True else kind
-    if kind not in ("corrected", "potentials"):
-        raise ValueError(f"counts must be potentials, corrected or false, got {kind!r}")
+    if kind not in (*_POTENTIALS, "corrected"):
+        possible = ", ".join([*_POTENTIALS, "corrected"])
+        raise ValueError(f"counts must be {possible} or false, got {kind!r}")
     if config.get("network") != "mlp" or (config.get("basis") or {}).get("kind") != "principal":
         raise ValueError(f"counts={kind} needs network=mlp and basis.kind=principal; or set "
                          "counts=false")  # fmt: skip

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pyg_crysdiff.structrepdiff.sum_product import after, none_yet, sum_product
+from pyg_crysdiff.structrepdiff.sum_product import after, draw, none_yet, sum_product
 
 _LEAST = -25.0  # logarithm of the least likelihood of a count beside that of the likeliest
+
+
+@dataclass(frozen=True)
+class Potentials:
+    """Potentials of a conditional random field over compositions (Lafferty et al., ICML 2001).
+
+    Attributes:
+        counts: Of every count of every element, (B, K, counts).
+        sums: Of every number of atoms and of elements, both from 0, (B, N, E); None for 0.
+    """
+
+    counts: Tensor
+    sums: Tensor | None = None
 
 
 class CountPosterior(nn.Module):
@@ -28,10 +42,11 @@ class CountPosterior(nn.Module):
 
     A network of the whole vector is slow to learn that counts are whole and add up, and how many
     elements go together: each element decides alone, at the same low noise. What else the elements
-    have to do with each other is left to it. It may say so by a potential :math:`v_k(c)` for every
-    element and count, that takes the place of :math:`\log p_k(c)` as
-    :math:`\log p_k(c) + v_k(c)`: a conditional random field (Lafferty et al., ICML 2001, eq. 1),
-    with x as what is observed. Weights of before E was known are read as r(N).
+    have to do with each other is left to it. It may say so by potentials that are added to the
+    logarithms: :math:`\log p_k(c) + v_k(c)` for every element and count,
+    :math:`\log r(N, E) + w(N, E)` for the numbers of atoms and of elements. That is a conditional
+    random field (Lafferty et al., ICML 2001, eq. 1), with x as what is observed. Weights of before
+    E was known are read as r(N).
 
     Args:
         num_elements: K.
@@ -104,7 +119,7 @@ class CountPosterior(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, x: Tensor, signal: Tensor, noise: Tensor, potentials: Tensor | None = None
+        self, x: Tensor, signal: Tensor, noise: Tensor, potentials: Potentials | None = None
     ) -> Tensor:
         r"""Return the expected coordinates, (B, K).
 
@@ -112,11 +127,28 @@ class CountPosterior(nn.Module):
             x: Noised coordinates, (B, K).
             signal: :math:`\alpha`, (B, 1).
             noise: :math:`\sigma`, (B, 1).
-            potentials: v, (B, K, counts); None for 0.
+            potentials: v and w; None for 0.
         """
         weights = self._weights(x, signal, noise, potentials)
-        chance, _ = sum_product(weights, self.sums, self._largest())
-        return self._expected(chance)
+        sums = self._sums(len(x), potentials)
+        return self._expected(sum_product(weights, sums, self._largest()).counts)
+
+    @torch.no_grad()
+    def draw(
+        self, x: Tensor, signal: Tensor, noise: Tensor, potentials: Potentials, uniform: Tensor
+    ) -> Tensor:
+        """Return the coordinates of one composition each, as probable as p(c | x), (B, K).
+
+        Args:
+            x: Noised coordinates, (B, K).
+            signal: See :meth:`forward`.
+            noise: See :meth:`forward`.
+            potentials: v and w.
+            uniform: Independent numbers from [0, 1), (B, K + 1).
+        """
+        weights = self._weights(x, signal, noise, potentials)
+        counts = draw(weights, self._sums(len(x), potentials), self._largest(), uniform)
+        return self.levels.gather(1, counts.t()).t()
 
     @torch.no_grad()
     def alone(self, x: Tensor, signal: Tensor, noise: Tensor) -> Tensor:
@@ -125,39 +157,52 @@ class CountPosterior(nn.Module):
         return self._expected((self.prior.log().unsqueeze(2) + likelihood).softmax(1))
 
     def loss(
-        self, clean: Tensor, x: Tensor, signal: Tensor, noise: Tensor, potentials: Tensor
+        self, clean: Tensor, x: Tensor, signal: Tensor, noise: Tensor, potentials: Potentials
     ) -> Tensor:
         r"""Return :math:`-\log p(c | x)` of the true compositions c with potentials, (B,).
 
-        Its gradient by :math:`v_k(c)` is the marginal of the count less 1 for the true one. Counts
-        and sums that the training set does not have are as improbable as :math:`e^{-50}`.
+        Its gradient by a potential is the marginal of what it stands for, less 1 where that is
+        true. Counts and sums that the training set does not have are as improbable as
+        :math:`e^{-50}`.
 
         Args:
             clean: Coordinates without noise, (B, K).
             x: Noised coordinates, (B, K).
             signal: See :meth:`forward`.
             noise: See :meth:`forward`.
-            potentials: v, (B, K, counts).
+            potentials: v and w.
         """
-        counts = self._whole(clean).unsqueeze(2)
+        counts = self._whole(clean)
         with torch.no_grad():
             weights = self._weights(x, signal, noise, potentials)
-            chance, logarithm = sum_product(weights, self.sums, self._largest())
-            chance, weights = chance.permute(2, 0, 1), weights.permute(2, 0, 1)
-            totals, kinds = counts.sum((1, 2)), (counts > 0).sum((1, 2))
+            sums = self._sums(len(x), potentials)
+            found = sum_product(weights, sums, self._largest())
             most = [size - 1 for size in self.sums.shape]
-            together = self.sums[totals.clamp(max=most[0]), kinds.clamp(max=most[1])]
-            value = logarithm - _log(weights.gather(2, counts)).sum((1, 2)) - _log(together)
-        slope = ((chance * potentials).sum(2) - potentials.gather(2, counts).squeeze(2)).sum(1)
+            totals, kinds = counts.sum(1).clamp(max=most[0]), (counts > 0).sum(1).clamp(max=most[1])
+            together = sums[totals, kinds, torch.arange(len(x), device=x.device)]
+            chosen = weights.permute(2, 0, 1).gather(2, counts.unsqueeze(2))
+            value = found.logarithm - _log(chosen).sum((1, 2)) - _log(together)
+        slope = _surplus(potentials.counts, found.counts.permute(2, 0, 1), counts).sum(1)
+        if potentials.sums is not None:
+            told, chance = potentials.sums.flatten(1), found.sums.permute(2, 0, 1).flatten(1)
+            slope = slope + _surplus(told, chance, totals * self.sums.shape[1] + kinds)
         return value + slope - slope.detach()
 
+    def _sums(self, batch: int, potentials: Potentials | None) -> Tensor:
+        """Weights r of numbers of atoms and elements up to a factor for each crystal, (N, E, B)."""
+        sums = self.sums.unsqueeze(2).expand(-1, -1, batch)
+        if potentials is None or potentials.sums is None:
+            return sums
+        told = potentials.sums.permute(1, 2, 0).masked_fill(sums == 0, -torch.inf)
+        return sums * (told - told.amax((0, 1))).clamp(min=_LEAST).exp()
+
     def _weights(
-        self, x: Tensor, signal: Tensor, noise: Tensor, potentials: Tensor | None
+        self, x: Tensor, signal: Tensor, noise: Tensor, potentials: Potentials | None
     ) -> Tensor:
         """Weights of elements and counts up to a factor for each element, (K, counts, B)."""
         likelihood = self._log_likelihood(x, signal, noise)
         if potentials is not None:
-            likelihood = likelihood + potentials.permute(1, 2, 0)
+            likelihood = likelihood + potentials.counts.permute(1, 2, 0)
             # Nothing has trained the potentials of counts that never occur.
             likelihood = likelihood.masked_fill(self.prior.unsqueeze(2) == 0, -torch.inf)
         likelihood = (likelihood - likelihood.amax(1, keepdim=True)).clamp(min=_LEAST)
@@ -179,6 +224,11 @@ class CountPosterior(nn.Module):
         counts = (clean - self.levels[:, 0]) / torch.where(unit > 0, unit, 1.0)
         counts = counts.round().long().clamp(0, self.levels.shape[1] - 1)
         return torch.where(unit > 0, counts, self.prior.argmax(1))
+
+
+def _surplus(told: Tensor, chance: Tensor, true: Tensor) -> Tensor:
+    """Expected potentials less those of the truth, (...), from (..., M), (..., M) and (...)."""
+    return (chance * told).sum(-1) - told.gather(-1, true.unsqueeze(-1)).squeeze(-1)
 
 
 def _log(weights: Tensor) -> Tensor:

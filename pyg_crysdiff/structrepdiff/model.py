@@ -78,6 +78,7 @@ class StructRepDiff(Generator):
         predict: See :class:`pyg_crysdiff.structrepdiff.prediction.Parameterisation`.
         counts: What whole counts of atoms say of a noised composition; None where it is fractions.
         potentials: See :class:`pyg_crysdiff.structrepdiff.whole_counts.WholeCounts`.
+        sum_potentials: ``of_sums`` there.
         part_weights: Shares of descriptor, composition, and cell with N in the loss; None for as
             much as they have coordinates.
 
@@ -116,6 +117,7 @@ class StructRepDiff(Generator):
         part_weights: Sequence[float] | None = None,
         counts: CountPosterior | None = None,
         potentials: bool = False,
+        sum_potentials: bool = False,
     ) -> None:
         super().__init__()
         self.basis = Entries(representation.widths) if basis is None else basis
@@ -127,8 +129,8 @@ class StructRepDiff(Generator):
         self.parameterisation = Parameterisation(self.process, predict, margin)
         self.whole: WholeCounts | None = None
         if counts is not None:
-            parts = self.basis.parts
-            self.whole = WholeCounts(counts, parts, self.parameterisation, potentials)
+            told = potentials, sum_potentials
+            self.whole = WholeCounts(counts, self.basis.parts, self.parameterisation, *told)
         for name in ("mean", "std"):
             self.register_buffer(name, torch.zeros(representation.dim))
         self.register_buffer("extreme", torch.zeros(self.basis.dim))
@@ -252,13 +254,6 @@ class StructRepDiff(Generator):
         assert isinstance(self.denoiser, RepresentationMLP)
         return self.denoiser(x, t, condition, hints / self.counts.spread()).to(x.dtype)
 
-    def _denoised(self, x: Tensor, t: Tensor, condition: Condition, hints: Tensor | None) -> Tensor:
-        """The prediction, (B, D)."""
-        out = self._network(x, t, condition, hints)
-        if self.whole is None or hints is None:
-            return out
-        return self.whole.prediction(out, x, t, hints)
-
     @torch.inference_mode()
     def generate(
         self,
@@ -288,23 +283,39 @@ class StructRepDiff(Generator):
             rows = [torch.randn(1, self.basis.dim, generator=g) for g in generators]
             return sent(torch.cat(rows), device)
 
+        def uniform() -> Tensor | None:
+            if self.whole is None or not self.whole.potentials or sampler.solver != "ancestral":
+                return None
+            rows = [torch.rand(1, self.basis.parts[1] + 1, generator=g) for g in generators]
+            return sent(torch.cat(rows), device)
+
         x = self.process.prior(noise())
         earlier: Earlier | None = None
         for time, after in pairwise(sampler.times(self.num_steps)):
             t = torch.full((len(seeds),), time, device=device)
-            prediction = self._predict(x, t, condition, guidance)
+            prediction = self._predict(x, t, condition, guidance, uniform())
             s = torch.full_like(t, after)
             x, earlier = sampler.step(self.process, x, prediction, t, s, noise(), earlier)
             yield after, RepresentationState(x, tuple(seeds))
 
-    def _predict(self, x: Tensor, t: Tensor, condition: Condition, guidance: float) -> Tensor:
+    def _predict(
+        self,
+        x: Tensor,
+        t: Tensor,
+        condition: Condition,
+        guidance: float,
+        uniform: Tensor | None = None,
+    ) -> Tensor:
+        """Noise predicted, (B, D); with ``uniform`` of :meth:`WholeCounts.prediction`."""
         hints = self._hints(x, t)
         if not condition or guidance == 0.0:
-            out = self._denoised(x, t, None, hints)
+            out = self._network(x, t, None, hints)
         else:
-            out = self._denoised(x, t, condition, hints)
-            if guidance != 1.0:
-                out = torch.lerp(self._denoised(x, t, None, hints), out, guidance)
+            out = self._network(x, t, condition, hints)
+            if guidance != 1.0:  # of potentials too: p(c | x, y)^guidance p(c | x)^(1 - guidance)
+                out = torch.lerp(self._network(x, t, None, hints), out, guidance)
+        if self.whole is not None and hints is not None:
+            out = self.whole.prediction(out, x, t, hints, uniform)
         return self.parameterisation.noise(x, t, out, self.extreme)
 
     def values(self, state: RepresentationState) -> Tensor:

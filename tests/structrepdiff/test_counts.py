@@ -1,7 +1,7 @@
 """Whole counts of atoms behind noise."""
 
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from unittest.mock import Mock
 
 import pytest
@@ -10,8 +10,12 @@ from torch_geometric.data import Batch
 
 from pyg_crysdiff.data import load_dataset
 from pyg_crysdiff.data.statistics import DataStatistics
+from pyg_crysdiff.diffusion.gaussian import GaussianDDPM
+from pyg_crysdiff.diffusion.sampler import Sampler
 from pyg_crysdiff.models import build_model
-from pyg_crysdiff.structrepdiff.counts import CountPosterior
+from pyg_crysdiff.structrepdiff.counts import CountPosterior, Potentials
+from pyg_crysdiff.structrepdiff.prediction import Parameterisation
+from pyg_crysdiff.structrepdiff.whole_counts import WholeCounts
 from pyg_crysdiff.training import compose_config
 
 COUNTS = torch.tensor([[1, 0, 2], [2, 1, 0], [1, 1, 1], [0, 2, 2], [3, 0, 0], [1, 0, 2]])
@@ -49,12 +53,23 @@ def noised(sigma):
     return clean, x, torch.full((6, 1), alpha), torch.full((6, 1), sigma)
 
 
-def log_weights(x, alpha, sigma, potentials):
+def some_potentials(with_sums=True):
+    generator = torch.Generator().manual_seed(1)
+    shapes = [(6, 3, 4), (6, 5, 4)] if with_sums else [(6, 3, 4)]
+    return [2 * torch.randn(shape, generator=generator) for shape in shapes]
+
+
+with_and_without_sums = pytest.mark.parametrize("with_sums", [True, False])
+
+
+def log_weights(x, alpha, sigma, potentials, of_sums=None):
     """Logarithm of prior, likelihood and potentials of every composition, (6, compositions)."""
     rows, prior = all_compositions()
     levels = (OFFSET + UNIT * rows).double()
     gap = (x.double().unsqueeze(1) - alpha.double().unsqueeze(2) * levels) / sigma.unsqueeze(2)
     told = sum(potentials[:, k].index_select(1, rows[:, k]) for k in range(3))
+    if of_sums is not None:
+        told = told + of_sums[:, rows.sum(1).clamp(max=4), (rows > 0).sum(1)]
     return prior.log() - 0.5 * gap.square().sum(2) + told
 
 
@@ -72,39 +87,41 @@ def test_the_expected_counts_are_the_sum_over_all_compositions(sigma):
 
 
 @pytest.mark.parametrize("sigma", [0.2, 0.5, 2.0])
-def test_potentials_tilt_the_sum_over_all_compositions(sigma):
+@with_and_without_sums
+def test_potentials_tilt_the_sum_over_all_compositions(sigma, with_sums):
     _, x, alpha, noise = noised(sigma)
     rows, _ = all_compositions()
-    potentials = 2 * torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(1))
-    got = posterior()(x, alpha, noise, potentials)
-    weight = log_weights(x, alpha, noise, potentials.double()).softmax(1)
+    potentials = some_potentials(with_sums)
+    got = posterior()(x, alpha, noise, Potentials(*potentials))
+    weight = log_weights(x, alpha, noise, *(v.double() for v in potentials)).softmax(1)
     wanted = weight @ (OFFSET + UNIT * rows).double()
     torch.testing.assert_close(got.double(), wanted, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("sigma", [0.2, 0.5, 2.0])
-def test_the_loss_is_the_likelihood_of_the_true_composition_with_its_gradient(sigma):
+@with_and_without_sums
+def test_the_loss_is_the_likelihood_of_the_true_composition_with_its_gradient(sigma, with_sums):
     clean, x, alpha, noise = noised(sigma)
     rows, _ = all_compositions()
-    potentials = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(1))
-    here = potentials.clone().requires_grad_()
-    got = posterior().loss(clean, x, alpha, noise, here)
-    exact = potentials.double().requires_grad_()
-    likely = log_weights(x, alpha, noise, exact).log_softmax(1)
+    here = [v.requires_grad_() for v in some_potentials(with_sums)]
+    got = posterior().loss(clean, x, alpha, noise, Potentials(*here))
+    exact = [v.detach().double().requires_grad_() for v in here]
+    likely = log_weights(x, alpha, noise, *exact).log_softmax(1)
     true = (rows.unsqueeze(0) == COUNTS.unsqueeze(1)).all(2).int().argmax(1, keepdim=True)
     wanted = -likely.gather(1, true).squeeze(1)
     torch.testing.assert_close(got.double(), wanted, atol=1e-4, rtol=1e-4)
     weights = torch.arange(1.0, 7.0)
     (got * weights).sum().backward()
     (wanted * weights).sum().backward()
-    torch.testing.assert_close(here.grad.double(), exact.grad, atol=1e-3, rtol=0)
+    for one, other in zip(here, exact, strict=True):
+        torch.testing.assert_close(one.grad.double(), other.grad, atol=1e-3, rtol=0)
 
 
 def test_compositions_that_the_training_set_lacks_have_a_finite_loss():
     unseen = torch.tensor([[3, 2, 2], [0, 0, 0], [0, 0, 3]])
     x, one = OFFSET + UNIT * unseen, torch.ones(3, 1)
     potentials = torch.zeros(3, 3, 4, requires_grad=True)
-    loss = posterior().loss(x, x, one, 0.1 * one, potentials)
+    loss = posterior().loss(x, x, one, 0.1 * one, Potentials(potentials))
     assert torch.isfinite(loss).all()
     assert (loss > 10).all()
 
@@ -114,7 +131,7 @@ def test_what_does_not_vary_has_its_only_count():
     counts = torch.tensor([[2, 1], [2, 2]])
     found.fit(counts, torch.tensor([0.0, -1.5]), torch.tensor([0.0, 1.0]))
     clean, one = torch.tensor([[0.0, -0.5], [0.0, 0.5]]), torch.ones(2, 1)
-    loss = found.loss(clean, clean, one, 0.1 * one, torch.zeros(2, 2, 3))
+    loss = found.loss(clean, clean, one, 0.1 * one, Potentials(torch.zeros(2, 2, 3)))
     torch.testing.assert_close(loss, torch.zeros(2), atol=1e-5, rtol=0)
 
 
@@ -178,17 +195,19 @@ def test_weights_of_before_know_the_sum_alone():
 def model(request, tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSDIFF_CACHE", str(tmp_path))
     train = load_dataset("demo", "train")
-    kind = f"counts={getattr(request, 'param', 'potentials')}"
+    kind = f"counts={getattr(request, 'param', 'potentials+sums')}"
     config = compose_config(["family=structrepdiff-mlp", kind, "mlp.dim=32", "mlp.num_blocks=1"])
     out = build_model(config, DataStatistics.from_dataset(train))
     out.prepare(train, train[:1], progress=False)
     return out, train
 
 
-both_kinds = pytest.mark.parametrize("model", ["potentials", "corrected"], indirect=True)
+all_kinds = pytest.mark.parametrize(
+    "model", ["potentials+sums", "potentials", "corrected"], indirect=True
+)
 
 
-@both_kinds
+@all_kinds
 @pytest.mark.parametrize("predict", ["noise", "velocity"])
 def test_an_untrained_network_leaves_what_the_counts_say(model, predict):
     model, train = model
@@ -224,9 +243,11 @@ def test_counts_need_the_mlp_and_principal_components():
     statistics = DataStatistics.from_dataset(load_dataset("demo", "train"))
     for change in ("network=unet", "basis.kind=entries"):
         config = compose_config(["family=structrepdiff-mlp", change])
-        with pytest.raises(ValueError, match="counts=potentials needs network=mlp"):
+        with pytest.raises(ValueError, match=r"counts=potentials\+sums needs network=mlp"):
             build_model(config, statistics)
-    with pytest.raises(ValueError, match="counts must be potentials, corrected or false"):
+    with pytest.raises(
+        ValueError, match=r"must be potentials\+sums, potentials, corrected or false"
+    ):
         build_model(compose_config(["family=structrepdiff-mlp", "counts=sums"]), statistics)
 
 
@@ -238,7 +259,12 @@ def test_counts_of_checkpoints_from_before_there_was_a_choice_are_corrected():
 
 @pytest.mark.parametrize(
     ("counts", "weights"),
-    [("potentials", (1, 0.1, 1)), ("corrected", (1, 4, 1)), ("false", (1, 4, 1))],
+    [
+        ("potentials+sums", (1, 0.1, 1)),
+        ("potentials", (1, 0.1, 1)),
+        ("corrected", (1, 4, 1)),
+        ("false", (1, 4, 1)),
+    ],
 )
 def test_the_weight_of_the_composition_goes_with_its_loss(counts, weights):
     """Nats per crystal are more than squared errors."""
@@ -247,7 +273,7 @@ def test_the_weight_of_the_composition_goes_with_its_loss(counts, weights):
     assert build_model(config, statistics).part_loss.weights == weights
 
 
-@both_kinds
+@all_kinds
 def test_the_loss_of_a_batch_is_the_mean_of_its_crystals(model):
     model, train = model
     batch = Batch.from_data_list([train[k] for k in range(9)])
@@ -260,23 +286,74 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_crystals(model):
     together = model.errors(clean, noise, t, None)
     alone = [model.errors(clean[[k]], noise[[k]], t[[k]], None) for k in range(9)]
     torch.testing.assert_close(together, torch.cat(alone), atol=1e-4, rtol=1e-4)
-    hints = model._hints(x, t)
-    one_by_one = [model._denoised(x[[k]], t[[k]], None, hints[[k]]) for k in range(9)]
-    torch.testing.assert_close(
-        model._denoised(x, t, None, hints), torch.cat(one_by_one), atol=1e-4, rtol=1e-4
-    )
+    elements = model.basis.parts[1]
+    uniform = torch.rand(9, elements + 1, generator=torch.Generator().manual_seed(2))
+    for given in None, uniform:
+        one_by_one = [
+            model._predict(x[[k]], t[[k]], None, 0.0, None if given is None else given[[k]])
+            for k in range(9)
+        ]
+        together = model._predict(x, t, None, 0.0, given)
+        torch.testing.assert_close(together, torch.cat(one_by_one), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("model", ["corrected"], indirect=True)
+@all_kinds
 def test_guidance_asks_for_the_counts_once(model, monkeypatch):
+    """With potentials it goes through them: an expected composition is one of a distribution."""
     model, train = model
     batch = Batch.from_data_list([train[k] for k in range(4)])
     x, t = model.basis(model.standardise(model.representation(batch))), torch.full((4,), 200)
-    condition = {name: torch.zeros(4) for name in model.properties}
-    alone = [model._denoised(x, t, c, model._hints(x, t)) for c in (None, condition)]
+    for parameter in model.denoiser.parameters():
+        torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(1))
+    condition, hints = {name: torch.zeros(4) for name in model.properties}, model._hints(x, t)
+    out = torch.lerp(*(model._network(x, t, c, hints) for c in (None, condition)), 2.0)
+    wanted = model.whole.prediction(out, x, t, hints)
     forward = Mock(wraps=model.counts.forward)
     monkeypatch.setattr(model.counts, "forward", forward)
     guided = model._predict(x, t, condition, 2.0)
     assert forward.call_count == 1
-    wanted = model.parameterisation.noise(x, t, torch.lerp(*alone, 2.0), model.extreme)
+    wanted = model.parameterisation.noise(x, t, wanted, model.extreme)
     torch.testing.assert_close(guided, wanted, atol=1e-5, rtol=0)
+
+
+def test_compositions_are_drawn_as_often_as_they_are_probable():
+    _, x, alpha, noise = noised(0.5)
+    potentials = some_potentials()
+    chance = log_weights(x, alpha, noise, *(v.double() for v in potentials)).softmax(1)
+    rows, _ = all_compositions()
+    many, generator = 20000, torch.Generator().manual_seed(3)
+    for k in range(3):
+        told = Potentials(*(v[[k]].expand(many, *v.shape[1:]) for v in potentials))
+        same = [part[[k]].expand(many, -1) for part in (x, alpha, noise)]
+        uniform = torch.rand(many, 4, generator=generator)
+        drawn = (posterior().draw(*same, told, uniform) - OFFSET) / UNIT
+        places = (drawn.round().long() * torch.tensor([16, 4, 1])).sum(1)
+        assert (rows[places] == drawn.round()).all()
+        share = torch.bincount(places, minlength=64) / many
+        error = (chance[k] * (1 - chance[k]) / many).sqrt()
+        assert (share - chance[k]).abs().le(4.5 * error + 1e-4).all()
+
+
+def generated(solver, number=4000):
+    """Compositions that 3 steps of an untrained network make: the prior of the counts decides."""
+    process = GaussianDDPM((3,), 1000)
+    whole = WholeCounts(posterior(), [0, 3, 0], Parameterisation(process, margin=None), True)
+    sampler, generator = Sampler(solver, 3), torch.Generator().manual_seed(0)
+    x, out = torch.randn(number, 3, generator=generator), torch.zeros(number, 3 * 4)
+    for time, later in pairwise(sampler.times(1000)):
+        t, s = torch.full((number,), time), torch.full((number,), later)
+        uniform = torch.rand(number, 4, generator=generator) if solver == "ancestral" else None
+        told = whole.prediction(out, x, t, whole.hints(x, t), uniform)
+        x, _ = sampler.step(process, x, told, t, s, torch.randn(x.shape, generator=generator))
+    return (x - OFFSET) / UNIT
+
+
+def test_few_ancestral_steps_generate_compositions_as_often_as_they_occur():
+    counts = generated("ancestral")
+    torch.testing.assert_close(counts, counts.round(), atol=1e-3, rtol=0)
+    _, prior = all_compositions()
+    share = torch.bincount((counts.round().long() * torch.tensor([16, 4, 1])).sum(1), minlength=64)
+    error = (prior * (1 - prior) / len(counts)).sqrt()
+    assert (share / len(counts) - prior).abs().le(4.5 * error + 1e-3).all()
+    flow = generated("flow")
+    assert (flow - flow.round()).abs().mean() > 0.05  # expected compositions are too near the mean

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pyg_crysdiff.structrepdiff import sum_product as module
-from pyg_crysdiff.structrepdiff.sum_product import plain_sum_product, sum_product
+from pyg_crysdiff.structrepdiff.sum_product import draw, plain_draw, plain_sum_product, sum_product
 
 needs_kernel = pytest.mark.skipif(module.load_library() is None, reason="no C compiler")
 TOPS = (2, 0, 3)
@@ -15,23 +15,29 @@ TOPS = (2, 0, 3)
 def random_case(crystals, elements=3, counts=4, states=(7, 4), seed=0):
     generator = torch.Generator().manual_seed(seed)
     weights = torch.rand(elements, counts, crystals, generator=generator)
-    return weights, torch.rand(states, generator=generator)
+    return weights, torch.rand(*states, crystals, generator=generator)
 
 
 def test_marginals_and_sum_are_those_of_all_compositions():
     weights, sums = (part.double() for part in random_case(5))
-    total, marginals = torch.zeros(5).double(), torch.zeros_like(weights)
+    total, marginals, together = (
+        torch.zeros(5).double(),
+        torch.zeros_like(weights),
+        torch.zeros_like(sums),
+    )
     for counts in product(*(range(top + 1) for top in TOPS)):
         atoms, kinds = sum(counts), sum(c > 0 for c in counts)
         weight = sums[atoms, kinds] * torch.stack(
             [weights[k, c] for k, c in enumerate(counts)]
         ).prod(0)
         total += weight
+        together[atoms, kinds] += weight
         for k, c in enumerate(counts):
             marginals[k, c] += weight
-    found, logarithm = sum_product(weights, sums, TOPS)
-    torch.testing.assert_close(found, marginals / total)
-    torch.testing.assert_close(logarithm, total.log())
+    found = sum_product(weights, sums, TOPS)
+    torch.testing.assert_close(found.counts, marginals / total)
+    torch.testing.assert_close(found.sums, together / total)
+    torch.testing.assert_close(found.logarithm, total.log())
 
 
 @needs_kernel
@@ -48,11 +54,11 @@ def test_the_kernel_finds_what_the_plain_form_finds(crystals):
 @needs_kernel
 def test_crystals_in_a_batch_do_not_see_each_other():
     weights, sums = random_case(11)
-    together, logarithm = module._by_kernel(weights, sums, TOPS)
+    together = module._by_kernel(weights, sums, TOPS)
     for k in range(11):
-        alone, one = module._by_kernel(weights[:, :, [k]], sums, TOPS)
-        assert torch.equal(alone[:, :, 0], together[:, :, k])
-        assert torch.equal(one[0], logarithm[k])
+        alone = module._by_kernel(weights[:, :, [k]], sums[:, :, [k]], TOPS)
+        for one, all_of_them in zip(alone, together, strict=True):
+            assert torch.equal(one[..., 0], all_of_them[..., k])
 
 
 @needs_kernel
@@ -72,7 +78,37 @@ def test_the_kernel_takes_part_in_single_precision_only(monkeypatch):
 
 
 @needs_kernel
-def test_a_wrong_kernel_is_not_used(monkeypatch):
+@pytest.mark.parametrize("part", ["counts", "sums", "logarithm"])
+def test_a_wrong_kernel_is_not_used(part, monkeypatch):
     right = module._by_kernel
-    monkeypatch.setattr(module, "_by_kernel", lambda *a: (right(*a)[0] * 1.01, right(*a)[1]))
+
+    def wrong(*task):
+        found = right(*task)
+        return found._replace(**{part: getattr(found, part) * 1.01})
+
+    monkeypatch.setattr(module, "_by_kernel", wrong)
     assert not module.kernel_agrees.__wrapped__()
+
+
+@needs_kernel
+@pytest.mark.parametrize("crystals", [1, 8, 300])
+def test_the_kernel_draws_what_the_plain_form_draws(crystals):
+    weights, sums = random_case(crystals, 30, 6, (21, 8))
+    tops = [k % 6 for k in range(30)]
+    uniform = torch.rand(crystals, 31, generator=torch.Generator().manual_seed(1))
+    drawn = draw(weights, sums, tops, uniform)
+    assert torch.equal(drawn, plain_draw(weights, sums, tops, uniform))
+    assert (drawn <= torch.tensor(tops)).all()
+
+
+@pytest.mark.parametrize("form", [draw, plain_draw])
+@pytest.mark.parametrize("part", [0.0, 1 - 2**-24])
+def test_what_has_no_weight_is_not_drawn(form, part):
+    weights, sums = random_case(5)
+    weights[0, 0], weights[0, 2], weights[2, 3] = 0.0, 0.0, 0.0
+    sums[:3], sums[5:] = 0.0, 0.0
+    drawn = form(weights, sums, TOPS, torch.full((5, 4), part))
+    assert (drawn[:, 0] == 1).all()
+    assert (drawn[:, 1] == 0).all()
+    assert ((drawn.sum(1) == 3) | (drawn.sum(1) == 4)).all()
+    assert (drawn[:, 2] < 3).all()
