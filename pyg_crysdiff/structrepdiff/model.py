@@ -254,6 +254,20 @@ class StructRepDiff(Generator):
         assert isinstance(self.denoiser, RepresentationMLP)
         return self.denoiser(x, t, condition, hints / self.counts.spread()).to(x.dtype)
 
+    def _denoised(
+        self,
+        x: Tensor,
+        t: Tensor,
+        condition: Condition,
+        hints: Tensor | None,
+        uniform: Tensor | None = None,
+    ) -> Tensor:
+        """The prediction, (B, D); with ``uniform`` of :meth:`WholeCounts.prediction`."""
+        out = self._network(x, t, condition, hints)
+        if self.whole is None or hints is None:
+            return out
+        return self.whole.prediction(out, x, t, hints, uniform)
+
     @torch.inference_mode()
     def generate(
         self,
@@ -283,8 +297,13 @@ class StructRepDiff(Generator):
             rows = [torch.randn(1, self.basis.dim, generator=g) for g in generators]
             return sent(torch.cat(rows), device)
 
+        # Predictions that guidance leads beyond both distributions are of none: nothing to draw.
+        one_side = not condition or guidance in (0.0, 1.0)
+        potentials = self.whole is not None and self.whole.potentials
+        draws = potentials and sampler.solver == "ancestral" and one_side
+
         def uniform() -> Tensor | None:
-            if self.whole is None or not self.whole.potentials or sampler.solver != "ancestral":
+            if not draws:
                 return None
             rows = [torch.rand(1, self.basis.parts[1] + 1, generator=g) for g in generators]
             return sent(torch.cat(rows), device)
@@ -309,13 +328,11 @@ class StructRepDiff(Generator):
         """Noise predicted, (B, D); with ``uniform`` of :meth:`WholeCounts.prediction`."""
         hints = self._hints(x, t)
         if not condition or guidance == 0.0:
-            out = self._network(x, t, None, hints)
+            out = self._denoised(x, t, None, hints, uniform)
         else:
-            out = self._network(x, t, condition, hints)
-            if guidance != 1.0:  # of potentials too: p(c | x, y)^guidance p(c | x)^(1 - guidance)
-                out = torch.lerp(self._network(x, t, None, hints), out, guidance)
-        if self.whole is not None and hints is not None:
-            out = self.whole.prediction(out, x, t, hints, uniform)
+            out = self._denoised(x, t, condition, hints, uniform)
+            if guidance != 1.0:
+                out = torch.lerp(self._denoised(x, t, None, hints), out, guidance)
         return self.parameterisation.noise(x, t, out, self.extreme)
 
     def values(self, state: RepresentationState) -> Tensor:

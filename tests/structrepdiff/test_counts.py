@@ -297,23 +297,38 @@ def test_the_loss_of_a_batch_is_the_mean_of_its_crystals(model):
         torch.testing.assert_close(together, torch.cat(one_by_one), atol=1e-4, rtol=1e-4)
 
 
-@all_kinds
+@pytest.mark.parametrize("model", ["corrected"], indirect=True)
 def test_guidance_asks_for_the_counts_once(model, monkeypatch):
-    """With potentials it goes through them: an expected composition is one of a distribution."""
     model, train = model
     batch = Batch.from_data_list([train[k] for k in range(4)])
     x, t = model.basis(model.standardise(model.representation(batch))), torch.full((4,), 200)
-    for parameter in model.denoiser.parameters():
-        torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(1))
-    condition, hints = {name: torch.zeros(4) for name in model.properties}, model._hints(x, t)
-    out = torch.lerp(*(model._network(x, t, c, hints) for c in (None, condition)), 2.0)
-    wanted = model.whole.prediction(out, x, t, hints)
+    condition = {name: torch.zeros(4) for name in model.properties}
+    alone = [model._denoised(x, t, c, model._hints(x, t)) for c in (None, condition)]
     forward = Mock(wraps=model.counts.forward)
     monkeypatch.setattr(model.counts, "forward", forward)
     guided = model._predict(x, t, condition, 2.0)
     assert forward.call_count == 1
-    wanted = model.parameterisation.noise(x, t, wanted, model.extreme)
+    wanted = model.parameterisation.noise(x, t, torch.lerp(*alone, 2.0), model.extreme)
     torch.testing.assert_close(guided, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("solver", "condition", "guidance", "drawn"),
+    [
+        ("ancestral", None, 2.0, True), ("ancestral", {"energy": torch.zeros(2)}, 1.0, True),
+        ("ancestral", {"energy": torch.zeros(2)}, 0.0, True),
+        ("ancestral", {"energy": torch.zeros(2)}, 2.0, False), ("flow", None, 1.0, False),
+    ],
+)  # fmt: skip
+def test_compositions_are_drawn_where_there_is_one_distribution(
+    model, monkeypatch, solver, condition, guidance, drawn
+):
+    model, _ = model
+    draw, network = Mock(wraps=model.counts.draw), model._network  # it knows no property
+    monkeypatch.setattr(model.counts, "draw", draw)
+    monkeypatch.setattr(model, "_network", lambda x, t, _, hints: network(x, t, None, hints))
+    list(model.generate([1, 1], [0, 1], Sampler(solver, 2), condition, guidance))
+    assert (draw.call_count == 2) == drawn
 
 
 def test_compositions_are_drawn_as_often_as_they_are_probable():
