@@ -6,7 +6,7 @@ from .coordinates import (
 from .field import FieldDiffusion
 from .joint import JointDiffusion
 from .lattice import LatticeDDPM
-from .noise import CrystalNoise, crystal_seed
+from .noise import CrystalNoise, RowNoise, crystal_seed
 from .sampler import Sampler
 from .schedules import cosine_alpha_bar, geometric_sigma, sampling_times
 from .species import UniformD3PM
@@ -20,6 +20,7 @@ __all__ = [
     "JointDiffusion",
     "LatticeDDPM",
     "Prediction",
+    "RowNoise",
     "Sampler",
     "UniformD3PM",
     "WrappedNormalDiffusion",

@@ -99,6 +99,29 @@ class CrystalNoise:
         self._cursor = 0
 
 
+class RowNoise:
+    """Normal and uniform numbers of vectors, from one CPU generator per vector.
+
+    Args:
+        seeds: Seed of each of B vectors.
+        device: Where the numbers are wanted.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def normal(self, width: int) -> Tensor:
+        """Return the next standard normal numbers, (B, width)."""
+        rows = [torch.randn(1, width, generator=g) for g in self._generators]
+        return sent(torch.cat(rows), self.device)
+
+    def uniform(self, width: int) -> Tensor:
+        """Return the next numbers from [0, 1), (B, width)."""
+        rows = [torch.rand(1, width, generator=g) for g in self._generators]
+        return sent(torch.cat(rows), self.device)
+
+
 def _ranges(starts: Sequence[int], lengths: Sequence[int]) -> Tensor:
     return torch.cat(
         [torch.arange(s, s + n) for s, n in zip(starts, lengths, strict=True)]

@@ -11,16 +11,14 @@ import torch
 from torch import Tensor
 
 from pyg_crysdiff.data.crystal import Crystal
-from pyg_crysdiff.data.properties import property_of, set_properties
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.diffusion.gaussian import GaussianDDPM
 from pyg_crysdiff.diffusion.inpainting import Inpainting
 from pyg_crysdiff.diffusion.kinds import Solver
-from pyg_crysdiff.diffusion.noise import crystal_seed
+from pyg_crysdiff.diffusion.noise import RowNoise, crystal_seed
 from pyg_crysdiff.diffusion.sampler import Earlier, Sampler
 from pyg_crysdiff.models.generator import Generator
 from pyg_crysdiff.platform import sent
-from pyg_crysdiff.progress import bar
 from pyg_crysdiff.structrepdiff.basis import Basis, Entries
 from pyg_crysdiff.structrepdiff.composition import KnownCounts
 from pyg_crysdiff.structrepdiff.counts import CountPosterior
@@ -32,8 +30,7 @@ from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Parts, Representation
 from pyg_crysdiff.structrepdiff.search import Search
 from pyg_crysdiff.structrepdiff.starts import Frame
-from pyg_crysdiff.structrepdiff.stored import representations
-from pyg_crysdiff.structrepdiff.symmetry import group_frequencies
+from pyg_crysdiff.structrepdiff.stored import known_groups, represented
 from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
 from pyg_crysdiff.structrepdiff.whole_counts import WholeCounts
 
@@ -160,7 +157,10 @@ class StructRepDiff(Generator):
             Training and validation data with ``representation`` (1, D) and the properties.
         """
         self.part_loss.forget()
-        out = [self._represent(part, progress) for part in (train, val)]
+        out = [
+            represented(self.representation, part, self.properties, progress)
+            for part in (train, val)
+        ]
         values = torch.cat([data.representation for data in out[0]])
         if not self.basis.fitted:
             self.mean.copy_(values.mean(0))
@@ -170,9 +170,8 @@ class StructRepDiff(Generator):
             self.basis.fit(self.standardise(values), self.std)
             self._fit_counts(values)
         self.extreme.copy_(self.basis(self.standardise(values)).abs().amax(0))
-        crystals = (Crystal.from_data(train[k]) for k in range(len(train)))
-        shown = bar(crystals, label="space groups", total=len(train), show=progress)
-        for number, count in group_frequencies(shown).items():
+        self.frequencies.zero_()
+        for number, count in known_groups(train, progress=progress).items():
             self.frequencies[number] = count
         return out[0], out[1]
 
@@ -190,17 +189,6 @@ class StructRepDiff(Generator):
         """Places of the composition among the coordinates."""
         start = self.basis.parts[0]
         return slice(start, start + self.basis.parts[1])
-
-    def _represent(self, dataset: InMemoryDataset, progress: bool) -> list[Data]:
-        from torch_geometric.data import Data  # noqa: PLC0415  (takes seconds to import)
-
-        out = []
-        rows = representations(self.representation, dataset, progress).split(1)
-        for k, row in enumerate(rows):
-            data = Data(representation=row, num_nodes=1)
-            values = {name: float(property_of(dataset[k], name)) for name in self.properties}
-            out.append(set_properties(data, values))
-        return out
 
     def standardise(self, values: Tensor) -> Tensor:
         """Scale representations to mean 0 and variance 1; constant entries become 0."""
@@ -291,30 +279,25 @@ class StructRepDiff(Generator):
         del num_atoms, inpainting
         device = self.mean.device
         condition = {name: sent(value, device) for name, value in (condition or {}).items()}
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-
-        def noise() -> Tensor:
-            rows = [torch.randn(1, self.basis.dim, generator=g) for g in generators]
-            return sent(torch.cat(rows), device)
-
+        noise = RowNoise(seeds, device)
         # Predictions that guidance leads beyond both distributions are of none: nothing to draw.
         one_side = not condition or guidance in (0.0, 1.0)
         potentials = self.whole is not None and self.whole.potentials
         draws = potentials and sampler.solver == "ancestral" and one_side
 
-        def uniform() -> Tensor | None:
-            if not draws:
-                return None
-            rows = [torch.rand(1, self.basis.parts[1] + 1, generator=g) for g in generators]
-            return sent(torch.cat(rows), device)
+        def normal() -> Tensor:
+            return noise.normal(self.basis.dim)
 
-        x = self.process.prior(noise())
+        def uniform() -> Tensor | None:
+            return noise.uniform(self.basis.parts[1] + 1) if draws else None
+
+        x = self.process.prior(normal())
         earlier: Earlier | None = None
         for time, after in pairwise(sampler.times(self.num_steps)):
             t = torch.full((len(seeds),), time, device=device)
             prediction = self._predict(x, t, condition, guidance, uniform())
             s = torch.full_like(t, after)
-            x, earlier = sampler.step(self.process, x, prediction, t, s, noise(), earlier)
+            x, earlier = sampler.step(self.process, x, prediction, t, s, normal(), earlier)
             yield after, RepresentationState(x, tuple(seeds))
 
     def _predict(

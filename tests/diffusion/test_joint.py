@@ -7,6 +7,7 @@ from pyg_crysdiff.diffusion import (
     JointDiffusion,
     LatticeDDPM,
     Prediction,
+    RowNoise,
     Sampler,
     UniformD3PM,
     WrappedNormalDiffusion,
@@ -135,6 +136,18 @@ def test_noise_block_size_does_not_change_the_numbers_drawn_per_crystal_seed():
     torch.testing.assert_close(alone["coordinates"], first["coordinates"][2:])
     torch.testing.assert_close(alone["lattice"], first["lattice"][1:])
     torch.testing.assert_close(alone["species"], first["species"][2:])
+
+
+def test_noise_of_a_vector_does_not_depend_on_its_batch():
+    together, alone = RowNoise([5, 6]), RowNoise([6])
+    for width in (3, 5):
+        assert together.normal(width)[1:].equal(alone.normal(width))
+        assert together.uniform(width)[1:].equal(alone.uniform(width))
+    many = RowNoise(range(50))
+    normal, uniform = many.normal(400), many.uniform(400)
+    assert float(normal.std()) == pytest.approx(1, abs=0.02)
+    assert 0 <= float(uniform.min()) < 0.01
+    assert 0.99 < float(uniform.max()) < 1
 
 
 def test_streams_of_noise_have_unit_variance_and_do_not_overlap():

@@ -146,7 +146,9 @@ def test_components_of_a_trained_model_stay_and_single_entries_do_not():
         model.prepare(toy_set(24), toy_set(4), progress=False)
         before = model.mean.clone()
         axes = [buffer.clone() for buffer in model.basis.buffers()]
+        assert model.frequencies.sum() == 24
         model.prepare(toy_set(12), toy_set(4), progress=False)
+        assert model.frequencies.sum() == 12  # space groups of the present set alone
         assert torch.equal(model.mean, before) == stays
         assert len(axes) == 2 * stays
         for then, now in zip(axes, model.basis.buffers(), strict=True):

@@ -1,11 +1,13 @@
-"""Representations are computed once."""
+"""Representations and space groups are computed once."""
 
 import pytest
 import torch
 from torch_geometric.data import Batch
 
+from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.platform import cache_folder
 from pyg_crysdiff.structrepdiff import Representation, stored
+from pyg_crysdiff.structrepdiff.symmetry import group_frequencies
 from tests.helpers import toy_set
 
 EAD = {"L": [0], "eta": [1.0, 8.0], "centres": [1.0, 4.0, 0.5], "cutoff": 6.0}
@@ -59,3 +61,28 @@ def test_other_crystals_settings_and_damage_are_computed_anew(counted):
     assert counted == [6, 5, 6, 6, 6]
     stored.representations(first, data[:3], progress=False)  # too few to be kept
     assert len(files()) == 4
+
+
+def test_space_groups_are_counted_once(counted, monkeypatch):
+    data = toy_set(6)
+    expected = group_frequencies([Crystal.from_data(d) for d in data])
+    calls = []
+
+    def count(crystals, symprec):
+        calls.append(symprec)
+        return group_frequencies(crystals, symprec)
+
+    monkeypatch.setattr(stored, "group_frequencies", count)
+    for _ in range(2):
+        assert stored.known_groups(data, progress=False) == expected
+    assert calls == [0.1]
+    # Another tolerance, other crystals, a damaged file.
+    stored.known_groups(data, 0.01, progress=False)
+    assert sum(stored.known_groups(data[:5], progress=False).values()) == 5
+    assert calls == [0.1, 0.01, 0.1]
+    for file in files():
+        file.write_bytes(file.read_bytes()[:100])
+    assert stored.known_groups(data, progress=False) == expected
+    assert len(calls) == 4
+    stored.known_groups(data[:3], progress=False)  # too few to be kept
+    assert len(files()) == 3
