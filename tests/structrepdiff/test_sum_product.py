@@ -91,6 +91,15 @@ def test_a_wrong_kernel_is_not_used(part, monkeypatch):
 
 
 @needs_kernel
+def test_a_kernel_that_draws_otherwise_is_not_used(monkeypatch):
+    right = module._draw_by_kernel
+    assert module.kernel_agrees.__wrapped__()
+    # The numbers of one element for those of the next.
+    monkeypatch.setattr(module, "_draw_by_kernel", lambda *a: right(*a[:3], a[3].roll(1, 1)))
+    assert not module.kernel_agrees.__wrapped__()
+
+
+@needs_kernel
 @pytest.mark.parametrize("crystals", [1, 8, 300])
 def test_the_kernel_draws_what_the_plain_form_draws(crystals):
     weights, sums = random_case(crystals, 30, 6, (21, 8))
