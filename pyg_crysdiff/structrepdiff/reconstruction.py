@@ -298,10 +298,12 @@ class _Run:
         return Walkers.joined(parts), torch.cat(found)
 
     def _ranked(self, walkers: Walkers, losses: Tensor, keep: int) -> Tensor:
-        """Return the best walkers of each crystal, those without a symmetry with their penalty."""
-        if self.search.free_penalty and walkers.orbits:
+        """Return the best walkers of each crystal by their losses with penalties."""
+        search = self.search
+        if walkers.orbits and (search.free_penalty or search.freedom_penalty):
             free = losses.new_tensor([o is None for o in walkers.orbits])
-            losses = losses * (1 + self.search.free_penalty * free)
+            losses = losses * (1 + search.free_penalty * free)
+            losses = losses * (1 + search.freedom_penalty * walkers.freedom)
         return walkers.ranked(losses, keep)
 
     def _record(self, walkers: Walkers, losses: Tensor) -> None:

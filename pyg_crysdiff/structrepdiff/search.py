@@ -55,6 +55,8 @@ class Search:
         symmetric_hops: Share of the hops from symmetric walkers that keep the symmetry.
         free_penalty: Share by which the loss of walkers without a symmetry counts as larger where
             walkers are ranked. They fit the noise of a generated representation best.
+        freedom_penalty: The same for every walker, times the free parameters of its symmetry as a
+            share of all 3 N coordinates: the fewer there are, the less noise they fit.
         bounds: Weight by which a descent pulls back every atom whose entries lie outside of the
             wanted extremes (:class:`Objective`). Walkers are ranked without it.
         exchanges: Exchanges of species that are tried on the best walkers after every wave, per
@@ -93,6 +95,7 @@ class Search:
     step: float = 0.8
     symmetric_hops: float = 0.0
     free_penalty: float = 0.0
+    freedom_penalty: float = 0.0
     bounds: float = 0.0
     exchanges: int = 40
     tolerance: float = 0.004
@@ -116,7 +119,8 @@ class Search:
         if not 0 <= self.symmetric_hops <= 1:
             raise ValueError(f"symmetric_hops must be within 0 and 1, got {self.symmetric_hops}")
         tolerances = (self.composition_error, self.cell_tolerance, self.snap, self.snap_slack)
-        if min(*tolerances, self.free_penalty, self.bounds, self.focused) < 0:
+        penalties = (self.free_penalty, self.freedom_penalty)
+        if min(*tolerances, *penalties, self.bounds, self.focused) < 0:
             raise ValueError(
                 "tolerances, penalties, bounds and starts of a search must not be negative"
             )

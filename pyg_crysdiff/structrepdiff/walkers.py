@@ -69,6 +69,14 @@ class Walkers:
         inverse = torch.linalg.inv(self.lattice)
         return torch.einsum("ax,axk->ak", self.positions, inverse[self.owner])
 
+    @property
+    def freedom(self) -> Tensor:
+        """Free parameters of each walker's symmetry as a share of all its coordinates, (W,)."""
+        orbits = self.orbits or (None,) * len(self)
+        places = (3 * self.sizes).tolist()
+        free = [n if o is None else o.freedom for n, o in zip(places, orbits, strict=True)]
+        return self.positions.new_tensor(free) / (3 * self.sizes)
+
     def centres(self, strain: float) -> Centres | None:
         """Return one atom of each orbit, or None where no walker has an orbit of several atoms.
 

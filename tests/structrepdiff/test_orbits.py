@@ -174,6 +174,24 @@ def test_a_walker_without_symmetry_ranks_lower_by_its_penalty():
         assert run._ranked(plain, losses, 2).tolist() == [0, 1]
 
 
+def test_fewer_free_parameters_rank_higher_by_their_penalty():
+    """SrTiO3 without a symmetry, in P4mm (z of four atoms and of oxygen twice) and in Pm-3m."""
+    chosen = [
+        next(g for g in compatible_groups(CUBIC.lattice) if g.number == number)
+        for number in (99, 221)
+    ]
+    orbits = [None, *(Orbits.of(frame(CUBIC), CUBIC.frac_coords, group) for group in chosen)]
+    wanted = descriptor(CUBIC)
+    three = Walkers.at(frame(CUBIC), 0, np.stack([CUBIC.frac_coords] * 3), wanted, orbits)
+    assert three.freedom.tolist() == pytest.approx([1, 4 / 15, 0])
+    assert replace(three, orbits=()).freedom.tolist() == [1, 1, 1]
+    losses = torch.tensor([1.0, 1.3, 1.5])
+    for penalty, order in ((0.0, [0, 1, 2]), (0.47, [1, 0, 2]), (1.0, [2, 1, 0])):
+        owner = Reconstructor(EAD, replace(QUICK, freedom_penalty=penalty))
+        run = reconstruction._Run(owner, [frame(CUBIC)], wanted, [0])
+        assert run._ranked(three, losses, 3).tolist() == order
+
+
 def test_descents_keep_the_symmetry_only_where_they_are_asked_to(rng):
     """From a polar start of SrTiO3 towards another target."""
     target = frame(CUBIC)
