@@ -156,14 +156,13 @@ def _true_losses(
     """Losses of the true coordinates in the cells of a state; infinite with another formula."""
     parts = model.representation.parts(model.values(state))
     frames, out = model.frames(parts), np.full(len(truth), np.inf)
-    same = [
-        k
-        for k, (frame, crystal) in enumerate(zip(frames, truth, strict=True))
-        if frame.atomic_numbers.tolist() == crystal.atomic_numbers.tolist()
-    ]
-    out[same] = model.reconstructor().losses(
-        [frames[k] for k in same], [truth[k].frac_coords for k in same], parts.pooled[same]
-    )
+    same, places = [], []
+    for k, (frame, crystal) in enumerate(zip(frames, truth, strict=True)):
+        order = np.argsort(crystal.atomic_numbers, kind="stable")  # as the atoms of frames
+        if frame.atomic_numbers.tolist() == crystal.atomic_numbers[order].tolist():
+            same.append(k)
+            places.append(crystal.frac_coords[order])
+    out[same] = model.reconstructor().losses([frames[k] for k in same], places, parts.pooled[same])
     return out
 
 

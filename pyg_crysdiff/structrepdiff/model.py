@@ -277,28 +277,46 @@ class StructRepDiff(Generator):
             inpainting: Not used: nothing can be given.
         """
         del num_atoms, inpainting
+        noise = RowNoise(seeds, self.mean.device)
+        x = self.process.prior(noise.normal(self.basis.dim))
+        times = sampler.times(self.num_steps)
+        for after, values in self.denoise(x, times, noise, sampler, condition, guidance):
+            yield after, RepresentationState(values, tuple(seeds))
+
+    @torch.inference_mode()
+    def denoise(
+        self,
+        x: Tensor,
+        times: Sequence[int],
+        noise: RowNoise,
+        sampler: Sampler,
+        condition: Mapping[str, Tensor] | None = None,
+        guidance: float = 1.0,
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Take noised coordinates (B, D) from the first time to the last, yielding each step.
+
+        Args:
+            x: Coordinates at the first time.
+            times: Falling times, from T or less to 0.
+            noise: Random numbers of the B representations.
+            sampler: Kind of the steps.
+            condition: Property name to values (B,).
+            guidance: Scale of classifier-free guidance.
+        """
         device = self.mean.device
         condition = {name: sent(value, device) for name, value in (condition or {}).items()}
-        noise = RowNoise(seeds, device)
         # Predictions that guidance leads beyond both distributions are of none: nothing to draw.
         one_side = not condition or guidance in (0.0, 1.0)
         potentials = self.whole is not None and self.whole.potentials
         draws = potentials and sampler.solver == "ancestral" and one_side
-
-        def normal() -> Tensor:
-            return noise.normal(self.basis.dim)
-
-        def uniform() -> Tensor | None:
-            return noise.uniform(self.basis.parts[1] + 1) if draws else None
-
-        x = self.process.prior(normal())
         earlier: Earlier | None = None
-        for time, after in pairwise(sampler.times(self.num_steps)):
-            t = torch.full((len(seeds),), time, device=device)
-            prediction = self._predict(x, t, condition, guidance, uniform())
-            s = torch.full_like(t, after)
-            x, earlier = sampler.step(self.process, x, prediction, t, s, normal(), earlier)
-            yield after, RepresentationState(x, tuple(seeds))
+        for time, after in pairwise(times):
+            t, s = (torch.full((len(x),), value, device=device) for value in (time, after))
+            uniform = noise.uniform(self.basis.parts[1] + 1) if draws else None
+            prediction = self._predict(x, t, condition, guidance, uniform)
+            normal = noise.normal(self.basis.dim)
+            x, earlier = sampler.step(self.process, x, prediction, t, s, normal, earlier)
+            yield after, x
 
     def _predict(
         self,

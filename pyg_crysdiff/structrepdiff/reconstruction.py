@@ -112,6 +112,8 @@ class Reconstructor:
             frac_coords: Their coordinates, (N, 3) each.
             pooled: Wanted maxima and minima of the EAD, (C, 2 * ead.dim).
         """
+        if not frames:
+            return []
         objective = self.objective(self.search.polish or self.search.rounds[-1])
         target = objective.target(pooled)
         walkers = Walkers.joined(

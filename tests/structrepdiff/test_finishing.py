@@ -69,6 +69,10 @@ def test_noise_is_taken_for_noise_and_a_distortion_for_a_distortion(rng):
             assert again[0] <= 1.15 * limit + 1e-3
 
 
+def test_no_structures_have_no_losses():
+    assert Reconstructor(EAD, QUICK).losses([], [], descriptor(CUBIC)[:0]) == []
+
+
 def test_without_a_tolerance_nothing_moves(rng):
     x = CUBIC.frac_coords + 0.01 * rng.standard_normal((5, 3))
     off = Reconstructor(EAD, replace(SNAP, snap=0.0))
