@@ -15,13 +15,14 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 import yaml
-from representation_noise import reconstructed
+from representation_noise import in_words, reconstructed
 from torch_geometric.data import Batch
 
 from pyg_crysdiff.data import DATASETS, load_dataset
@@ -29,6 +30,7 @@ from pyg_crysdiff.diffusion import RowNoise, Sampler
 from pyg_crysdiff.models import load_checkpoint
 from pyg_crysdiff.structrepdiff import StructRepDiff
 from pyg_crysdiff.structrepdiff.model import RepresentationState
+from pyg_crysdiff.structrepdiff.search import Search
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -51,17 +53,19 @@ def main(words: Sequence[str] | None = None) -> None:
     model = load_checkpoint(args.checkpoint).model
     if not isinstance(model, StructRepDiff):
         parser.error(f"{args.checkpoint} is not a checkpoint of StructRepDiff")
+    searches = {
+        changes or "of the checkpoint": changed(model.search, changes)
+        for changes in ("", *args.search)
+    }
     data = load_dataset(args.dataset, "val", source=args.data_root, scheme=args.split)
     chosen = _chosen(data, set(model.statistics.elements), args)
     state = denoised(model, chosen, args.noised, args.steps, args.seed)
     threshold = DATASETS[args.dataset].coverage_cutoffs["cdvae"][0]
-    first, rows = model.search, []
-    for changes in ("", *args.search):
-        model.search = replace(first, **_settings(changes))
-        found = reconstructed(model, state, chosen, threshold)
-        rows.append({"search": changes or "of the checkpoint", **found})
-        print("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}"
-                        for k, v in rows[-1].items()), flush=True)  # fmt: skip
+    rows = []
+    for name, search in searches.items():
+        model.search = search
+        rows.append({"search": name, **reconstructed(model, state, chosen, threshold)})
+        print(in_words(rows[-1]), flush=True)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
 
@@ -71,12 +75,22 @@ def _chosen(data: Sequence, known: set[int], args: argparse.Namespace) -> list:
     order = np.random.default_rng(args.seed).permutation(len(data)).tolist()
     rows = (data[k] for k in order)
     able = (row for row in rows if set(row.atomic_numbers.tolist()) <= known)
-    return [row for row, _ in zip(able, range(args.crystals), strict=False)]
+    return list(islice(able, args.crystals))
 
 
-def _settings(changes: str) -> dict[str, object]:
+def changed(search: Search, changes: str) -> Search:
+    """Return a search with other settings.
+
+    Args:
+        search: The search.
+        changes: ``KEY=VALUE`` with commas between, values as in YAML.
+
+    Raises:
+        ValueError: If a key is unknown, or a value is bad.
+    """
     pairs = (part.partition("=") for part in changes.split(",") if part)
-    return {key.strip(): yaml.safe_load(value) for key, _, value in pairs}
+    settings = {key.strip(): yaml.safe_load(value) for key, _, value in pairs}
+    return Search.from_config({**asdict(search), **settings})
 
 
 @torch.inference_mode()

@@ -77,10 +77,14 @@ def main() -> None:
         for error in (float(e) for e in args.errors.split(",")):
             row = {"form": name, "error": error, **survives(model, values, chosen, error, args)}
             rows.append(row)
-            print("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}"
-                            for k, v in row.items()), flush=True)  # fmt: skip
+            print(in_words(row), flush=True)
     if args.json:
         args.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+def in_words(row: dict[str, float | str]) -> str:
+    """Return a row as a line of text."""
+    return "  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items())
 
 
 def fitted(train: Sequence, changes: Sequence[str]) -> StructRepDiff:

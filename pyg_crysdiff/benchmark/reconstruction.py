@@ -31,7 +31,7 @@ from pyg_crysdiff.storage import JsonLines, only_writer, write_json, write_text
 from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Representation
 from pyg_crysdiff.structrepdiff.search import Search
-from pyg_crysdiff.structrepdiff.stored import known_groups
+from pyg_crysdiff.structrepdiff.stored import group_counts
 
 Say = Callable[[str], None]
 
@@ -101,7 +101,7 @@ def _reconstruct_all(
     elements = sorted({int(z) for k in chosen for z in test[k].atomic_numbers.tolist()})
     representation = Representation(elements, **options)
     wanted = [k for k in chosen if k not in known]
-    frequencies = known_groups(train, progress=progress) if wanted else {}
+    frequencies = group_counts(train, progress=progress) if wanted else {}
     reconstructor = Reconstructor(representation.ead, search, frequencies)
     for k in bar(wanted, label="reconstruction", show=progress, leave=True):
         start = time.perf_counter()

@@ -30,7 +30,7 @@ from pyg_crysdiff.structrepdiff.reconstruction import Reconstructor
 from pyg_crysdiff.structrepdiff.representation import Parts, Representation
 from pyg_crysdiff.structrepdiff.search import Search
 from pyg_crysdiff.structrepdiff.starts import Frame
-from pyg_crysdiff.structrepdiff.stored import known_groups, represented
+from pyg_crysdiff.structrepdiff.stored import group_counts, represented
 from pyg_crysdiff.structrepdiff.unet import RepresentationUNet
 from pyg_crysdiff.structrepdiff.whole_counts import WholeCounts
 
@@ -171,7 +171,7 @@ class StructRepDiff(Generator):
             self._fit_counts(values)
         self.extreme.copy_(self.basis(self.standardise(values)).abs().amax(0))
         self.frequencies.zero_()
-        for number, count in known_groups(train, progress=progress).items():
+        for number, count in group_counts(train, progress=progress).items():
             self.frequencies[number] = count
         return out[0], out[1]
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data, InMemoryDataset
 
 _CHUNK = 64
-_FEW = 1000  # crystals that take a second or two are not kept
+_FEW = 1000  # what takes a second or two, for so many crystals, is not kept
 _FORM = 1  # to be raised when representations change for the same settings
 
 
@@ -85,7 +85,7 @@ def represented(
     return out
 
 
-def known_groups(
+def group_counts(
     dataset: InMemoryDataset, symprec: float = 0.1, progress: bool = True
 ) -> dict[int, int]:
     """Count the space groups of a data set, international number to count.

@@ -70,12 +70,16 @@ class Walkers:
         return torch.einsum("ax,axk->ak", self.positions, inverse[self.owner])
 
     @property
-    def freedom(self) -> Tensor:
-        """Free parameters of each walker's symmetry as a share of all its coordinates, (W,)."""
-        orbits = self.orbits or (None,) * len(self)
+    def parameters(self) -> list[int]:
+        """Number of free parameters of each walker: of its symmetry, or all coordinates, W."""
         places = (3 * self.sizes).tolist()
-        free = [n if o is None else o.freedom for n, o in zip(places, orbits, strict=True)]
-        return self.positions.new_tensor(free) / (3 * self.sizes)
+        orbits = self.orbits or (None,) * len(places)
+        return [n if o is None else o.freedom for n, o in zip(places, orbits, strict=True)]
+
+    @property
+    def freedom(self) -> Tensor:
+        """Free parameters of each walker as a share of all its coordinates, (W,)."""
+        return self.positions.new_tensor(self.parameters) / (3 * self.sizes)
 
     def centres(self, strain: float) -> Centres | None:
         """Return one atom of each orbit, or None where no walker has an orbit of several atoms.
@@ -231,8 +235,7 @@ class Variables:
 
 def _basis(walkers: Walkers) -> Tensor:
     """Displacement of each atom by each variable of its walker, (A, 3, K), filled up with 0."""
-    sizes = walkers.sizes.tolist()
-    widths = [3 * n if o is None else o.freedom for n, o in zip(sizes, walkers.orbits, strict=True)]
+    sizes, widths = walkers.sizes.tolist(), walkers.parameters
     out = walkers.positions.new_zeros(len(walkers.positions), 3, max(widths))
     first = 0
     for n, width, orbits in zip(sizes, widths, walkers.orbits, strict=True):

@@ -1,6 +1,7 @@
 """benchmarks/studies: representations behind noise, and what searches make of them."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from pyg_crysdiff.data import Crystal
 from pyg_crysdiff.data.statistics import DataStatistics
 from pyg_crysdiff.models import build_model
 from pyg_crysdiff.structrepdiff.model import RepresentationState
+from pyg_crysdiff.structrepdiff.search import Search
 from pyg_crysdiff.training import compose_config
 from tests.helpers import toy_set
 from tests.structrepdiff.test_model import SMALL
@@ -72,8 +74,11 @@ def test_denoising_starts_on_the_way_and_a_crystal_does_not_depend_on_its_batch(
 
 
 def test_a_search_is_named_by_its_settings(studies):
-    _, search = studies
-    assert search._settings("") == {}
-    assert search._settings("waves=3, snap=0.5,starts=[spread]") == {
-        "waves": 3, "snap": 0.5, "starts": ["spread"]
-    }  # fmt: skip
+    _, study = studies
+    search = Search(polish=None)
+    assert study.changed(search, "") == search
+    assert study.changed(Search(), "") == Search()
+    wanted = replace(search, waves=3, snap=0.5, starts=("spread",))
+    assert study.changed(search, "waves=3, snap=0.5,starts=[spread]") == wanted
+    with pytest.raises(ValueError, match=r"bad reconstruction settings.*tolerence"):
+        study.changed(search, "tolerence=1")

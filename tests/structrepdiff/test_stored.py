@@ -74,15 +74,15 @@ def test_space_groups_are_counted_once(counted, monkeypatch):
 
     monkeypatch.setattr(stored, "group_frequencies", count)
     for _ in range(2):
-        assert stored.known_groups(data, progress=False) == expected
+        assert stored.group_counts(data, progress=False) == expected
     assert calls == [0.1]
     # Another tolerance, other crystals, a damaged file.
-    stored.known_groups(data, 0.01, progress=False)
-    assert sum(stored.known_groups(data[:5], progress=False).values()) == 5
+    stored.group_counts(data, 0.01, progress=False)
+    assert sum(stored.group_counts(data[:5], progress=False).values()) == 5
     assert calls == [0.1, 0.01, 0.1]
     for file in files():
         file.write_bytes(file.read_bytes()[:100])
-    assert stored.known_groups(data, progress=False) == expected
+    assert stored.group_counts(data, progress=False) == expected
     assert len(calls) == 4
-    stored.known_groups(data[:3], progress=False)  # too few to be kept
+    stored.group_counts(data[:3], progress=False)  # too few to be kept
     assert len(files()) == 3
